@@ -1,0 +1,1 @@
+"""modelbuild: PyTorch models into proven ONNX files and TensorRT engines, incrementally."""

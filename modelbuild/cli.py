@@ -1,0 +1,267 @@
+"""Arguments in, exit code out. The one place that prints, and the one that catches."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelbuild.errors import EXIT_INTERRUPTED, EXIT_STEP_FAILED, Diagnostic, ModelbuildError
+
+if TYPE_CHECKING:
+    from modelbuild.results import BuildResult
+
+_BUILD_EXAMPLES = """\
+examples:
+  modelbuild build configs/resnet50.yaml          build what is not fresh, into build/resnet50/
+  modelbuild build configs --out dist -j 4        every recipe of a folder
+  modelbuild build configs/*.yaml --dry-run       what would be built, and why
+  modelbuild build r.yaml --only '*.fp16*.onnx'   some artifacts, and what they need
+  modelbuild build r.yaml --format json | jq .    for programs; progress goes to stderr
+
+exit codes: 0 all right, 1 a step failed, 2 the recipe or the command line is wrong,
+  3 built but not proven, 4 a toolchain that --require-engines asks for is missing, 130 interrupted
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns its exit code; never raises for a user's mistake."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return int(options.run(options))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except ModelbuildError as error:
+        _complain(error.diagnostics, options)
+        return error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_STEP_FAILED
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        said = Diagnostic("system-error", f"{place}{error.strerror or error}", "check the path and the disk")
+        _complain((said,), options)
+        return EXIT_STEP_FAILED
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _complain(diagnostics: Sequence[Diagnostic], options: argparse.Namespace) -> None:
+    for found in diagnostics:
+        print(found.render(), file=sys.stderr)
+    if getattr(options, "format", "text") == "json":
+        rows = [d.as_json() for d in diagnostics]
+        recipe = {"recipe": "", "name": "", "status": "failed", "diagnostics": rows, "artifacts": []}
+        _print_json({"schema": 1, "ok": False, "recipes": [recipe]})
+
+
+def _print_json(data: Any) -> None:
+    print(json.dumps(data, indent=1))
+
+
+# ---- commands ----------------------------------------------------------------------------------
+
+
+def _build(options: argparse.Namespace) -> int:
+    from modelbuild import building
+
+    request = building.Request(
+        recipes=options.recipes,
+        out=options.out,
+        cache=options.cache_dir,
+        jobs=options.jobs,
+        keep_going=options.keep_going,
+        dry_run=options.dry_run,
+        force=options.force,
+        only=options.only,
+        require_engines=options.require_engines,
+    )
+    return _run(request, options.format)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from modelbuild import building
+
+    request = building.Request(
+        recipes=options.recipes, out=options.out, cache=options.cache_dir, jobs=options.jobs,
+        only=options.only, measure=True,
+    )  # fmt: skip
+    return _run(request, options.format)
+
+
+def _run(request: Any, how: str) -> int:
+    from modelbuild import building
+    from modelbuild.report import progress
+
+    reporter = progress.reporter()
+    try:
+        result = building.build(request, reporter)
+    finally:
+        if isinstance(reporter, progress.Live):
+            reporter.close()
+    return _answer(result, how)
+
+
+def _answer(result: BuildResult, how: str) -> int:
+    from modelbuild.report import summary
+
+    if how == "json":
+        _print_json(result.as_json())
+        for recipe in result.recipes:
+            for found in recipe.diagnostics:
+                if found.level == "error":
+                    print(found.render(), file=sys.stderr)
+    else:
+        print(summary.render(result))
+    return result.exit_code
+
+
+def _check(options: argparse.Namespace) -> int:
+    from modelbuild import building
+
+    return _answer(building.check(options.recipes), options.format)
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from modelbuild import inspection
+
+    found = inspection.inspect_file(options.file)
+    if options.format == "json":
+        _print_json(found)
+    else:
+        print(inspection.render(found))
+    return 0
+
+
+def _init(options: argparse.Namespace) -> int:
+    from modelbuild import drafting
+
+    text = drafting.draft(options.model)
+    if options.output is None:
+        print(text, end="")
+    else:
+        drafting.save(text, options.output)
+        print(f"wrote {options.output}; edit it, then: modelbuild check {options.output}")
+    return 0
+
+
+def _schema(options: argparse.Namespace) -> int:
+    from modelbuild import recipe
+
+    print(recipe.schema_text(), end="")
+    return 0
+
+
+# ---- arguments ---------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="modelbuild",
+        description="Build proven ONNX files and TensorRT engines from recipes.",
+        epilog="Start with: modelbuild init transformers:BertModel -o bert.yaml",
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    build = _command(commands, "build", _build, "build what is not fresh", _BUILD_EXAMPLES)
+    _recipes(build)
+    _places(build)
+    build.add_argument("--keep-going", action="store_true",
+                       help="build the other recipes even if one is invalid")  # fmt: skip
+    build.add_argument("--dry-run", action="store_true", help="say what would be built, and why")
+    build.add_argument("--force", action="store_true", help="build even what is fresh")
+    build.add_argument("--require-engines", action="store_true",
+                       help="a missing engine backend is an error (exit code 4), not a skip")  # fmt: skip
+    _format(build)
+
+    verify = _command(
+        commands, "verify", _verify, "measure the published artifacts against PyTorch again",
+        "example:\n  modelbuild verify configs/resnet50.yaml --format json\n",
+    )  # fmt: skip
+    _recipes(verify)
+    _places(verify)
+    _format(verify)
+
+    check = _command(
+        commands, "check", _check, "find what is wrong without running the model's code",
+        "example:\n  modelbuild check configs     safe on an untrusted pull request\n",
+    )  # fmt: skip
+    _recipes(check)
+    _format(check)
+
+    inspect = _command(
+        commands, "inspect", _inspect, "say what is in an ONNX file or an engine",
+        "example:\n  modelbuild inspect build/resnet50/resnet50.fp16.onnx\n",
+    )  # fmt: skip
+    inspect.add_argument("file", type=Path, metavar="FILE")
+    _format(inspect)
+
+    init = _command(
+        commands, "init", _init, "write a first recipe from a model's signature",
+        "examples:\n  modelbuild init transformers:BertModel -o bert.yaml\n"
+        "  modelbuild init my_package.net:Net\n",
+    )  # fmt: skip
+    init.add_argument("model", metavar="IMPORT", help="package.module:attribute")
+    init.add_argument("-o", "--output", type=Path, help="write there; standard output otherwise")
+
+    _command(
+        commands, "schema", _schema, "print the recipe's JSON schema",
+        "example:\n  modelbuild schema > schemas/recipe.schema.json\n",
+    )  # fmt: skip
+    return parser
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
+        from importlib.metadata import version
+
+        print(f"modelbuild {version('modelbuild')}")
+        parser.exit()
+
+
+def _command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int], about: str, epilog: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=about, description=about[0].upper() + about[1:] + ".", epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _recipes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipes", nargs="+", metavar="RECIPE",
+                        help="a recipe, a folder of recipes, or a glob")  # fmt: skip
+
+
+def _places(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, default=Path("build"), metavar="DIR",
+                        help="where artifacts go, in a folder per recipe (build)")  # fmt: skip
+    parser.add_argument("--cache-dir", type=Path, default=None, metavar="DIR",
+                        help="the store ($MODELBUILD_CACHE_DIR, then the user's cache folder)")  # fmt: skip
+    parser.add_argument("-j", "--jobs", type=_count, default=0, metavar="N",
+                        help="actions side by side (as many as there are cores)")  # fmt: skip
+    parser.add_argument("--only", metavar="GLOB", help="only artifacts whose names match")
+
+
+def _format(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--format", choices=("text", "json"), default="text",
+                        help="json: one object on standard output, progress on standard error")  # fmt: skip
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return int(text)

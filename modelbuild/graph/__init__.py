@@ -1,0 +1,1 @@
+"""What modelbuild knows of ONNX graphs: files, interfaces, precisions, pinned axes."""

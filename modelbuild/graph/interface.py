@@ -1,0 +1,331 @@
+"""A graph's inputs and outputs: as the recipe names them, in its order, with its axes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import GraphProto, ModelProto, NodeProto, TypeProto, helper
+
+from modelbuild.errors import Diagnostic, StepError
+from modelbuild.graph.files import Model
+from modelbuild.tensors import TensorSpec
+
+
+@dataclass(frozen=True)
+class Port:
+    """One graph input or output. ``None`` in ``shape`` is an axis that the graph does not name."""
+
+    name: str
+    dtype: int  # TensorProto.DataType
+    shape: tuple[int | str | None, ...] | None
+
+
+def port(info: onnx.ValueInfoProto) -> Port:
+    tensor = info.type.tensor_type
+    if not tensor.HasField("shape"):
+        return Port(info.name, tensor.elem_type, None)
+    dims = tuple(
+        d.dim_value if d.HasField("dim_value") else (d.dim_param or None) for d in tensor.shape.dim
+    )
+    return Port(info.name, tensor.elem_type, dims)
+
+
+def inputs(model: Model) -> tuple[Port, ...]:
+    """The graph's inputs; initializers that are listed among them are not inputs to a caller."""
+    own = {t.name for t in model.proto.graph.initializer}
+    return tuple(port(i) for i in model.proto.graph.input if i.name not in own)
+
+
+def outputs(model: Model) -> tuple[Port, ...]:
+    return tuple(port(o) for o in model.proto.graph.output)
+
+
+def elem_type(dtype: str) -> int:
+    return int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+
+
+def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
+    for attribute in node.attribute:
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            yield attribute.g
+        elif attribute.type == onnx.AttributeProto.GRAPHS:
+            yield from attribute.graphs
+
+
+def value_names(graph: GraphProto) -> set[str]:
+    """Every value's name in this graph and the graphs inside it."""
+    names = {v.name for v in (*graph.input, *graph.output, *graph.initializer)}
+    for node in graph.node:
+        names.update(node.input, node.output)
+        for inner in subgraphs(node):
+            names |= value_names(inner)
+    return names
+
+
+def unique(wanted: str, taken: set[str]) -> str:
+    """``wanted``, or the first of ``wanted_1``, ``wanted_2``… that is free; takes it."""
+    name, count = wanted, 0
+    while name in taken:
+        count += 1
+        name = f"{wanted}_{count}"
+    taken.add(name)
+    return name
+
+
+def rename(model: Model, names: Mapping[str, str]) -> None:
+    """Rename values everywhere; all at once, so that two may swap."""
+    _rename(model.proto.graph, names)
+    model.weights = {names.get(n, n): w for n, w in model.weights.items()}
+
+
+def _rename(graph: GraphProto, names: Mapping[str, str]) -> None:
+    for value in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
+        if value.name in names:
+            value.name = names[value.name]
+    for node in graph.node:
+        for field in (node.input, node.output):
+            for i, name in enumerate(field):
+                if name in names:
+                    field[i] = names[name]
+        for inner in subgraphs(node):
+            _rename(inner, names)
+
+
+# ---- after the exporter -----------------------------------------------------------------------
+
+
+def strip(proto: ModelProto) -> None:
+    """Remove what depends on where and when the exporter ran: source paths, docs, metadata."""
+    del proto.metadata_props[:]
+    proto.doc_string = ""
+    _strip(proto.graph)
+    for function in proto.functions:
+        function.doc_string = ""
+        del function.metadata_props[:]
+        for node in function.node:
+            _strip_node(node)
+
+
+def _strip(graph: GraphProto) -> None:
+    graph.doc_string = ""
+    del graph.metadata_props[:]
+    del graph.value_info[:]  # an exporter's notes on its traced sizes; inference gives true ones
+    for value in (*graph.input, *graph.output):
+        value.doc_string = ""
+        del value.metadata_props[:]
+    for tensor in graph.initializer:
+        tensor.doc_string = ""
+        del tensor.metadata_props[:]
+    for node in graph.node:
+        _strip_node(node)
+
+
+def _strip_node(node: NodeProto) -> None:
+    node.doc_string = ""
+    del node.metadata_props[:]
+    for inner in subgraphs(node):
+        _strip(inner)
+
+
+def settle(
+    model: Model,
+    specs: Sequence[TensorSpec],
+    names: Sequence[str] | None,
+    labels: Sequence[str] = (),
+) -> tuple[Diagnostic, ...]:
+    """Give an exported graph exactly the recipe's interface: these inputs, these output names.
+
+    ``labels`` say where each output was in forward()'s result, for the message.
+
+    Raises:
+        StepError: ``outputs-mismatch``, ``baked-axis``, ``inputs-mismatch``.
+    """
+    graph = model.proto.graph
+    if names is not None and len(names) != len(graph.output):
+        have = [f"`{n}`" for n in (labels or [o.name for o in graph.output])]
+        raise StepError(
+            Diagnostic(
+                "outputs-mismatch",
+                f"the recipe names {len(names)} outputs, the model has {len(graph.output)}: "
+                + ", ".join(have),
+                "give `outputs` one name for each, in this order",
+            )
+        )
+    _own_outputs(graph, {s.name for s in specs})
+    _name_outputs(model, specs, names)
+    _settle_inputs(model, specs)
+    _forget_traced_output_sizes(model, specs)
+    return unused_inputs(graph)
+
+
+def _own_outputs(graph: GraphProto, kept: set[str]) -> None:
+    """Give every output a node of its own: an output that is an input is an invalid file."""
+    taken = value_names(graph) | kept
+    made = {name for node in graph.node for name in node.output}
+    seen: set[str] = set()
+    for value in graph.output:
+        if value.name in made and value.name not in seen:
+            seen.add(value.name)
+            continue
+        source = value.name
+        value.name = unique(f"{source}_output", taken)
+        node = helper.make_node("Identity", [source], [value.name], name=f"output_{value.name}")
+        graph.node.append(node)
+
+
+def _name_outputs(
+    model: Model, specs: Sequence[TensorSpec], names: Sequence[str] | None
+) -> None:
+    graph = model.proto.graph
+    if names is None:
+        return
+    mapping = {o.name: n for o, n in zip(graph.output, names, strict=True) if o.name != n}
+    taken = value_names(graph) | set(names) | {s.name for s in specs}
+    for name in set(names) & (value_names(graph) - set(mapping)):
+        if name not in {o.name for o in graph.output}:
+            mapping[name] = unique(name, taken)
+    rename(model, mapping)
+
+
+def _settle_inputs(model: Model, specs: Sequence[TensorSpec]) -> None:
+    graph = model.proto.graph
+    have = {i.name: i for i in graph.input}
+    baked = []
+    settled = []
+    for spec in specs:
+        dtype = elem_type(spec.dtype)
+        if spec.name in have:
+            old = port(have[spec.name])
+            dtype = old.dtype
+            if old.shape is not None and len(old.shape) != len(spec.shape):
+                raise StepError(
+                    Diagnostic(
+                        "inputs-mismatch",
+                        f"input `{spec.name}` has {len(old.shape)} axes in the graph, "
+                        f"{len(spec.shape)} in the recipe",
+                    )
+                )
+            baked += [
+                f"axis `{want}` of input `{spec.name}` is fixed at {got}"
+                for want, got in zip(spec.shape, old.shape or (), strict=False)
+                if isinstance(want, str) and isinstance(got, int)
+            ]
+        settled.append(helper.make_tensor_value_info(spec.name, dtype, list(spec.shape)))
+    if baked:
+        raise baked_axis("; ".join(baked) + " in the exported graph")
+    extra = [n for n in have if n not in {s.name for s in specs}]
+    if extra:
+        raise StepError(
+            Diagnostic("inputs-mismatch", f"the graph has inputs that the recipe lacks: {extra}")
+        )
+    del graph.input[:]
+    graph.input.extend(settled)
+
+
+def baked_axis(message: str) -> StepError:
+    hint = (
+        "the model's code depends on this size: look for Python loops over it, int(x.shape[i]), "
+        "or a tensor made at the traced size"
+    )
+    return StepError(Diagnostic("baked-axis", message, hint))
+
+
+def _forget_traced_output_sizes(model: Model, specs: Sequence[TensorSpec]) -> None:
+    """Keep of the outputs' dims what the recipe names, and what inference can prove.
+
+    Exporters write the traced size into dims that do vary; running is right and reading is not.
+    """
+    axes = {d for s in specs for d in s.shape if isinstance(d, str)}
+    for value in model.proto.graph.output:
+        for dim in value.type.tensor_type.shape.dim:
+            if not axes or dim.dim_param in axes and dim.dim_param:
+                continue
+            dim.Clear()
+    infer_outputs(model)
+
+
+def infer_outputs(model: Model) -> None:
+    """Fill the outputs' types and dims from inference, where it knows more than the graph says."""
+    for value, known in zip(model.proto.graph.output, inferred(model.proto).graph.output, strict=True):
+        value.type.CopyFrom(known.type if known.type.WhichOneof("value") else value.type)
+
+
+def inferred(proto: ModelProto) -> ModelProto:
+    """The model with inferred types and shapes; as it was where inference gives up."""
+    try:
+        return onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    except Exception:  # inference is advice: the checker and the proof judge the file
+        return proto
+
+
+def unused_inputs(graph: GraphProto) -> tuple[Diagnostic, ...]:
+    """``unused-input`` for each input that no output depends on."""
+    needed = {o.name for o in graph.output}
+    for node in reversed(graph.node):
+        if needed & set(node.output):
+            needed |= set(node.input) | _captured(node)
+    return tuple(
+        Diagnostic(
+            "unused-input",
+            f"input `{i.name}` does not influence any output; it stays in the interface",
+            "remove it from the recipe if callers need not pass it",
+            level="warning",
+        )
+        for i in graph.input
+        if i.name not in needed
+    )
+
+
+def _captured(node: NodeProto) -> set[str]:
+    return set().union(*(value_names(g) for g in subgraphs(node)))
+
+
+# ---- after a transformation --------------------------------------------------------------------
+
+
+def same_interface(before: Model, after: Model) -> str | None:
+    """None if names, order, types and fixed and named axes are the same, else what differs."""
+    for kind, old, new in (
+        ("inputs", inputs(before), inputs(after)),
+        ("outputs", outputs(before), outputs(after)),
+    ):
+        if [p.name for p in old] != [p.name for p in new]:
+            return f"{kind} {[p.name for p in old]} became {[p.name for p in new]}"
+        for a, b in zip(old, new, strict=True):
+            if a.dtype != b.dtype:
+                return f"{a.name} changed its type"
+            if a.shape is None or (kind == "outputs" and b.shape is not None):
+                continue
+            if a.shape != b.shape:
+                return f"{a.name} has shape {b.shape}, not {a.shape}"
+    return None
+
+
+def set_initializers_as_inputs(model: Model, listed: bool) -> None:
+    """List the initializers among the inputs (ONNX's old way, so that callers can override), or not."""
+    graph = model.proto.graph
+    own = [t.name for t in graph.initializer]
+    kept = [i for i in graph.input if i.name not in set(own)]
+    del graph.input[:]
+    graph.input.extend(kept)
+    if listed:
+        graph.input.extend(
+            helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)) for t in graph.initializer
+        )
+
+
+def pin(model: Model, sizes: Mapping[str, int]) -> None:
+    """Replace named axes by sizes, in the interface; shapes inside are inferred again."""
+    graph = model.proto.graph
+    del graph.value_info[:]
+    for value in (*graph.input, *graph.output):
+        for dim in _dims(value.type):
+            if dim.dim_param in sizes:
+                dim.dim_value = sizes[dim.dim_param]
+
+
+def _dims(kind: TypeProto) -> Iterable[onnx.TensorShapeProto.Dimension]:
+    return kind.tensor_type.shape.dim if kind.HasField("tensor_type") else ()

@@ -1,0 +1,91 @@
+"""Names in a graph, and the bodies that If, Loop and Scan carry.
+
+ONNX lets two branches of an If reuse a name. Everything here that speaks of "the tensor x" needs
+one tensor per name, so bodies that reuse one are renamed first; inputs and outputs of the model
+never are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from onnx import GraphProto, ModelProto, NodeProto
+
+
+def label(node: NodeProto) -> str:
+    """What a person calls this node: its name, or that of the first tensor it makes."""
+    return node.name or next((name for name in node.output if name), node.op_type)
+
+
+def bodies(node: NodeProto) -> list[GraphProto]:
+    """The graphs that a node carries in its attributes, in order."""
+    found: list[GraphProto] = []
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            found.append(attribute.g)
+        found.extend(attribute.graphs)
+    return found
+
+
+def graphs(graph: GraphProto) -> Iterator[GraphProto]:
+    """A graph, then every graph inside it, depth first."""
+    yield graph
+    for node in graph.node:
+        for body in bodies(node):
+            yield from graphs(body)
+
+
+def defined(graph: GraphProto) -> Iterator[str]:
+    """The tensors that a graph brings into being, without those of its bodies; some twice."""
+    yield from (value.name for value in graph.input)
+    yield from (tensor.name for tensor in graph.initializer)
+    yield from (tensor.values.name for tensor in graph.sparse_initializer)
+    for node in graph.node:
+        yield from (name for name in node.output if name)
+
+
+class Names:
+    """New names that are taken by no tensor or node of a model, the same ones every time."""
+
+    def __init__(self, taken: Iterable[str]) -> None:
+        self._taken = set(taken)
+
+    @classmethod
+    def of(cls, proto: ModelProto) -> Names:
+        taken: set[str] = set()
+        for graph in graphs(proto.graph):
+            taken.update(defined(graph))
+            taken.update(node.name for node in graph.node)
+        return cls(taken)
+
+    def take(self, wanted: str) -> str:
+        """``wanted``, or ``wanted_1``, ``wanted_2``, ... where that is taken."""
+        name, count = wanted, 0
+        while name in self._taken:
+            count += 1
+            name = f"{wanted}_{count}"
+        self._taken.add(name)
+        return name
+
+
+def make_distinct(graph: GraphProto) -> None:
+    """Rename tensors of bodies, in place, so that no two tensors of the model share a name."""
+    names = Names(defined(graph))
+    for node in graph.node:
+        for body in bodies(node):
+            _make_distinct(body, {}, names)
+
+
+def _make_distinct(graph: GraphProto, outer: Mapping[str, str], names: Names) -> None:
+    scope = dict(outer)
+    for name in dict.fromkeys(defined(graph)):
+        scope[name] = names.take(name)
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        value.name = scope.get(value.name, value.name)
+    for sparse in graph.sparse_initializer:
+        sparse.values.name = scope.get(sparse.values.name, sparse.values.name)
+    for node in graph.node:
+        node.input[:] = [scope.get(name, name) for name in node.input]
+        node.output[:] = [scope.get(name, name) for name in node.output]
+        for body in bodies(node):
+            _make_distinct(body, scope, names)

@@ -1,0 +1,62 @@
+"""What operators of the default ONNX domain do to values, where their schemas do not say it."""
+
+from __future__ import annotations
+
+from onnx import NodeProto
+
+from modelbuild.graph.naming import bodies
+from modelbuild.graph.types import CONTROL_FLOW, attribute, domain
+
+# Every value of the output is a value of an input, its negation, or a small integer (a half's floor
+# is a half: beyond 1024 halves are integers). Where the inputs are halves, nothing is left to round.
+_EXACT = frozenset({
+    "Abs", "Ceil", "CenterCropPad", "Clip", "Compress", "Concat", "ConcatFromSequence", "Constant",
+    "ConstantOfShape", "DepthToSpace", "Dropout", "Expand", "EyeLike", "Flatten", "Floor", "Gather",
+    "GatherElements", "GatherND", "GlobalMaxPool", "Hardmax", "Identity", "Max", "MaxPool",
+    "MaxUnpool", "Min", "Neg", "OneHot", "Optional", "OptionalGetElement", "Pad", "ReduceMax",
+    "ReduceMin", "Relu", "Reshape", "Resize", "ReverseSequence", "Round", "ScatterElements",
+    "ScatterND", "SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase",
+    "SequenceInsert", "Sign", "Slice", "SpaceToDepth", "Split", "SplitToSequence", "Squeeze",
+    "TensorScatter", "ThresholdedRelu", "Tile", "TopK", "Transpose", "Trilu", "Unique", "Unsqueeze",
+    "Where",
+})  # fmt: skip
+
+# The output follows from shapes or from the node itself, whatever the values of the inputs are.
+_IGNORES_VALUES = frozenset({"Shape", "Size", "Constant", "EyeLike"})
+_RANDOM = frozenset({
+    "Bernoulli", "Multinomial",
+    "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike",
+})  # fmt: skip
+
+
+def is_exact(node: NodeProto) -> bool:
+    """Whether a node only moves, selects or negates values: its output needs no rounding."""
+    if domain(node) or node.op_type not in _EXACT:
+        return False
+    match node.op_type:
+        case "Resize":
+            return _text(node, "mode", "nearest") == "nearest" and "tf_crop" not in _text(
+                node, "coordinate_transformation_mode", ""
+            )
+        case "ScatterElements" | "ScatterND":
+            return _text(node, "reduction", "none") in ("none", "max", "min")
+        case "Dropout":  # with training_mode given it may scale what it keeps
+            return len(node.input) < 3
+        case _:
+            return True
+
+
+def is_independent(node: NodeProto, independent: set[str]) -> bool:
+    """Whether a node's outputs follow from shapes and constants alone.
+
+    ``independent`` names the tensors that do. Such values are few and often become sizes or
+    indices, where a rounded 3001 is another picture; so precision is kept in them if it can be.
+    """
+    if domain(node) or bodies(node) or node.op_type in _RANDOM | CONTROL_FLOW:
+        return False
+    return node.op_type in _IGNORES_VALUES or all(n in independent for n in node.input if n)
+
+
+def _text(node: NodeProto, name: str, default: str) -> str:
+    given = attribute(node, name)
+    return given.s.decode() if given else default

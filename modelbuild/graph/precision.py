@@ -1,0 +1,218 @@
+"""A graph in half precision: every tensor float32 or half, with Casts where the two meet.
+
+Each float32 tensor has a home, the precision its node makes it in (``placement`` decides), and at
+most one more version, made by a Cast right behind that node. So a Cast is never repeated, never
+undone and never out of order, and a body of an If, Loop or Scan finds what it names outside.
+Weights have no Casts: each wanted precision is a weight of its own, rounded when it is written.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import onnx
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto
+
+from modelbuild.errors import Diagnostic
+from modelbuild.graph.files import Array, Model, Weight, empty_initializer, numpy_dtype
+from modelbuild.graph.naming import Names, graphs, label, make_distinct
+from modelbuild.graph.placement import SOURCES, Placement, place
+from modelbuild.graph.rounding import Bounds, Clamping, to_half
+from modelbuild.graph.types import (
+    FLOAT, HALF_TYPES, TYPE_ATTRIBUTE, attribute, domain, tensor_types, type_name, type_string,
+)  # fmt: skip
+
+_SHORT = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16"}
+
+
+@dataclass(frozen=True)
+class HalfOptions:
+    """onnxconverter-common's options, names and meanings; ``dtype`` is the half to convert to.
+
+    ``op_block_list=None`` is their ``DEFAULT_OP_BLOCK_LIST``. A node without a name is blocked by
+    the name of its first output. ``disable_shape_infer`` keeps ONNX's shape inference from being
+    asked for types that operator schemas leave open.
+    """
+
+    keep_io_types: bool = True
+    disable_shape_infer: bool = False
+    op_block_list: tuple[str, ...] | None = None
+    node_block_list: tuple[str, ...] = ()
+    min_positive_val: float = 1e-7
+    max_finite_val: float = 65504.0
+    dtype: int = TensorProto.FLOAT16
+
+    def blocked_ops(self) -> frozenset[str]:
+        if self.op_block_list is None:
+            from onnxconverter_common.float16 import DEFAULT_OP_BLOCK_LIST
+
+            return frozenset(DEFAULT_OP_BLOCK_LIST)
+        return frozenset(self.op_block_list)
+
+
+def convert(model: Model, options: HalfOptions) -> tuple[Model, tuple[Diagnostic, ...]]:
+    """The same graph in half precision, and what had to be clamped for it.
+
+    Inputs and outputs keep names and order; with ``keep_io_types`` also their types, else float32
+    ones become half. Other types, half ones included, stay as they are. An initializer that is
+    listed as an input too is a weight: its type follows its users. Large weights are rounded when
+    they are loaded; here they are only looked through, one at a time.
+    """
+    proto = inlined(model.proto)
+    make_distinct(proto.graph)
+    types = tensor_types(proto, infer=not options.disable_shape_infer)
+    half = f"tensor({type_name(options.dtype)})"
+    ops, nodes = options.blocked_ops(), frozenset(options.node_block_list)
+    placement = place(
+        proto,
+        types,
+        half,
+        edge=FLOAT if options.keep_io_types else half,
+        blocked=lambda node: node.op_type in ops or label(node) in nodes,
+    )
+    unknown = tuple(_unknown_nodes(proto, options.node_block_list))
+    conversion = _Conversion(model, proto, types, placement, options)
+    return conversion.run(), (*conversion.clamping.diagnostics(), *unknown)
+
+
+def inlined(proto: ModelProto) -> ModelProto:
+    """A copy without the model's own functions: their nodes stand where they were called."""
+    if proto.functions:
+        return onnx.inliner.inline_local_functions(proto)
+    copy = ModelProto()
+    copy.CopyFrom(proto)
+    return copy
+
+
+def _unknown_nodes(proto: ModelProto, wanted: tuple[str, ...]) -> Iterator[Diagnostic]:
+    known = {label(node) for graph in graphs(proto.graph) for node in graph.node}
+    for name in wanted:
+        if name not in known:
+            close = difflib.get_close_matches(name, sorted(known), 1)
+            yield Diagnostic(
+                "recipe-invalid",
+                f"`node_block_list` names the node {name!r}, which the graph does not have",
+                hint=f"did you mean {close[0]!r}?" if close else None,
+                level="warning",
+            )
+
+
+class _Conversion:
+    """Rewrites ``proto`` in place to what ``placement`` says."""
+
+    def __init__(
+        self,
+        model: Model,
+        proto: ModelProto,
+        types: dict[str, str],
+        placement: Placement,
+        options: HalfOptions,
+    ) -> None:
+        self.model, self.proto, self.types, self.placement = model, proto, types, placement
+        self.half = placement.half
+        self.numbers = {FLOAT: int(TensorProto.FLOAT), self.half: options.dtype}
+        self.edge = FLOAT if options.keep_io_types else self.half
+        self.clamping = Clamping(Bounds(options.min_positive_val, options.max_finite_val))
+        self.outputs = {v.name for v in proto.graph.output if types.get(v.name) == FLOAT}
+        self.names = Names.of(proto)
+        self.named: dict[tuple[str, str], str] = {}
+        self.weights = dict(model.weights)
+
+    def run(self) -> Model:
+        behind = dict(self._casts())  # what stands right behind the definition of a tensor
+        for graph in graphs(self.proto.graph):
+            self._value_infos(graph)
+        for step in self.placement.steps:
+            self._set_output_type(step.node)
+            for port in step.ports:
+                type_ = self.placement.at(step, port)
+                port.rename(self.name(port.tensor, type_))
+                if port.formal is not None:
+                    self._retype(port.formal, type_)
+        for value in self.proto.graph.input:
+            if self.types.get(value.name) == FLOAT:
+                self._retype(value, self.placement.home.get(value.name, FLOAT))
+        for value in self.proto.graph.output:
+            if value.name in self.outputs:
+                self._retype(value, self.edge)
+        for graph in graphs(self.proto.graph):
+            self._initializers(graph)
+            self._insert(graph, behind)
+        return Model(self.proto, self.weights)
+
+    def name(self, tensor: str, type_: str) -> str:
+        """The name of one version of a tensor: its own for its home, or for the model's output."""
+        own = self.edge if tensor in self.outputs else self.placement.home.get(tensor, FLOAT)
+        if type_ == own:
+            return tensor
+        if (tensor, type_) not in self.named:
+            short = _SHORT[type_name(self.numbers[type_])]
+            self.named[tensor, type_] = self.names.take(f"{tensor}_{short}")
+        return self.named[tensor, type_]
+
+    def _versions(self, tensor: str) -> list[str]:
+        """The precisions in which a tensor exists, its home first."""
+        home = self.placement.home.get(tensor, FLOAT)
+        other = self.half if home == FLOAT else FLOAT
+        return [home, other] if other in self.placement.wanted[tensor] else [home]
+
+    # ---- nodes ---------------------------------------------------------------------------------
+
+    def _casts(self) -> Iterator[tuple[str, NodeProto]]:
+        """``(name of the home, node that makes the other version)``."""
+        weights = self._plain_weights()
+        constants = {s.node.output[0]: s.node for s in self.placement.steps if _is_constant(s.node)}
+        for tensor, type_ in self.types.items():
+            versions = self._versions(tensor) if type_ == FLOAT and tensor not in weights else []
+            if len(versions) < 2:
+                continue
+            home, other = (self.name(tensor, version) for version in versions)
+            title = self.names.take(f"{tensor}_to_{_SHORT[type_name(self.numbers[versions[1]])]}")
+            if tensor in constants:  # rounded and clamped as weights are, which a Cast would not do
+                node = NodeProto()
+                node.CopyFrom(constants[tensor])
+                node.name, node.output[0] = title, other
+                self._halve_constant(node, tensor)
+            else:
+                node = onnx.helper.make_node(
+                    "Cast", [home], [other], title, to=self.numbers[versions[1]]
+                )
+            yield home, node
+
+    def _insert(self, graph: GraphProto, behind: dict[str, NodeProto]) -> None:
+        """Put each node of ``behind`` right behind what defines the tensor of its key."""
+        listed = [value.name for value in graph.input]
+        sparse = [tensor.values.name for tensor in graph.sparse_initializer]
+        nodes = [behind[name] for name in (*listed, *sparse) if name in behind]
+        for node in graph.node:
+            nodes.append(node)
+            nodes.extend(behind[name] for name in node.output if name in behind)
+        if len(nodes) > len(graph.node):
+            kept = GraphProto(node=nodes)
+            del graph.node[:]
+            graph.node.extend(kept.node)
+
+    def _set_output_type(self, node: NodeProto) -> None:
+        """Bring the attributes that say a node's output type into line with its home."""
+        tensor = node.output[0] if node.output else ""
+        if domain(node) or self.types.get(tensor) != FLOAT:
+            return
+        home = self.placement.home.get(tensor, FLOAT)
+        if _is_constant(node):
+            if home == self.half:
+                self._halve_constant(node, tensor)
+        elif node.op_type in SOURCES:
+            _set_attribute(node, TYPE_ATTRIBUTE[node.op_type][0], self.numbers[home])
+        elif node.op_type == "DequantizeLinear" and (given := attribute(node, "output_dtype")):
+            given.i = self.numbers[home] if given.i else 0
+
+    def _halve_constant(self, node: NodeProto, tensor: str) -> None:
+        """Put a rounded value into a Constant or ConstantOfShape."""
+        given = node.attribute[0] if node.attribute else None
+        match given.name if given else "":
+            case "value_float":
+                value = onnx.numpy_helper.from_array(numpy_float(given.f))
+            case "value_floats":
+                value = onnx.numpy_helper.from_array(numpy_float(given.floats))

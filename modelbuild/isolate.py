@@ -1,0 +1,86 @@
+"""Run a function in a forked child, so that a library that dies does not take its caller along."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pickle
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a child ended: its value, or what it raised, or the signal that killed it."""
+
+    value: Any = None
+    error: BaseException | None = None
+    died: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.error is None and self.died is None
+
+
+def in_child(function: Callable[[], Any]) -> Ended:
+    """Call ``function`` in a fork and wait. Its value and exceptions come back pickled.
+
+    For work on what is already in memory; threads of the caller do not exist in the child.
+    """
+    reader, writer = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            os.close(reader)
+            die_with_parent()
+            try:
+                ended = Ended(value=function())
+            except BaseException as error:
+                ended = Ended(error=error)
+            with os.fdopen(writer, "wb") as pipe:
+                pipe.write(_pickled(ended))
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        data = pipe.read()
+    _, status = os.waitpid(pid, 0)
+    if os.WIFSIGNALED(status) or not data:
+        return Ended(died=describe(status))
+    ended = pickle.loads(data)
+    return ended if isinstance(ended, Ended) else Ended(died=describe(status))
+
+
+def _pickled(ended: Ended) -> bytes:
+    try:
+        return pickle.dumps(ended)
+    except Exception:
+        return pickle.dumps(Ended(error=RuntimeError(f"{type(ended.error).__name__}: {ended.error}")))
+
+
+def describe(status: int) -> str:
+    """A wait status in words: ``killed by SIGSEGV``, ``exited with 3``."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        try:
+            name = signal.Signals(number).name
+        except ValueError:
+            name = f"signal {number}"
+        hint = " (out of memory?)" if number == signal.SIGKILL else ""
+        return f"killed by {name}{hint}"
+    return f"exited with {os.waitstatus_to_exitcode(status)}"
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to end this process when its parent dies; Linux only, elsewhere a no-op."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

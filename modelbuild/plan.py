@@ -1,0 +1,294 @@
+"""Recipe -> actions: what there is to do, what needs what, and which files come out. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from modelbuild.recipe import Recipe
+from modelbuild.recipe.schema import Engine, Fp16
+from modelbuild.steps.adopt import Adopt, AdoptedReference
+from modelbuild.steps.base import ModelStep, Step
+from modelbuild.steps.engine import ENGINES
+from modelbuild.steps.export import Export
+from modelbuild.steps.half import Half
+from modelbuild.steps.model import ModelSource
+from modelbuild.steps.reference import Reference, Sampling
+from modelbuild.steps.simplify import Simplify
+from modelbuild.steps.static import Static
+from modelbuild.steps.verify import Verify, VerifyEngine
+from modelbuild.tensors import Axis, sampled_sizes, traced_sizes
+from modelbuild.tolerance import Tolerance
+
+
+@dataclass(frozen=True)
+class Action:
+    """A step with its place in the graph.
+
+    ``needs`` maps a role of the step's input to the action whose files it gets; ``gates`` are
+    actions that must have succeeded although their files are not read. ``folders`` are inputs that
+    no action makes. An action that ``discovers`` reads files by itself, which are traced.
+    """
+
+    id: str
+    step: Step
+    needs: Mapping[str, str] = field(default_factory=dict)
+    gates: tuple[str, ...] = ()
+    folders: Mapping[str, Path] = field(default_factory=dict)
+    discovers: bool = False
+    remembered: bool = True  # looked up in the ledger and recorded in it
+
+    @property
+    def beside_model(self) -> bool:
+        return isinstance(self.step, ModelStep)
+
+    @property
+    def before(self) -> tuple[str, ...]:
+        return (*self.needs.values(), *self.gates)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file that users get: ``action`` makes it, ``proof`` (another action) lets it out."""
+
+    name: str
+    kind: str  # "onnx" | "engine"
+    precision: str
+    axes: Mapping[str, int]
+    action: str
+    proof: str | None
+    backend: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    recipe: Recipe
+    actions: tuple[Action, ...]  # in an order that respects ``before``
+    artifacts: tuple[Artifact, ...]
+    source: ModelSource | None  # None: an ONNX file, no PyTorch
+
+    def only(self, wanted: Callable[[Artifact], bool]) -> Plan:
+        """The plan for some of the artifacts: they, and what they need."""
+        artifacts = tuple(a for a in self.artifacts if wanted(a))
+        needed = {i for a in artifacts for i in (a.action, a.proof) if i}
+        for action in reversed(self.actions):
+            if action.id in needed:
+                needed.update(action.before)
+        return replace(
+            self, artifacts=artifacts, actions=tuple(a for a in self.actions if a.id in needed)
+        )
+
+    def measuring(self, folder: Path) -> Plan:
+        """The plan that measures the published files in ``folder`` again and builds nothing."""
+        artifacts = tuple(a for a in self.artifacts if a.proof)
+        proofs = {a.proof for a in artifacts}
+        actions = []
+        for action in self.actions:
+            if action.id == "reference":
+                actions.append(action)
+            elif action.id in proofs:
+                actions.append(
+                    replace(
+                        action,
+                        needs={"reference": "reference"},
+                        gates=(),
+                        folders={"model": folder},
+                        remembered=False,
+                    )
+                )
+        return replace(self, actions=tuple(actions), artifacts=artifacts)
+
+
+def plan(recipe: Recipe, *, gpu: bool = False) -> Plan:
+    """Everything that this recipe asks for. With ``gpu``, engines are proven too."""
+    return _Planner(recipe, gpu).plan()
+
+
+class _Planner:
+    def __init__(self, recipe: Recipe, gpu: bool) -> None:
+        self.recipe = recipe
+        self.gpu = gpu
+        self.axes: tuple[Axis, ...] = recipe.axes()
+        self.specs = recipe.specs()
+        fixed = {d for s in self.specs for d in s.shape if isinstance(d, int)}
+        self.traced = traced_sizes(self.axes, fixed)
+        self.rows = sampled_sizes(self.axes, self.traced)
+        self.actions: list[Action] = []
+        self.artifacts: list[Artifact] = []
+        self.source = _source(recipe)
+
+    def plan(self) -> Plan:
+        recipe = self.recipe
+        self._reference()
+        precisions = recipe.precision
+        if precisions.fp32 is not None or self._converted(precisions.fp16):
+            self._export("export", "fp32")
+            self._simplify("fp32", "export")
+        if precisions.fp32 is not None:
+            self._onnx("fp32", "fp32", {}, precisions.fp32.tolerance, True)
+        if (fp16 := precisions.fp16) is not None:
+            self._fp16(fp16)
+            self._onnx("fp16", "fp16", {}, fp16.tolerance, fp16.keep_io_types)
+        built = [p for p in ("fp32", "fp16") if getattr(precisions, p) is not None]
+        for sizes in recipe.static:
+            for precision in built:
+                self._static(precision, sizes)
+        for engine in recipe.engines:
+            self._engine(engine)
+        return Plan(recipe, tuple(self.actions), tuple(self.artifacts), self.source)
+
+    @staticmethod
+    def _converted(fp16: Fp16 | None) -> bool:
+        return fp16 is not None and fp16.method == "convert"
+
+    def _reference(self) -> None:
+        verify = self.recipe.verify
+        rows = list(self.rows)
+        for sizes in self.recipe.static:
+            free = tuple(a for a in self.axes if a.name not in sizes)
+            for row in sampled_sizes(free, self.traced):
+                pinned = {a.name: {**row, **sizes}[a.name] for a in self.axes}
+                if pinned not in rows:
+                    rows.append(pinned)
+        sampling = Sampling(
+            self.specs, self.axes, tuple(rows), verify.samples, verify.seed, verify.data
+        )
+        step: Step
+        if self.source is not None:
+            step = Reference(self.source, sampling)
+        else:
+            step = AdoptedReference(str(self.recipe.model.onnx), sampling)
+        self._add(Action("reference", step, discovers=True))
+
+    def _export(self, name: str, precision: Any, keep_io_types: bool = True) -> None:
+        recipe = self.recipe
+        step: Step
+        if self.source is None:
+            step = Adopt(
+                str(recipe.model.onnx), self.specs, recipe.outputs, recipe.opset
+            )
+        else:
+            step = Export(
+                self.source, self.specs, recipe.outputs, self.traced, recipe.effective_opset,
+                recipe.exporter, recipe.constant_folding, precision, keep_io_types,
+            )  # fmt: skip
+        self._add(Action(name, step, discovers=True))
+
+    def _simplify(self, precision: str, source: str) -> None:
+        recipe = self.recipe
+        step = Simplify(
+            self._file(precision, {}), recipe.simplify, recipe.constant_folding,
+            recipe.keep_initializers_as_inputs,
+        )  # fmt: skip
+        self._add(Action(precision, step, {"model": source}))
+
+    def _fp16(self, fp16: Fp16) -> None:
+        if fp16.method != "convert":
+            self._export("export fp16", fp16.method, fp16.keep_io_types)
+            self._simplify("fp16", "export fp16")
+            return
+        step = Half(
+            self._file("fp16", {}), fp16.keep_io_types, fp16.disable_shape_infer,
+            fp16.op_block_list, fp16.node_block_list, fp16.min_positive_val,
+            fp16.max_finite_val, self.recipe.keep_initializers_as_inputs,
+        )  # fmt: skip
+        self._add(Action("fp16", step, {"model": "fp32"}))
+
+    def _static(self, precision: str, sizes: Mapping[str, int]) -> None:
+        recipe = self.recipe
+        name = f"{precision}.{recipe.variant_suffix(sizes)}"
+        step = Static(
+            self._file(precision, sizes), dict(sizes), recipe.simplify, recipe.constant_folding,
+            recipe.keep_initializers_as_inputs,
+        )  # fmt: skip
+        self._add(Action(name, step, {"model": precision}))
+        asked = getattr(recipe.precision, precision)
+        self._onnx(name, precision, sizes, asked.tolerance, getattr(asked, "keep_io_types", True))
+
+    def _onnx(
+        self, action: str, precision: str, sizes: Mapping[str, int], tolerance: Any, keep: bool
+    ) -> None:
+        """The artifact that ``action`` makes, and its proof."""
+        proof = f"verify {action}"
+        rows = self.rows if not sizes else ()
+        step = Verify(
+            filename=self._file(precision, sizes),
+            precision=precision,
+            inputs=tuple(s.pinned(sizes) for s in self.specs),
+            sizes=dict(sizes),
+            rows=tuple(rows),
+            tolerance=Tolerance(**tolerance.model_dump()),
+            keep_io_types=keep,
+            function=self.recipe.verify.function,
+        )
+        needs = {"model": action, "reference": "reference"}
+        self._add(Action(proof, step, needs, discovers=step.function is not None))
+        axes = {a.name: sizes[a.name] for a in self.axes if a.name in sizes}
+        self.artifacts.append(
+            Artifact(self._file(precision, sizes), "onnx", precision, axes, action, proof)
+        )
+
+    def _engine(self, engine: Engine) -> None:
+        recipe, sizes = self.recipe, engine.variant
+        suffix = f".{recipe.variant_suffix(sizes)}" if sizes else ""
+        model = f"{engine.precision}{suffix}"
+        action = f"{model}.{engine.backend}"
+        filename = f"{recipe.name}.{action}.engine"
+        free = [a for a in self.axes if a.name not in sizes]
+        profiles = tuple(
+            tuple(
+                (a.name, _range(profile.get(a.name, a))) for a in free
+            )
+            for profile in (engine.profiles or ({},))
+        )
+        step = ENGINES[engine.backend](
+            filename=filename,
+            inputs=tuple((s.name, s.pinned(sizes).shape) for s in self.specs),
+            profiles=profiles if free else (),
+            targets=engine.targets,
+            optimization_level=_or(engine.builder.optimization_level, 3),
+            workspace=engine.builder.workspace,
+            tf32=engine.builder.tf32,
+        )
+        self._add(Action(action, step, {"model": model}, gates=(f"verify {model}",)))
+        axes = {a.name: sizes[a.name] for a in self.axes if a.name in sizes}
+        proof = None
+        if self.gpu:
+            proof = f"verify {action}"
+            asked = getattr(recipe.precision, engine.precision)
+            check = VerifyEngine(
+                filename, engine.precision, tuple(s.pinned(sizes) for s in self.specs),
+                dict(sizes), (), Tolerance(**asked.tolerance.model_dump()),
+                function=recipe.verify.function, backend=engine.backend, profiles=step.profiles,
+            )  # fmt: skip
+            needs = {"model": action, "onnx": model, "reference": "reference"}
+            self._add(Action(proof, check, needs, discovers=check.function is not None))
+        self.artifacts.append(
+            Artifact(filename, "engine", engine.precision, axes, action, proof, engine.backend)
+        )
+
+    def _file(self, precision: str, sizes: Mapping[str, int]) -> str:
+        suffix = f".{self.recipe.variant_suffix(sizes)}" if sizes else ""
+        return f"{self.recipe.name}.{precision}{suffix}.onnx"
+
+    def _add(self, action: Action) -> None:
+        self.actions.append(action)
+
+
+def _source(recipe: Recipe) -> ModelSource | None:
+    model = recipe.model
+    if model.import_ is None:
+        return None
+    return ModelSource(
+        model.import_, tuple(model.args), dict(model.kwargs), model.weights, model.files, model.seed
+    )
+
+
+def _or(value: int | None, default: int) -> int:
+    return default if value is None else value
+
+
+def _range(axis: Any) -> tuple[int, int, int]:
+    return (axis.min, axis.opt, axis.max)

@@ -1,0 +1,143 @@
+"""Checks of the model's source, the exporter and the precisions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from modelbuild.recipe.problems import Problem, Route, clean, described, did_you_mean, dotted
+from modelbuild.recipe.schema import Fp16, Recipe
+from modelbuild.recipe.words import IMPORT
+
+OPSETS = {"dynamo": (9, 25), "torchscript": (7, 20)}
+"""What each exporter of torch 2.13 takes; past that it writes broken files without a word."""
+
+ONNX: Route = ("model", "onnx")
+
+
+def source(recipe: Recipe) -> Iterator[Problem]:
+    """Exactly one of import and onnx."""
+    model = recipe.model
+    needs = (("model", "import"), ONNX)
+    if model.import_ and model.onnx:
+        message = "`model` has both `import` and `onnx`"
+        hint = "keep the one that the model comes from"
+        yield Problem(ONNX, message, hint, on_key=True, needs=needs)
+    if not model.import_ and not model.onnx:
+        hint = "`import: package.module:attribute`, or `onnx: model.onnx`"
+        yield Problem(("model",), "`model` needs `import` or `onnx`", hint, needs=needs)
+
+
+def only_for_import(recipe: Recipe) -> Iterator[Problem]:
+    """Knobs that an ONNX source would ignore without a word."""
+    if not recipe.model.onnx or recipe.model.import_:
+        return
+    ours = ("exporter", "constant_folding", "keep_initializers_as_inputs")
+    theirs = ("args", "kwargs", "weights", "seed")
+    routes: list[Route] = [*(("model", key) for key in theirs), *((key,) for key in ours)]
+    given: set[Route] = {("model", key) for key in recipe.model.model_fields_set}
+    given |= {(key,) for key in recipe.model_fields_set}
+    for route in routes:
+        if route in given:
+            message = f"`{dotted(route)}` is for `import` and does nothing to an ONNX file"
+            yield Problem(route, message, "remove it", on_key=True, needs=(ONNX,))
+
+
+def nested_objects(recipe: Recipe) -> Iterator[Problem]:
+    """Mappings with an `import` among the arguments: objects to make."""
+    yield from _arguments(recipe.model.args, recipe.model.kwargs, ("model",))
+
+
+def _arguments(args: Any, kwargs: Any, route: Route) -> Iterator[Problem]:
+    if isinstance(args, list | tuple):
+        yield from _objects(list(args), (*route, "args"))
+    if isinstance(kwargs, dict):
+        if "import" in kwargs:
+            at = (*route, "kwargs", "import")
+            message = f"`{dotted(at)}`: no parameter can be called `import`"
+            hint = "name the argument: `kwargs: {config: {import: …}}`"
+            yield Problem(at, message, hint, on_key=True)
+        for key, value in kwargs.items():
+            yield from _objects(value, (*route, "kwargs", key))
+
+
+def _objects(value: Any, route: Route) -> Iterator[Problem]:
+    if isinstance(value, dict) and "import" in value:
+        yield from _object(value, route)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _objects(item, (*route, key))
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            yield from _objects(item, (*route, i))
+
+
+def _object(spec: Mapping[Any, Any], route: Route) -> Iterator[Problem]:
+    path = spec["import"]
+    name = dotted((*route, "import"))
+    if not isinstance(path, str) or not re.fullmatch(IMPORT, path):
+        message = f"`{name}` must be `package.module:attribute`, not {described(path)}"
+        yield Problem((*route, "import"), message, "the module, a colon, and the name in it")
+    for key, kind, words in (("args", list, "a list"), ("kwargs", dict, "a mapping")):
+        if key in spec and not isinstance(spec[key], kind):
+            message = f"`{dotted((*route, key))}` must be {words}, not {described(spec[key])}"
+            yield Problem((*route, key), message, "an object is `{import, args, kwargs}`")
+    for key in spec:
+        if key not in ("import", "args", "kwargs"):
+            message = f"unknown key `{clean(str(key))}` beside `{name}`"
+            hint = did_you_mean(str(key), ("args", "kwargs"), "arguments go into `kwargs`")
+            yield Problem((*route, key), message, hint, on_key=True)
+    yield from _arguments(spec.get("args"), spec.get("kwargs"), route)
+
+
+def opset(recipe: Recipe) -> Iterator[Problem]:
+    """The opset within what the exporter writes."""
+    asked = recipe.opset
+    if asked is None or recipe.model.onnx:
+        return
+    low, high = OPSETS[recipe.exporter]
+    if low <= asked <= high:
+        return
+    message = f"the {recipe.exporter} exporter writes opset {low} to {high}, not {asked}"
+    others = [name for name, (a, b) in OPSETS.items() if a <= asked <= b]
+    hint = f"use {high} or lower" if asked > high else f"use {low} or higher"
+    if others:
+        a, b = OPSETS[others[0]]
+        hint = f"`exporter: {others[0]}` writes opset {a} to {b}"
+    yield Problem(("opset",), message, hint, "opset-mismatch", needs=(("exporter",), ONNX))
+
+
+def precisions(recipe: Recipe) -> Iterator[Problem]:
+    """Those that are there, and what their knobs say about each other."""
+    route: Route = ("precision",)
+    if not recipe.precision.names:
+        needs = tuple((*route, name) for name in ("fp32", "fp16", "bf16"))
+        yield Problem(route, "`precision` names no precision", "add `fp32:`", needs=needs)
+    if recipe.precision.bf16:
+        message = "`precision.bf16` is not available yet"
+        yield Problem((*route, "bf16"), message, "use fp32 or fp16", on_key=True)
+    if recipe.precision.fp16:
+        yield from _method(recipe, recipe.precision.fp16)
+
+
+def _method(recipe: Recipe, half: Fp16) -> Iterator[Problem]:
+    route: Route = ("precision", "fp16")
+    method = (*route, "method")
+    if half.method in ("mixed", "auto"):
+        message = f"`{dotted(method)}: {half.method}` is not available yet"
+        yield Problem(method, message, "use convert, half or autocast")
+    if half.method in ("half", "autocast"):
+        if recipe.model.onnx:
+            message = f"`method: {half.method}` needs a PyTorch model, and `model.onnx` is none"
+            yield Problem(method, message, "use convert", needs=(ONNX,))
+        for key in ("op_block_list", "node_block_list"):
+            if getattr(half, key):
+                at = (*route, key)
+                message = f"`{dotted(at)}` does nothing with `method: {half.method}`"
+                yield Problem(at, message, "it is for `convert`", on_key=True, needs=(method,))
+    if half.min_positive_val >= half.max_finite_val:
+        at = (*route, "min_positive_val")
+        message = f"`{dotted(at)}` is not below `max_finite_val`"
+        hint = "their defaults are 1e-7 and 65504"
+        yield Problem(at, message, hint, needs=((*route, "max_finite_val"),))

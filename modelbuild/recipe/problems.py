@@ -1,0 +1,102 @@
+"""What is wrong with a recipe: a place in its text or in its data, a sentence, a hint."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+Key = str | int
+Route = tuple[Key, ...]
+"""The way from the recipe to a value: ``("engines", 0, "precision")``."""
+
+INVALID = "recipe-invalid"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A stretch of the text, both ends counted from 0; the end is exclusive."""
+
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake. ``mark`` says where in the text; without it the place is looked up by ``route``.
+
+    ``needs`` are the other values that the sentence is about, ``"*"`` standing for any key: if one
+    of them is broken itself, this problem may be only its echo and is not told.
+    """
+
+    route: Route
+    message: str
+    hint: str
+    code: str = INVALID
+    on_key: bool = False
+    needs: tuple[Route, ...] = ()
+    mark: Mark | None = None
+
+
+def overlaps(pattern: Route, route: Route) -> bool:
+    """Whether one holds the other: the same value, a part of it, or what it is a part of."""
+    return all(p in ("*", r) for p, r in zip(pattern, route, strict=False))
+
+
+def clean(text: str, limit: int = 60) -> str:
+    """Text from a recipe, safe to print: one line, no control characters, not too long."""
+    whole = text if len(text) <= limit else text[: limit - 1] + "…"
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in whole)
+
+
+def dotted(route: Route) -> str:
+    """``engines[0].precision``."""
+    text = ""
+    for step in route:
+        text += f"[{step}]" if isinstance(step, int) else f".{clean(step, 40)}"
+    return text.removeprefix(".")
+
+
+def described(value: Any) -> str:
+    """What stands in the recipe, in the words of someone who writes YAML."""
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return f"`{str(value).lower()}`"
+        case str():
+            return f"text `{clean(value)}`"
+        case dict():
+            return "a mapping"
+        case list():
+            return "a list"
+        case _:
+            return f"`{clean(str(value))}`"
+
+
+def listed(names: Iterable[Any]) -> str:
+    """Names one after another, each in backticks; the first twenty."""
+    first = [f"`{clean(str(name))}`" for name in itertools.islice(names, 21)]
+    return ", ".join(first[:20]) + (", …" if len(first) > 20 else "")
+
+
+def nearest(word: str, names: Iterable[str]) -> str | None:
+    """The name that was meant, if one is near.
+
+    Matching takes time, and a recipe may be anyone's: long words and long lists are cut short.
+    """
+    if len(word) > 60:
+        return None
+    folded = {name.casefold(): name for name in itertools.islice(names, 200)}
+    found = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
+    return folded[found[0]] if found else None
+
+
+def did_you_mean(word: str, names: Iterable[str], otherwise: str) -> str:
+    """The hint for a word that is not one of ``names``."""
+    near = nearest(word, names)
+    return f"did you mean `{clean(near)}`?" if near else otherwise

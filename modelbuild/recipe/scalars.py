@@ -1,0 +1,46 @@
+"""What an unquoted word in a recipe means: YAML 1.2's core schema.
+
+YAML 1.1, which PyYAML follows, reads ``1e-3`` as text, ``on`` as true, ``010`` as 8 and ``1:30``
+as 90. Here ``1e-3`` is a number and ``on`` is text.
+"""
+
+from __future__ import annotations
+
+import re
+
+Scalar = None | bool | int | float | str
+
+LONGEST = 1000
+"""Characters in a number. Python itself refuses to print an int of more than 4300 digits."""
+
+_WORDS: dict[str, Scalar] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+_INTEGER = re.compile(r"[-+]?[0-9]+")
+_OCTAL = re.compile(r"0o[0-7]+")
+_HEX = re.compile(r"0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_INFINITY = re.compile(r"[-+]?\.(inf|Inf|INF)")
+_NAN = re.compile(r"\.(nan|NaN|NAN)")
+
+
+def meaning(word: str) -> Scalar:
+    """The value of an unquoted scalar.
+
+    Raises:
+        ValueError: a number of more than ``LONGEST`` characters.
+    """
+    if word in _WORDS:
+        return _WORDS[word]
+    if _NAN.fullmatch(word) or _INFINITY.fullmatch(word):
+        return float(word.replace(".", ""))
+    number = _FLOAT.fullmatch(word) or _OCTAL.fullmatch(word) or _HEX.fullmatch(word)
+    if not number:
+        return word
+    if len(word) > LONGEST:
+        raise ValueError(f"a number of {len(word)} characters")
+    if _INTEGER.fullmatch(word):
+        return int(word)
+    return int(word, 0) if word[1:2] in ("o", "x") else float(word)

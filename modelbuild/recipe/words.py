@@ -1,0 +1,122 @@
+"""The kinds of text and number that a recipe holds, with the sentence for each that is refused."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Strict, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+LARGEST = 2**31 - 1
+"""The largest size of an axis: TensorRT's dimensions are int32."""
+
+RECIPE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+IMPORT = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$"  # noqa: E501
+AXIS = r"^[A-Za-z_][A-Za-z0-9_]*$"
+TENSOR = r"^[!-~]+$"
+TARGET = r"^sm[0-9]{2,3}$"
+
+PATTERNS = {
+    RECIPE_NAME: (
+        "a file name",
+        "letters, digits, `.`, `_` and `-`, beginning with a letter or digit",
+    ),
+    IMPORT: ("`package.module:attribute`", "the module, a colon, and the name in it"),
+    AXIS: ("the name of an axis", "letters, digits and `_`, beginning with a letter"),
+    TENSOR: ("the name of a tensor", "letters, digits and signs; no spaces, nothing beyond ASCII"),
+    TARGET: ("a compute capability", "write it like `sm86`"),
+}
+"""What a text that must match is called, and how to write it."""
+
+_UNITS: dict[str, int] = {"B": 1} | {
+    f"{letter}{end}": base**power
+    for end, base in (("B", 1000), ("iB", 1024))
+    for power, letter in enumerate("KMGT", start=1)
+}
+SIZE = rf"^([0-9]{{1,15}}) ?({'|'.join(_UNITS)})$"
+
+
+def refused(expected: str) -> PydanticCustomError:
+    """The error for "must be ``expected``, not what stands there"."""
+    return PydanticCustomError("expected", "{expected}", {"expected": expected})
+
+
+def _dimension(value: Any) -> int | str:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST:
+        return value
+    if isinstance(value, str) and re.fullmatch(AXIS, value):
+        return value
+    raise refused("a size or the name of an axis")
+
+
+def _bytes(value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    match = re.fullmatch(SIZE, value) if isinstance(value, str) else None
+    if match and int(match[1]) > 0:
+        number, unit = match.groups()
+        return int(number) * _UNITS[unit]
+    raise refused("a size like `4GiB` or a number of bytes")
+
+
+def _several(value: Any) -> Any:
+    return () if value is None else (value,) if isinstance(value, str) else value
+
+
+def _as_a_set(targets: tuple[str, ...]) -> tuple[str, ...]:
+    """Sorted, each once: their order does not matter, so it must not change a key."""
+    return tuple(sorted(set(targets), key=lambda target: (len(target), target)))
+
+
+Text = Annotated[str, Strict(), Field(min_length=1)]
+Number = Annotated[float, Strict()]
+Whole = Annotated[int, Strict()]
+Flag = Annotated[bool, Strict()]
+Seed = Annotated[int, Strict(), Field(ge=0, le=2**63 - 1)]
+Size = Annotated[int, Strict(), Field(ge=1, le=LARGEST)]
+
+RecipeName = Annotated[str, Strict(), Field(pattern=RECIPE_NAME, max_length=100)]
+Import = Annotated[str, Strict(), Field(pattern=IMPORT)]
+AxisName = Annotated[str, Strict(), Field(pattern=AXIS, max_length=60)]
+TensorName = Annotated[str, Strict(), Field(pattern=TENSOR, max_length=200)]
+Target = Annotated[str, Strict(), Field(pattern=TARGET)]
+
+Dimension = Annotated[
+    int | str,
+    PlainValidator(_dimension),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0, "maximum": LARGEST},
+                {"type": "string", "pattern": AXIS},
+            ]
+        }
+    ),
+]
+Bytes = Annotated[
+    int,
+    PlainValidator(_bytes),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1},
+                {"type": "string", "pattern": SIZE},
+            ]
+        }
+    ),
+]
+Patterns = Annotated[
+    tuple[Text, ...],
+    BeforeValidator(_several),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "minLength": 1},
+                {"type": "array", "items": {"type": "string", "minLength": 1}},
+                {"type": "null"},
+            ]
+        }
+    ),
+]
+Targets = Annotated[tuple[Target, ...], AfterValidator(_as_a_set)]

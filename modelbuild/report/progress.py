@@ -1,0 +1,90 @@
+"""Progress: a live picture on a terminal, one line per event elsewhere. Always on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TextIO
+
+from modelbuild.scheduler import Ended, Reporter
+
+
+class Silent:
+    """For the Python API: nothing is printed."""
+
+    def started(self, recipe: str, action: str, why: str | None) -> None:
+        pass
+
+    def ended(self, recipe: str, action: str, ended: Ended) -> None:
+        pass
+
+    def tick(self) -> None:
+        pass
+
+
+class Lines:
+    """One line when an action starts and one when it ends; nothing for what was cached."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = stream or sys.stderr
+
+    def started(self, recipe: str, action: str, why: str | None) -> None:
+        self._say(f"{recipe}: {action}" + (f" ({why})" if why else ""))
+
+    def ended(self, recipe: str, action: str, ended: Ended) -> None:
+        if ended.status in ("built", "failed"):
+            done = "done" if ended.status == "built" else "FAILED"
+            self._say(f"{recipe}: {action} {done} in {ended.seconds:.1f} s")
+
+    def tick(self) -> None:
+        pass
+
+    def _say(self, line: str) -> None:
+        print(line, file=self.stream, flush=True)
+
+
+class Live:
+    """What runs and for how long, redrawn in place; what is done scrolls by above it."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.live import Live as Display
+
+        self._console = Console(stderr=True, highlight=False)
+        self._running: dict[tuple[str, str], float] = {}
+        self._display = Display(console=self._console, transient=True, refresh_per_second=8)
+        self._display.start()
+
+    def started(self, recipe: str, action: str, why: str | None) -> None:
+        self._running[recipe, action] = time.monotonic()
+        self.tick()
+
+    def ended(self, recipe: str, action: str, ended: Ended) -> None:
+        from rich.text import Text
+
+        self._running.pop((recipe, action), None)
+        if ended.status in ("built", "failed"):
+            mark, style = ("✓", "green") if ended.status == "built" else ("✗", "red")
+            line = Text.assemble(
+                (f"{mark} ", style), f"{recipe}: {action} ", (f"{ended.seconds:.1f} s", "dim")
+            )
+            self._console.print(line)
+        self.tick()
+
+    def tick(self) -> None:
+        from rich.text import Text
+
+        now = time.monotonic()
+        lines = [
+            f"  {recipe}: {action} {now - start:.0f} s"
+            for (recipe, action), start in self._running.items()
+        ]
+        self._display.update(Text("\n".join(lines), style="cyan"))
+
+    def close(self) -> None:
+        self._display.stop()
+
+
+def reporter() -> Reporter:
+    """The one that suits standard error."""
+    return Live() if sys.stderr.isatty() else Lines()

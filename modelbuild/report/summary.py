@@ -1,0 +1,85 @@
+"""The end of a command, for people: diagnostics, then one row per artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from modelbuild.errors import Diagnostic
+from modelbuild.results import ArtifactResult, BuildResult, RecipeResult
+
+_RANK = {"error": 0, "warning": 1, "info": 2}
+
+
+def render(result: BuildResult) -> str:
+    """Everything there is to say about a build, errors last so that they are in view."""
+    parts = [_recipe(r) for r in result.recipes]
+    if result.interrupted:
+        parts.append("interrupted: what was proven is published, nothing is half-written")
+    return "\n\n".join(p for p in parts if p)
+
+
+def _recipe(result: RecipeResult) -> str:
+    parts = []
+    if result.artifacts:
+        parts.append(f"{result.recipe}: {result.name}\n" + table(result.artifacts))
+    found = [*result.diagnostics, *(d for a in result.artifacts for d in _placed(a))]
+    found.sort(key=lambda d: -_RANK[d.level])
+    parts += [d.render() for d in found]
+    if not result.artifacts and not found:
+        parts.append(f"{result.recipe}: ok")
+    return "\n".join(parts)
+
+
+def _placed(artifact: ArtifactResult) -> Iterable[Diagnostic]:
+    for d in artifact.diagnostics:
+        place = artifact.name + (f", {d.where}" if d.where else "")
+        yield Diagnostic(d.code, d.message, d.hint, place, d.level, d.excerpt)
+
+
+def table(artifacts: Iterable[ArtifactResult]) -> str:
+    """``artifact  status  size  seconds  error against tolerance``, aligned, plain text."""
+    rows = [("artifact", "status", "size", "time", "worst output", "headroom", "proof")]
+    for a in artifacts:
+        worst, headroom, proof = _error(a.parity)
+        status = a.status if not a.reason else f"{a.status} ({_clip(a.reason)})"
+        seconds = f"{a.seconds:.1f} s" if a.seconds else ""
+        rows.append((a.name, status, size(a.bytes), seconds, worst, headroom, proof))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    right = {2, 3, 5}
+    lines = []
+    for number, row in enumerate(rows):
+        cells = [
+            c.rjust(w) if i in right else c.ljust(w)
+            for i, (c, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  " + "  ".join(cells).rstrip())
+        if number == 0:
+            lines.append("  " + "  ".join("─" * w for w in widths))
+    return "\n".join(lines)
+
+
+def _error(parity: Mapping[str, Any] | None) -> tuple[str, str, str]:
+    if not parity or not parity["outputs"]:
+        return "", "", ""
+    name, worst = next(iter(parity["outputs"].items()))
+    error = f"{name}: rel. L2 {worst['relative_l2']:.1e}"
+    shapes = len(parity["shapes"])
+    proof = f"{parity['evidence']}, {shapes} shape{'s' if shapes != 1 else ''}"
+    headroom = worst["headroom"]
+    return error, "exact" if headroom > 1e300 else f"x{headroom:.3g}", proof
+
+
+def size(count: int | None) -> str:
+    """1024-based, as ls -h prints it: ``93.9M`` is 93.9 MiB."""
+    if count is None:
+        return ""
+    value, units = float(count), ["B", "K", "M", "G", "T"]
+    while value >= 1024 and len(units) > 1:
+        value /= 1024
+        units.pop(0)
+    return f"{value:.0f} B" if units[0] == "B" else f"{value:.1f} {units[0]}iB"
+
+
+def _clip(text: str, limit: int = 48) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"

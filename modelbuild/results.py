@@ -1,0 +1,81 @@
+"""What a command answers, as typed values; their JSON is the contract's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from modelbuild.errors import EXIT_INTERRUPTED, EXIT_OK, Diagnostic
+
+
+@dataclass(frozen=True)
+class ArtifactResult:
+    """One file that a recipe asks for.
+
+    ``status`` is built, cached, failed, blocked or skipped; in a dry run stale instead of built.
+    ``bytes`` and ``sha256`` are of the published file; ``seconds`` of the work done now.
+    """
+
+    name: str
+    kind: str
+    precision: str
+    axes: Mapping[str, int]
+    status: str
+    reason: str | None = None
+    path: str | None = None
+    sha256: str | None = None
+    bytes: int | None = None
+    key: str | None = None
+    seconds: float = 0.0
+    parity: Mapping[str, Any] | None = None
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        data = dict(self.__dict__)
+        data["seconds"] = round(self.seconds, 3)
+        data["diagnostics"] = [d.as_json() for d in self.diagnostics]
+        return data
+
+
+@dataclass(frozen=True)
+class RecipeResult:
+    """One recipe: ``status`` is ok or failed."""
+
+    recipe: str
+    name: str
+    status: str
+    diagnostics: tuple[Diagnostic, ...] = ()
+    artifacts: tuple[ArtifactResult, ...] = ()
+    exit_code: int = EXIT_OK
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "recipe": self.recipe,
+            "name": self.name,
+            "status": self.status,
+            "diagnostics": [d.as_json() for d in self.diagnostics],
+            "artifacts": [a.as_json() for a in self.artifacts],
+        }
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """A whole command. ``exit_code`` is the highest of the recipes', but 130 over all."""
+
+    recipes: tuple[RecipeResult, ...]
+    interrupted: bool = False
+    diagnostics: tuple[Diagnostic, ...] = field(default=())
+
+    @property
+    def exit_code(self) -> int:
+        if self.interrupted:
+            return EXIT_INTERRUPTED
+        return max((r.exit_code for r in self.recipes), default=EXIT_OK)
+
+    @property
+    def ok(self) -> bool:
+        return self.exit_code == EXIT_OK
+
+    def as_json(self) -> dict[str, Any]:
+        return {"schema": 1, "ok": self.ok, "recipes": [r.as_json() for r in self.recipes]}

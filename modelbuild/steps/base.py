@@ -1,0 +1,68 @@
+"""What a step is: knobs as fields, versions as facts, files in, files out.
+
+A step runs in a child process of its own. It touches only what it was given and its own ``out``
+folder; standard output and standard error go to a log file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from modelbuild.errors import Diagnostic
+
+if TYPE_CHECKING:
+    from modelbuild.steps.model import LiveModel
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step that did its work has to say. ``data`` is JSON and is stored with the result."""
+
+    diagnostics: tuple[Diagnostic, ...] = ()
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One kind of work. The fields of a subclass are its knobs; each is a fact of its key.
+
+    ``version`` goes up when the same input would give other bytes; ``distributions`` are the
+    packages whose versions decide the bytes.
+    """
+
+    kind: ClassVar[str]
+    version: ClassVar[int] = 1
+    distributions: ClassVar[tuple[str, ...]] = ()
+
+    def knobs(self) -> dict[str, Any]:
+        """The facts that the recipe decides, as plain data."""
+        return dataclasses.asdict(self)
+
+    def reads(self, base: Path) -> tuple[Path, ...]:
+        """Files that decide the result and that no hook can see being read, under ``base``."""
+        return ()
+
+    def run(self, given: Mapping[str, Path], out: Path) -> Outcome:
+        """Do the work: read ``given`` (a folder per role), write files into ``out``.
+
+        Raises:
+            ModelbuildError: the work cannot be done; nothing in ``out`` is kept.
+        """
+        raise TypeError(f"{self.kind} needs more than its inputs")
+
+    def run_at(self, base: Path, given: Mapping[str, Path], out: Path) -> Outcome:
+        """As ``run``, for a step that also reads files under ``base``, the recipe's folder."""
+        return self.run(given, out)
+
+
+@dataclass(frozen=True)
+class ModelStep(Step):
+    """A step that needs the PyTorch model in memory; it runs in a fork of the process that made it."""
+
+    def run_beside(self, model: LiveModel, given: Mapping[str, Path], out: Path) -> Outcome:
+        """As ``run``, with the model."""
+        raise TypeError(f"{self.kind} does not run beside a model")

@@ -1,0 +1,273 @@
+"""PyTorch -> ONNX, with exactly the recipe's interface and nothing of the machine it ran on."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from modelbuild.errors import Diagnostic, StepError, first_line
+from modelbuild.steps.base import ModelStep, Outcome
+from modelbuild.steps.model import LiveModel, ModelSource, bind, flatten
+from modelbuild.tensors import TensorSpec
+
+if TYPE_CHECKING:
+    import torch
+
+    from modelbuild.graph import files
+
+FILE = "model.onnx"
+_OURS = str(Path(__file__).parent)
+
+
+@dataclass(frozen=True)
+class Export(ModelStep):
+    """Export the model at ``traced`` sizes, with its weights in one file beside the graph.
+
+    ``precision`` says what is exported: the model as it is, ``model.half()``, or the model under
+    autocast. With ``keep_io_types`` a half-precision graph still takes and returns what the recipe
+    says; without, float inputs and outputs are float16.
+    """
+
+    source: ModelSource
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[str, ...] | None
+    traced: Mapping[str, int]
+    opset: int
+    exporter: Literal["dynamo", "torchscript"]
+    constant_folding: bool
+    precision: Literal["fp32", "half", "autocast"] = "fp32"
+    keep_io_types: bool = True
+
+    kind: ClassVar[str] = "export"
+    version: ClassVar[int] = 1
+    distributions: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnxscript", "onnx-ir", "numpy")
+
+    def reads(self, base: Path) -> tuple[Path, ...]:
+        return self.source.reads(base)
+
+    def run_beside(self, model: LiveModel, given: Mapping[str, Path], out: Path) -> Outcome:
+        """Write ``model.onnx`` and ``model.onnx.data``.
+
+        The exporter's own optimiser is off: it drops small constants (an eps of 1e-12 is gone and
+        a zero row gives NaN), and onnxsim does the rest of its work.
+
+        Raises:
+            StepError: export-failed, baked-axis, outputs-mismatch, inputs-mismatch, opset-mismatch.
+        """
+        import torch
+
+        from modelbuild.graph import files, interface, precision
+        from modelbuild.steps import samples
+
+        values = samples.random_inputs(self.inputs, self.traced, (0, 1))
+        tensors = samples.as_tensors(values)
+        if self.precision == "half":
+            model.module.half()
+            tensors = [t.half() if t.is_floating_point() else t for t in tensors]
+        labels = self._try_eager(model, tensors)
+        context: AbstractContextManager[Any] = nullcontext()
+        if self.precision == "autocast":
+            context = torch.autocast("cpu", torch.float16)
+        try:
+            with torch.no_grad(), context:
+                graph = self._export(model.module, tensors, out)
+        except Exception as error:
+            raise self._failure(error) from error
+        interface.strip(graph.proto)
+        if graph.opset != self.opset:
+            raise self._opset_mismatch(graph.opset)
+        said = interface.settle(graph, self.inputs, self.outputs, labels)
+        if self.precision != "fp32":
+            precision.set_edges(graph, self._edges(graph))
+        files.write(graph, out / FILE, external=True)
+        names = [o.name for o in graph.proto.graph.output]
+        del graph  # the exporter's own files are mapped
+        for leftover in out.iterdir():
+            if leftover.name not in (FILE, FILE + ".data"):
+                leftover.unlink()
+        return Outcome(said, {"outputs": names})
+
+    def _try_eager(self, model: LiveModel, tensors: Sequence[torch.Tensor]) -> list[str]:
+        """Run forward() once: what PyTorch cannot run, an exporter only obscures."""
+        import torch
+
+        args, kwargs = bind(model.module, [s.name for s in self.inputs], tensors)
+        cast = torch.autocast("cpu", torch.float16, enabled=self.precision == "autocast")
+        try:
+            with torch.no_grad(), cast:
+                result = model.module(*args, **kwargs)
+        except Exception as error:
+            how = {"fp32": "forward()", "half": "model.half()", "autocast": "autocast"}
+            hint = "the recipe's shapes, dtypes and values must suit forward()"
+            if self.precision != "fp32":
+                hint = "a dtype written into forward()? try another method: convert or autocast"
+            raise StepError(
+                Diagnostic(
+                    "export-failed",
+                    f"{how[self.precision]} fails in PyTorch itself, at {self._at()}: "
+                    f"{first_line(error)}{_place(error)}",
+                    hint,
+                )
+            ) from error
+        return [label for label, _ in flatten(result)]
+
+    def _export(
+        self, module: torch.nn.Module, tensors: Sequence[torch.Tensor], out: Path
+    ) -> files.Model:
+        import torch
+
+        from modelbuild.graph import files
+
+        names = [s.name for s in self.inputs]
+        args, kwargs = bind(module, names, tensors)
+        ordered = list(kwargs) or names
+        axes = {
+            s.name: {i: d for i, d in enumerate(s.shape) if isinstance(d, str)} for s in self.inputs
+        }
+        if self.exporter == "dynamo":
+            # String dims keep an axis dynamic, or raise; Dim("batch") is dropped in silence.
+            shapes: Any = (
+                {n: axes[n] or None for n in kwargs}
+                if kwargs
+                else _positional(module, [axes[n] or None for n in names])
+            )
+            program = torch.onnx.export(
+                module, args, kwargs=kwargs, dynamo=True, opset_version=self.opset,
+                input_names=ordered, dynamic_shapes=shapes, optimize=False, verbose=False,
+            )  # fmt: skip
+            assert program is not None
+            return _structure(program.model)
+        path = out / "torchscript.onnx"
+        torch.onnx.export(
+                module, args, str(path), kwargs=kwargs, dynamo=False, opset_version=self.opset,
+                input_names=ordered, dynamic_axes={n: a for n, a in axes.items() if a},
+                do_constant_folding=self.constant_folding, verbose=False,
+            )  # fmt: skip
+        return files.read(path)
+
+    def _edges(self, graph: Any) -> dict[str, int]:
+        """The element type that each input and output shall have."""
+        from onnx import TensorProto
+
+        from modelbuild.graph import interface
+
+        declared = {s.name: interface.elem_type(s.dtype) for s in self.inputs}
+        half, full = TensorProto.FLOAT16, TensorProto.FLOAT
+        wanted = {}
+        for port in (*interface.inputs(graph), *interface.outputs(graph)):
+            dtype = declared.get(port.name, port.dtype)
+            if dtype in (half, full) and port.name not in declared:
+                dtype = full
+            if dtype == full and not self.keep_io_types:
+                dtype = half
+            wanted[port.name] = dtype
+        return wanted
+
+    def _opset_mismatch(self, got: int) -> StepError:
+        other = "exporter: torchscript honours 7 to 20" if self.exporter == "dynamo" else ""
+        return StepError(
+            Diagnostic(
+                "opset-mismatch",
+                f"the {self.exporter} exporter returned opset {got}, the recipe asks for {self.opset}",
+                f"set `opset: {got}`" + (f", or use another exporter: `{other}`" if other else ""),
+            )
+        )
+
+    def _failure(self, error: Exception) -> StepError:
+        """The exporter's complaint without its decoration, with the axis and the line it is about."""
+        said = _summary(error)
+        static = re.search(
+            r"inferred a static shape of (\d+) for dimension inputs\['?(\w+)'?\]\.shape\[(\d+)\]", said
+        )
+        if static:
+            size, name, index = static[1], static[2], int(static[3])
+            spec = next((s for s in self.inputs if s.name == name), None)
+            if spec is None and name.isdigit():
+                spec = self.inputs[int(name)]
+            axis = spec.shape[index] if spec else f"{index}"
+            name = spec.name if spec else name
+            return StepError(
+                Diagnostic(
+                    "baked-axis",
+                    f"axis `{axis}` of input `{name}` is fixed at {size}, the traced size, by the "
+                    f"model's code{_place(error)}",
+                    "look for Python loops over this axis, int(x.shape[i]), or a tensor made at its size",
+                )
+            )
+        return StepError(
+            Diagnostic(
+                "export-failed",
+                f"the {self.exporter} exporter fails at {self._at()}: {said}{_place(error)}",
+                "the whole traceback is in the log; another `exporter` may manage",
+            )
+        )
+
+    def _at(self) -> str:
+        return ", ".join(f"{n}={v}" for n, v in self.traced.items()) or "the recipe's shapes"
+
+
+def _structure(model: Any) -> files.Model:
+    """An exporter's model (onnx_ir) with its weights left where they are, in PyTorch's memory."""
+    import onnx_ir as ir
+
+    from modelbuild.graph import files
+
+    weights = {}
+    for name, value in model.graph.initializers.items():
+        tensor = value.const_value
+        if tensor.nbytes <= files.ON_DISK_FROM:
+            continue
+        shape, dtype = tuple(tensor.shape), tensor.dtype
+        weights[name] = files.Weight(int(dtype), shape, tensor.nbytes, tensor.numpy)
+        value.const_value = ir.ExternalTensor(
+            "weights", 0, tensor.nbytes, dtype, shape=ir.Shape(shape), name=name, base_dir=""
+        )
+    return files.Model(ir.to_proto(model), weights)
+
+
+def _positional(module: torch.nn.Module, shapes: list[Any]) -> Any:
+    """Dynamic shapes for positional arguments; ``*args`` wants them one level deeper."""
+    import inspect
+
+    parameters = list(inspect.signature(module.forward).parameters.values())
+    plain = [p for p in parameters if p.kind is not inspect.Parameter.VAR_POSITIONAL]
+    if len(plain) == len(parameters):
+        return tuple(shapes)
+    return (*shapes[: len(plain)], tuple(shapes[len(plain) :]))
+
+
+def _summary(error: BaseException) -> str:
+    """What went wrong at the root, in a line or two."""
+    text = str(error)
+    _, marker, tail = text.partition("## Exception summary")
+    if marker:
+        tail = tail.partition("(Refer to")[0].strip()
+        tail = re.sub(r"^<class '([\w.]+)'>: ", lambda m: m[1].rpartition(".")[2] + ": ", tail)
+        lines = [line.strip(" -\t") for line in tail.splitlines() if line.strip()]
+        return " ".join(lines[:3])[:600]
+    root = error
+    while root.__cause__ is not None:
+        root = root.__cause__
+    return first_line(root)
+
+
+def _place(error: BaseException) -> str:
+    """`` (net.py:14 in forward)``: the last line of the user's own code on the way to the error."""
+    place = ""
+    for link in _chain(error):
+        for frame in traceback.extract_tb(link.__traceback__):
+            inside = "site-packages" in frame.filename or frame.filename.startswith(_OURS)
+            if not inside and "/lib/python" not in frame.filename and "<" not in frame.filename:
+                place = f" ({Path(frame.filename).name}:{frame.lineno} in {frame.name})"
+    return place
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

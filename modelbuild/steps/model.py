@@ -1,0 +1,297 @@
+"""The PyTorch model that a recipe names: made, loaded, put to sleep, and called the right way.
+
+Everything here runs in the model's host process and its forks. torch is imported on first use.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelbuild.errors import Diagnostic, StepError, first_line
+
+if TYPE_CHECKING:
+    import torch
+
+    from modelbuild.trace import Trace
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """How to make the model: the recipe's ``model`` block as plain data."""
+
+    import_: str
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    weights: str | None = None
+    files: tuple[str, ...] = ()
+    seed: int = 0
+
+    def reads(self, base: Path) -> tuple[Path, ...]:
+        """Declared files; safetensors and torch read theirs where no hook sees it."""
+        paths = [base / self.weights] if self.weights else []
+        for pattern in self.files:
+            paths += sorted(base.glob(pattern)) if not Path(pattern).is_absolute() else [Path(pattern)]
+        return tuple(paths)
+
+
+@dataclass
+class LiveModel:
+    """A model in memory, in eval mode, without gradients."""
+
+    module: torch.nn.Module
+    source: ModelSource
+    base: Path
+    trace: Trace
+
+    @classmethod
+    def make(cls, source: ModelSource, base: Path, trace: Trace) -> LiveModel:
+        """Import, call, load weights.
+
+        One thread only: a thread pool that is open when the process forks does not exist in the
+        child, and libgomp then waits for it for ever.
+
+        Raises:
+            StepError: ``import-failed``, with the reason.
+        """
+        import torch
+
+        torch.set_num_threads(1)
+        torch.manual_seed(source.seed)
+        module = resolve(
+            {"import": source.import_, "args": list(source.args), "kwargs": dict(source.kwargs)}
+        )
+        if not isinstance(module, torch.nn.Module):
+            raise _import_failed(
+                f"`{source.import_}` gives {_kind(module)}, not a torch.nn.Module",
+                "name a Module class, a function that returns one, or an instance",
+            )
+        if source.weights:
+            load_weights(module, base / source.weights)
+        module.eval().requires_grad_(False)
+        return cls(module, source, base, trace)
+
+    def call(self, names: Sequence[str], tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Run forward() on one value per input and flatten what comes out."""
+        import torch
+
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
+            args, kwargs = bind(self.module, names, tensors)
+            return [t for _, t in flatten(self.module(*args, **kwargs))]
+
+
+def resolve(spec: Any) -> Any:
+    """The object that a recipe's value stands for: ``{import, args, kwargs}`` is called, also nested."""
+    if isinstance(spec, list):
+        return [resolve(s) for s in spec]
+    if not isinstance(spec, dict):
+        return spec
+    if "import" not in spec:
+        return {k: resolve(v) for k, v in spec.items()}
+    path = str(spec["import"])
+    attribute = import_attribute(path)
+    if not callable(attribute) or _is_module_instance(attribute):
+        return attribute
+    args = [resolve(a) for a in spec.get("args", [])]
+    kwargs = {k: resolve(v) for k, v in spec.get("kwargs", {}).items()}
+    try:
+        return attribute(*args, **kwargs)
+    except (Exception, SystemExit) as error:
+        raise _import_failed(
+            f"calling `{path}` failed: {first_line(error)}", "check `args` and `kwargs`"
+        ) from error
+
+
+def import_attribute(path: str) -> Any:
+    """``package.module:attribute`` -> the object.
+
+    Raises:
+        StepError: ``import-failed``: no such module or attribute, or importing it raised.
+    """
+    module_name, _, attribute = path.partition(":")
+    try:
+        found: Any = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            if not hasattr(found, part):
+                raise _import_failed(
+                    f"module `{module_name}` has no attribute `{attribute}`{_near(found, part)}",
+                    "check the spelling after the colon",
+                )
+            found = getattr(found, part)
+    except StepError:
+        raise
+    except ModuleNotFoundError as error:
+        missing = error.name or module_name
+        whose = "" if module_name.startswith(missing) else f" (needed by `{module_name}`)"
+        raise _import_failed(
+            f"there is no module `{missing}`{whose}, which `{path}` names",
+            "modules beside the recipe and in the current folder are found; others must be installed",
+        ) from error
+    except (Exception, SystemExit) as error:
+        hint = "import it in a Python shell to see where it fails"
+        if "torchvision::nms" in str(error):
+            hint = "torch and torchvision come from different builds: install a matching pair"
+        raise _import_failed(f"importing `{path}` failed: {first_line(error)}", hint) from error
+    return found
+
+
+def _near(owner: Any, name: str) -> str:
+    near = difflib.get_close_matches(name, dir(owner), 1)
+    return f"; did you mean `{near[0]}`?" if near else ""
+
+
+def load_weights(module: torch.nn.Module, path: Path) -> None:
+    """Load a state dict: every key of the model, and no other.
+
+    Raises:
+        StepError: ``import-failed``: unreadable, a pickle that would run code, or other keys.
+    """
+    import torch
+
+    if not path.is_file():
+        raise _import_failed(f"there is no weights file {path}", "`weights` is relative to the recipe")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        hint = "is it a state dict saved with torch.save() or safetensors?"
+        if "weights_only" in str(error):
+            hint = (
+                "it holds more than tensors, and loading it would run code: save "
+                "`model.state_dict()`, or convert it to .safetensors"
+            )
+        raise _import_failed(f"cannot load weights {path.name}: {first_line(error)}", hint) from error
+    if not isinstance(state, Mapping):
+        raise _import_failed(
+            f"weights {path.name} hold {_kind(state)}, not a state dict",
+            "save `model.state_dict()`",
+        )
+    try:
+        missing, unexpected = module.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        shapes = [line.strip() for line in str(error).splitlines()[1:]]
+        raise _import_failed(
+            f"weights {path.name} do not fit the model: {'; '.join(shapes[:8])}",
+            "is it the state dict of this model, with these arguments?",
+        ) from error
+    if missing or unexpected:
+        said = [f"missing {_listed(missing)}"] if missing else []
+        said += [f"unexpected {_listed(unexpected)}"] if unexpected else []
+        raise _import_failed(
+            f"weights {path.name} do not fit the model: {'; '.join(said)}",
+            "is it the state dict of this model, with these arguments?",
+        )
+
+
+def bind(
+    module: torch.nn.Module, names: Sequence[str], values: Sequence[Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments for forward(): by name if every input is a parameter, by position if none is.
+
+    Names come back in the signature's order, because the exporters pair names and values by it.
+
+    Raises:
+        StepError: ``inputs-mismatch``.
+    """
+    parameters = inspect.signature(module.forward).parameters
+    kinds = inspect.Parameter
+    named = {
+        n: p for n, p in parameters.items() if p.kind not in (kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD)
+    }
+    known = [n for n in names if n in named and named[n].kind is not kinds.POSITIONAL_ONLY]
+    signature = f"forward({', '.join(str(p).split(':')[0].split('=')[0] for p in parameters.values())})"
+    required = {n for n, p in named.items() if p.default is kinds.empty}
+    if known and len(known) < len(names):
+        others = [n for n in names if n not in known]
+        raise _inputs_mismatch(
+            f"{_listed(others)}: not a parameter of {signature}, while {_listed(known)} is",
+            "name every input after a parameter of forward(), or none to pass them by position",
+        )
+    if known:
+        lacking = [n for n in named if n in required and n not in known]
+        if lacking:
+            raise _inputs_mismatch(
+                f"{signature} also needs {_listed(lacking)}", "add it to the recipe's `inputs`"
+            )
+        given = dict(zip(names, values, strict=True))
+        return (), {n: given[n] for n in named if n in given}
+    positional = [n for n, p in named.items() if p.kind is not kinds.KEYWORD_ONLY]
+    open_ended = any(p.kind is kinds.VAR_POSITIONAL for p in parameters.values())
+    if len(names) > len(positional) and not open_ended:
+        raise _inputs_mismatch(
+            f"the recipe has {len(names)} inputs, {signature} takes {len(positional)}",
+            "remove inputs, or name them after the parameters",
+        )
+    lacking = [n for n in named if n in required and n not in positional[: len(names)]]
+    if lacking:
+        raise _inputs_mismatch(
+            f"{signature} also needs {_listed(lacking)}",
+            f"inputs {_listed(list(names))} are passed by position; add the missing ones",
+        )
+    return tuple(values), {}
+
+
+def flatten(value: Any, path: str = "") -> list[tuple[str, torch.Tensor]]:
+    """The tensors of a forward()'s result, in order, each with where it was; None is dropped.
+
+    Raises:
+        StepError: ``outputs-mismatch``: something that is not a tensor.
+    """
+    import torch
+
+    if value is None:
+        return []
+    if isinstance(value, torch.Tensor):
+        return [(path or "output", value)]
+    if hasattr(value, "to_tuple") and isinstance(value, Mapping):
+        value = dict(value.items())
+    if isinstance(value, Mapping):
+        parts = [(f"{path}.{k}" if path else str(k), v) for k, v in value.items()]
+    elif isinstance(value, list | tuple):
+        fields = getattr(value, "_fields", None)
+        labels = list(fields) if fields else [f"[{i}]" for i in range(len(value))]
+        parts = [
+            (f"{path}{label}" if label.startswith("[") else f"{path}.{label}".lstrip("."), v)
+            for label, v in zip(labels, value, strict=True)
+        ]
+    else:
+        raise StepError(
+            Diagnostic(
+                "outputs-mismatch",
+                f"forward() returns {_kind(value)} at {path or 'the top'}, which no ONNX output can hold",
+                "return tensors, or tuples, lists and dicts of tensors",
+            )
+        )
+    return [row for label, part in parts for row in flatten(part, label)]
+
+
+def _is_module_instance(value: Any) -> bool:
+    import torch
+
+    return isinstance(value, torch.nn.Module)
+
+
+def _kind(value: Any) -> str:
+    return f"a `{type(value).__name__}`"
+
+
+def _listed(names: Sequence[str], limit: int = 12) -> str:
+    shown = ", ".join(f"`{n}`" for n in list(names)[:limit])
+    return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")
+
+
+def _import_failed(message: str, hint: str) -> StepError:
+    return StepError(Diagnostic("import-failed", message, hint))
+
+
+def _inputs_mismatch(message: str, hint: str) -> StepError:
+    return StepError(Diagnostic("inputs-mismatch", message, hint))

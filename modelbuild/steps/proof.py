@@ -1,0 +1,167 @@
+"""Cases compared so far, and the verdict: what failed, where, by how much."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from modelbuild.errors import Diagnostic, first_line
+from modelbuild.steps import compare, reference
+from modelbuild.steps.compare import Distance
+from modelbuild.steps.model import import_attribute
+from modelbuild.steps.samples import Array
+from modelbuild.tensors import Sizes
+from modelbuild.tolerance import Tolerance
+
+Run = Callable[[Mapping[str, Array]], list[Array]]
+
+
+class Comparison(Protocol):
+    """What a proof needs to know of the step that makes it."""
+
+    @property
+    def tolerance(self) -> Tolerance: ...
+    @property
+    def function(self) -> str | None: ...
+
+
+class Proof:
+    """What was measured so far."""
+
+    def __init__(self, of: Comparison, names: Sequence[str]) -> None:
+        self.of = of
+        self.names = names
+        self.by_output: dict[str, list[tuple[Sizes, Distance]]] = {n: [] for n in names}
+        self.shapes: list[dict[str, int]] = []
+        self.counts: list[int] = []
+        self.failures: list[Diagnostic] = []
+        self.ran = 0
+        self.seen: dict[str, list[Array]] = {n: [] for n in names}
+        self._function = import_attribute(of.function) if of.function else None
+
+    def add(
+        self, case: reference.Case, expected: Sequence[Array], run: Run, arrays: Mapping[str, Array]
+    ) -> None:
+        sizes = dict(case.sizes)
+        if sizes not in self.shapes:
+            self.shapes.append(sizes)
+            self.counts.append(0)
+        self.counts[self.shapes.index(sizes)] += 1
+        at = reference.describe(sizes)
+        try:
+            got = run(arrays)
+        except Exception as error:
+            self._fail("baked-axis", f"the graph does not run at {at}: {first_line(error)}", at)
+            return
+        self.ran += 1
+        if len(got) != len(expected):
+            message = f"the graph has {len(got)} outputs, PyTorch {len(expected)}"
+            self._fail("outputs-mismatch", message, at)
+            return
+        for name, want, have in zip(self.names, expected, got, strict=True):
+            if len(self.seen[name]) < 4:
+                self.seen[name].append(want)
+            if want.shape != have.shape:
+                said = f"output `{name}` has shape {have.shape}, PyTorch {want.shape}, at {at}"
+                self._fail("baked-axis", said, name)
+                continue
+            self.by_output[name].append((sizes, compare.distance(want, have, self.of.tolerance)))
+        if self._function is not None:
+            self._ask(list(expected), got, at)
+
+    def _ask(self, expected: list[Array], got: list[Array], at: str) -> None:
+        name = self.of.function
+        try:
+            verdict = self._function(expected, got)  # type: ignore[misc]
+        except Exception as error:
+            self._fail("parity-failed", f"`{name}` raised {first_line(error)} at {at}", "function")
+            return
+        if not isinstance(verdict, bool | np.bool_):
+            message = f"`{name}` gave a `{type(verdict).__name__}`, not True or False"
+            self._fail("parity-failed", message, "function")
+        elif not verdict:
+            self._fail("parity-failed", f"`{name}` says False at {at}", "function")
+
+    def _fail(self, code: str, message: str, about: str) -> None:
+        """One diagnostic per code and subject: twenty samples say the same."""
+        if any(f.code == code and f.where == about for f in self.failures):
+            return
+        hints = {
+            "baked-axis": "the exporter fixed something at the traced size: look for Python loops "
+            "or branches over it in forward()",
+            "parity-failed": "the function gets two lists of arrays: PyTorch's and the artifact's",
+        }
+        self.failures.append(Diagnostic(code, message, hints.get(code), about))
+
+    def parity(self, evidence: str) -> dict[str, Any]:
+        """The contract's ``parity``, worst output first."""
+        worst = {n: compare.worst_of(d for _, d in r) for n, r in self.by_output.items() if r}
+        ranked = sorted(worst, key=lambda n: worst[n].headroom)
+        errors = self.errors()
+        return {
+            "passed": not errors,
+            "evidence": evidence,
+            "shapes": self.shapes,
+            "samples": max(self.counts, default=0),
+            "samples_per_shape": self.counts,
+            "tolerance": str(self.of.tolerance),
+            "outputs": {n: worst[n].as_json() for n in ranked},
+        }
+
+    def errors(self) -> list[Diagnostic]:
+        """Why this artifact may not be published; empty if it may."""
+        found = [Diagnostic(f.code, f.message, f.hint) for f in self.failures]
+        if not self.ran and found:
+            return [Diagnostic("parity-failed", found[0].message, "the graph runs at no size")]
+        if not self.shapes:
+            return [Diagnostic("parity-failed", "no recorded input fits this artifact")]
+        for name, rows in self.by_output.items():
+            failed = [(s, d) for s, d in rows if not d.passed]
+            if failed:
+                found.append(self._judged(name, rows, failed))
+        return found
+
+    def _judged(
+        self, name: str, rows: list[tuple[Sizes, Distance]], failed: list[tuple[Sizes, Distance]]
+    ) -> Diagnostic:
+        sizes, worst = min(failed, key=lambda r: r[1].headroom)
+        at = reference.describe(sizes)
+        if any(d.one_sided for _, d in failed):
+            sizes, worst = next(r for r in failed if r[1].one_sided)
+            return Diagnostic(
+                "not-finite",
+                f"output `{name}`: {worst.one_sided} elements are NaN or infinite on one side only, "
+                f"at {reference.describe(sizes)}, {worst.worst}",
+                "look for a division by a value that can be 0, or a range that the precision lacks",
+            )
+        where = {reference.describe(s) for s, _ in failed}
+        only = ""
+        if len(where) < len({reference.describe(s) for s, _ in rows}):
+            only = f"; only at {' and '.join(sorted(where))}"
+        return Diagnostic(
+            "parity-failed",
+            f"output `{name}` at {at}: relative L2 {worst.relative_l2:.3g}, largest error "
+            f"{worst.max_abs:.3g}, cosine {worst.cosine:.6f}, against {self.of.tolerance} "
+            f"(headroom {worst.headroom:.3g}); {worst.worst}{only}",
+            "forward() branches on this size, or the tolerance is tighter than the precision"
+            if only
+            else None,
+        )
+
+    def vacuous(self, inputs_vary: bool) -> list[Diagnostic]:
+        """Outputs whose comparison proves nothing; an error if that is all of them."""
+        constant = [
+            n for n, o in self.seen.items() if compare.is_vacuous(o, inputs_vary=inputs_vary)
+        ]
+        level = "error" if constant and len(constant) == len(self.names) else "warning"
+        return [
+            Diagnostic(
+                "vacuous-check",
+                f"PyTorch's output `{n}` is the same for every input: comparing it proves nothing",
+                "load trained weights, or give inputs that reach it (`values`, `verify.data`)",
+                level="error" if level == "error" else "warning",
+            )
+            for n in constant
+        ]

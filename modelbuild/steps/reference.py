@@ -1,0 +1,351 @@
+"""What PyTorch computes: one run per input, which every artifact is compared with."""
+
+from __future__ import annotations
+
+import glob
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from modelbuild.errors import Diagnostic, ModelbuildError, ProofError, StepError, first_line
+from modelbuild.steps.base import ModelStep, Outcome
+from modelbuild.steps.model import LiveModel, ModelSource
+from modelbuild.tensors import ITEM_BYTES, Axis, Sizes, TensorSpec
+
+if TYPE_CHECKING:
+    import torch
+
+    from modelbuild.steps.samples import Array
+
+INDEX = "cases.json"
+# Random samples at a shape stop here: 12 runs of a ResNet-50 at batch 1, 2 of anything larger.
+FLOPS_PER_SHAPE = 1e11
+BYTES_PER_SHAPE = 2**28
+
+
+@dataclass(frozen=True)
+class Case:
+    """One input and what came out, in ``<file>`` as ``in.<input>`` and ``out.<index>``."""
+
+    file: str
+    sizes: Sizes
+    origin: str  # "random" or a data file's name
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which inputs to run: random ones at these sizes, and the recipe's own."""
+
+    inputs: tuple[TensorSpec, ...]
+    axes: tuple[Axis, ...]
+    rows: tuple[Mapping[str, int], ...]
+    samples: int
+    seed: int
+    data: tuple[str, ...] = ()
+
+    def reads(self, base: Path) -> tuple[Path, ...]:
+        """The recipe's own inputs.
+
+        Raises:
+            StepError: a pattern matches nothing.
+        """
+        found: list[Path] = []
+        for pattern in self.data:
+            hits = sorted(glob.glob(str(base / pattern), recursive=True))
+            if not hits:
+                raise StepError(
+                    Diagnostic(
+                        "inputs-mismatch",
+                        f"`verify.data`: `{pattern}` matches no file in {base}",
+                        "it takes .npz files with one array per input",
+                    )
+                )
+            found += [Path(h) for h in hits]
+        return tuple(found)
+
+    def count(self, row: Sizes, flops: float, out_bytes: int) -> int:
+        """How many random inputs at this row: as asked, or what the work allows, but at least two.
+
+        ``flops`` and ``out_bytes`` are one run's at the first row; both are taken to grow with
+        the product of the axes, so that the number depends on the recipe alone.
+        """
+        growth = math.prod(row[a] / self.rows[0][a] for a in row)
+        in_bytes = sum(math.prod(s.at(row)) * ITEM_BYTES[s.dtype] for s in self.inputs)
+        allowed = min(
+            FLOPS_PER_SHAPE / max(flops * growth, 1.0),
+            BYTES_PER_SHAPE / max(out_bytes * growth + in_bytes, 1.0),
+        )
+        return max(min(self.samples, int(allowed)), min(self.samples, 2))
+
+
+@dataclass(frozen=True)
+class Reference(ModelStep):
+    """Run PyTorch in fp32 on every input; refuse a model that does not agree with itself."""
+
+    source: ModelSource
+    sampling: Sampling
+
+    kind: ClassVar[str] = "reference"
+    version: ClassVar[int] = 1
+    distributions: ClassVar[tuple[str, ...]] = ("torch", "numpy")
+
+    def reads(self, base: Path) -> tuple[Path, ...]:
+        return (*self.source.reads(base), *self.sampling.reads(base))
+
+    def run_beside(self, model: LiveModel, given: Mapping[str, Path], out: Path) -> Outcome:
+        """Write one ``.npz`` per input and an index of them.
+
+        Raises:
+            StepError: PyTorch itself fails at one of the sizes.
+            ProofError: ``nondeterministic-reference``, ``stateful-reference``.
+        """
+        import os
+
+        import torch
+
+        from modelbuild.steps import samples
+
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0))))
+        names = [s.name for s in self.sampling.inputs]
+
+        def call(arrays: Mapping[str, Array]) -> list[Array]:
+            outs = model.call(names, samples.as_tensors(dict(arrays)))
+            return [_numpy(t) for t in outs]
+
+        first = samples.random_inputs(self.sampling.inputs, self.sampling.rows[0], (0, 2))
+        settled, flops = _self_agreement(model, lambda: call(first))
+        said, counts = record(self.sampling, call, model.base, out, flops)
+        if not _agree(settled, call(first)):
+            raise _stateful("the first input gives another output after the others have run")
+        return Outcome(said, {"counts": counts})
+
+
+def record(
+    sampling: Sampling,
+    call: Callable[[Mapping[str, Array]], list[Array]],
+    base: Path,
+    out: Path,
+    flops: float,
+) -> tuple[tuple[Diagnostic, ...], list[dict[str, Any]]]:
+    """Run ``call`` on every input of ``sampling`` and write the cases.
+
+    Returns what to say, and how many random inputs there were at which sizes.
+    """
+    import numpy as np
+
+    from modelbuild.steps import samples
+
+    cases: list[Case] = []
+    said: list[Diagnostic] = []
+    counts = []
+    out_bytes = 0
+
+    def keep(arrays: Mapping[str, Array], outs: Sequence[Array], sizes: Sizes, origin: str) -> None:
+        file = f"case-{len(cases):04d}.npz"
+        columns = {f"in.{n}": a for n, a in arrays.items()}
+        columns |= {f"out.{i}": a for i, a in enumerate(outs)}
+        np.savez(out / file, **columns)  # type: ignore[arg-type]
+        cases.append(Case(file, dict(sizes), origin))
+
+    for number, row in enumerate(sampling.rows):
+        sizes, moved = _acceptable(sampling, row, call, optional=number > 0)
+        if moved is not None:
+            said.append(moved)
+        if sizes is None:
+            continue
+        count = sampling.count(sizes, flops, out_bytes) if number else sampling.samples
+        sample = 0
+        while sample < count:
+            arrays = samples.random_inputs(sampling.inputs, sizes, (sampling.seed, number, sample))
+            outs = _called(call, arrays, sizes)
+            keep(arrays, outs, sizes, "random")
+            sample += 1
+            if not number and sample == 1:
+                out_bytes = sum(a.nbytes for a in outs)
+                count = sampling.count(sizes, flops, out_bytes)
+        counts.append({"sizes": dict(sizes), "samples": count})
+    for path in sampling.reads(base):
+        arrays = samples.read_data(path, sampling.inputs)
+        sizes = samples.sizes_of(sampling.inputs, arrays)
+        keep(arrays, _called(call, arrays, sizes), sizes, path.name)
+    if any(c["samples"] < sampling.samples for c in counts):
+        told = ", ".join(f"{c['samples']} at {describe(c['sizes'])}" for c in counts)
+        said.append(
+            Diagnostic(
+                "samples-reduced",
+                f"fewer than {sampling.samples} random inputs at the larger shapes: {told}",
+                "set `verify.samples` lower, or give real inputs with `verify.data`",
+                level="info",
+            )
+        )
+    index = [{"file": c.file, "sizes": c.sizes, "origin": c.origin} for c in cases]
+    (out / INDEX).write_text(json.dumps(index))
+    return tuple(said), counts
+
+
+def load(folder: Path, sizes: Sizes | None = None) -> Iterator[tuple[Case, dict[str, Array], list[Array]]]:
+    """The recorded cases whose axes have these sizes, one in memory at a time."""
+    import numpy as np
+
+    for row in json.loads((folder / INDEX).read_text()):
+        case = Case(**row)
+        if any(case.sizes.get(a, n) != n for a, n in (sizes or {}).items()):
+            continue
+        with np.load(folder / case.file) as file:
+            arrays = {n[3:]: file[n] for n in file.files if n.startswith("in.")}
+            count = sum(n.startswith("out.") for n in file.files)
+            yield case, arrays, [file[f"out.{i}"] for i in range(count)]
+
+
+def describe(sizes: Sizes) -> str:
+    """``batch=2, sequence=17``."""
+    return ", ".join(f"{n}={v}" for n, v in sizes.items()) or "the fixed shape"
+
+
+def _acceptable(
+    sampling: Sampling, row: Sizes, call: Callable[[Mapping[str, Array]], list[Array]], *, optional: bool
+) -> tuple[dict[str, int] | None, Diagnostic | None]:
+    """The row, or its nearest multiple of the axes' unit if the model takes only those.
+
+    A model that downsamples refuses odd sizes; that is not the graph's fault. Its recipe shows it:
+    min, opt and max share the factor.
+    """
+    from modelbuild.steps import samples
+
+    units = {a.name: a.unit for a in sampling.axes}
+    odd = [a for a, n in row.items() if n % units.get(a, 1)]
+    if not odd or not optional:
+        return dict(row), None
+    try:
+        call(samples.random_inputs(sampling.inputs, row, (0, 3)))
+    except Exception as error:
+        limits = {a.name: a.max for a in sampling.axes}
+        rounded = {a: min(-(-n // units[a]) * units[a], limits[a]) for a, n in row.items()}
+        told = Diagnostic(
+            "samples-reduced",
+            f"PyTorch refuses {describe(row)} ({first_line(error, 120)}); compared at "
+            f"{describe(rounded)} instead",
+            "the model takes only multiples; callers must pad",
+            level="info",
+        )
+        return (None if rounded in sampling.rows else rounded), told
+    return dict(row), None
+
+
+def _called(
+    call: Callable[[Mapping[str, Array]], list[Array]], arrays: Mapping[str, Array], sizes: Sizes
+) -> list[Array]:
+    try:
+        return call(arrays)
+    except ModelbuildError:
+        raise
+    except Exception as error:
+        raise StepError(
+            Diagnostic(
+                "reference-failed",
+                f"the model itself fails at {describe(sizes)}: {first_line(error)}",
+                "narrow the axes' min and max, or the inputs' values, to what the model takes",
+            )
+        ) from error
+
+
+# ---- a reference must be one ------------------------------------------------------------------
+
+
+def _self_agreement(
+    model: LiveModel, call: Callable[[], list[Array]]
+) -> tuple[list[Array], float]:
+    """Run the same input again, with the same and with another seed.
+
+    Returns its outputs and the run's cost in FLOPs. The first call is let pass: models may fill
+    caches in it.
+    """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False)
+    try:
+        with counter:
+            call()
+        before = _state(model.module)
+        torch.manual_seed(1)
+        one = call()
+        torch.manual_seed(1)
+        two = call()
+        torch.manual_seed(2)
+        three = call()
+    except ModelbuildError:
+        raise
+    except Exception as error:
+        raise StepError(
+            Diagnostic(
+                "reference-failed",
+                f"forward() fails in PyTorch at the axes' minimum: {first_line(error)}",
+                "the recipe's shapes, dtypes and values must suit forward()",
+            )
+        ) from error
+    changed = _changed(before, _state(model.module))
+    if changed:
+        raise _stateful(f"calling the model changes {', '.join(changed[:5])}")
+    if not _agree(one, two):
+        raise _stateful("the same input gives another output the second time, with the same seed")
+    if not _agree(one, three):
+        raise ProofError(
+            Diagnostic(
+                "nondeterministic-reference",
+                "PyTorch does not agree with itself on the same input: forward() draws random numbers",
+                "look for dropout(training=True), randn or multinomial in forward()",
+            )
+        )
+    return one, float(counter.get_total_flops())
+
+
+def _stateful(message: str) -> ProofError:
+    return ProofError(
+        Diagnostic(
+            "stateful-reference",
+            message,
+            "keep state out of forward(): an ONNX graph has none",
+        )
+    )
+
+
+def _state(module: torch.nn.Module) -> dict[str, tuple[int, int]]:
+    """Which tensor is where, and how often it was written."""
+    tensors = (*module.named_parameters(), *module.named_buffers())
+    return {n: (id(t), t._version) for n, t in tensors}
+
+
+def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    return [f"`{n}`" for n in {**before, **after} if before.get(n) != after.get(n)]
+
+
+def _agree(one: Sequence[Array], two: Sequence[Array]) -> bool:
+    """Equal but for what another order of summation gives (1e-5 of the largest value)."""
+    import numpy as np
+
+    if len(one) != len(two):
+        return False
+    for a, b in zip(one, two, strict=True):
+        if a.shape != b.shape:
+            return False
+        if a.dtype.kind != "f":
+            if not np.array_equal(a, b):
+                return False
+        elif a.size and not np.allclose(
+            a, b, rtol=1e-5, atol=1e-5 * float(np.max(np.abs(a), initial=0, where=np.isfinite(a))),
+            equal_nan=True,
+        ):  # fmt: skip
+            return False
+    return True
+
+
+def _numpy(tensor: torch.Tensor) -> Array:
+    import torch
+
+    if tensor.dtype in (torch.bfloat16, torch.float16):
+        tensor = tensor.float()
+    return tensor.detach().numpy()

@@ -1,0 +1,242 @@
+"""The proof: an ONNX file against PyTorch, before anybody can see it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from modelbuild import toolchain
+from modelbuild.errors import Diagnostic, ProofError, StepError, first_line
+from modelbuild.isolate import in_child
+from modelbuild.steps.base import Outcome, Step
+from modelbuild.steps.engine import AxisRanges, run_engine
+from modelbuild.tensors import Sizes, TensorSpec
+from modelbuild.tolerance import Tolerance
+
+if TYPE_CHECKING:
+    from modelbuild.graph.files import Model
+    from modelbuild.steps.proof import Proof, Run
+    from modelbuild.steps.reference import Case
+    from modelbuild.steps.samples import Array
+
+
+@dataclass(frozen=True)
+class Verify(Step):
+    """Compare one ONNX file with the recorded reference at every size that fits it."""
+
+    filename: str
+    precision: str
+    inputs: tuple[TensorSpec, ...]
+    sizes: Mapping[str, int]  # the axes that are pinned in this file
+    rows: tuple[Mapping[str, int], ...]  # the sizes to compare at; () = all there are
+    tolerance: Tolerance
+    keep_io_types: bool = True
+    function: str | None = None
+
+    kind: ClassVar[str] = "verify"
+    version: ClassVar[int] = 1
+    distributions: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "numpy")
+
+    def run(self, given: Mapping[str, Path], out: Path) -> Outcome:
+        """Check, load, run, compare. Writes nothing; what it measured is its data.
+
+        Raises:
+            StepError: the file is not valid, does not load, or has another interface.
+            ProofError: it does not compute what PyTorch computes.
+        """
+        from modelbuild.graph import files, interface
+        from modelbuild.steps.proof import Proof
+
+        path = given["model"] / self.filename
+        check_file(path)
+        model = files.read(path)
+        self._check_interface(model)
+        run, evidence, said = self._runner(path, model)
+        proof = Proof(self, [p.name for p in interface.outputs(model)])
+        for case, arrays, expected in self._cases(given["reference"]):
+            proof.add(case, expected, run, arrays)
+        if proof.errors() and self.precision != "fp32" and evidence != "gpu":
+            said += _overflows(model, next(self._cases(given["reference"]))[1])
+        return self._verdict(proof, evidence, said)
+
+    def _cases(self, folder: Path) -> Iterator[tuple[Case, dict[str, Array], list[Array]]]:
+        from modelbuild.steps import reference
+
+        for case, arrays, expected in reference.load(folder, self.sizes):
+            if case.origin != "random" or not self.rows or dict(case.sizes) in self.rows:
+                yield case, arrays, expected
+
+    def _verdict(self, proof: Proof, evidence: str, said: tuple[Diagnostic, ...]) -> Outcome:
+        parity = proof.parity(evidence)
+        found = (
+            *said,
+            *proof.errors(),
+            *proof.vacuous(any(s.values.varies for s in self.inputs if s.shape)),
+        )
+        if any(d.level == "error" for d in found):
+            raise ProofError(found, {"parity": {**parity, "passed": False}})
+        return Outcome(found, {"parity": parity})
+
+    def _runner(
+        self, path: Path, model: Model
+    ) -> tuple[Run, str, tuple[Diagnostic, ...]]:
+        """How to run the file, what running it proves, and what to say about loading it."""
+        from modelbuild.graph import sessions
+
+        if self.precision == "fp32":
+            return _call(sessions.session_of_file(path), model), "cpu", ()
+        loading = in_child(lambda: sessions.session_of_file(path) and None)
+        said: tuple[Diagnostic, ...] = ()
+        if loading.error is not None:
+            raise _invalid(f"ONNX Runtime does not load {path.name}: {first_line(loading.error)}")
+        if loading.died:
+            again = in_child(lambda: sessions.session_of_file(path, extended=True) and None)
+            if not again.ok:
+                raise StepError(_crashed(f"{loading.died} while loading {path.name}", "error"))
+            said = (
+                _crashed(
+                    f"ONNX Runtime was {loading.died} while loading {path.name} at its highest "
+                    "optimisation level on a CPU; at ORT_ENABLE_EXTENDED it loads",
+                    "warning",
+                ),
+            )
+        if sessions.has_cuda() and toolchain.gpu() is not None:
+            return _call(sessions.session_of_file(path, cuda=True), model), "gpu", said
+        simulated = simulate.simulated(model)
+        return _call(runtime.session(simulated), model), f"{self.precision}-simulated", said
+
+    def _check_interface(self, model: Model) -> None:
+        from modelbuild.graph import files, interface
+
+        half = interface.elem_type("float16")
+        wanted = {
+            s.name: interface.elem_type(s.dtype)
+            if self.keep_io_types or s.dtype != "float32"
+            else half
+            for s in self.inputs
+        }
+        have = {p.name: p.dtype for p in interface.inputs(model)}
+        if list(have) != list(wanted):
+            raise _invalid(f"the graph's inputs are {list(have)}, the recipe's {list(wanted)}")
+        for name, dtype in wanted.items():
+            if have[name] != dtype:
+                got, want = (files.numpy_dtype(d) for d in (have[name], dtype))
+                raise StepError(
+                    Diagnostic(
+                        "inputs-mismatch", f"input `{name}` is {got} in the graph, not {want}",
+                        "give the recipe's input the dtype that forward() takes",
+                    )
+                )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class VerifyEngine(Verify):
+    """Compare an engine with the recorded reference, on the GPU of this machine."""
+
+    backend: str = "tensorrt-rtx"
+    profiles: tuple[AxisRanges, ...] = ()
+
+    kind: ClassVar[str] = "verify engine"
+    distributions: ClassVar[tuple[str, ...]] = ("polygraphy", "numpy")
+
+    def run(self, given: Mapping[str, Path], out: Path) -> Outcome:
+        """Run every recorded input that a profile admits, through Polygraphy's runner.
+
+        Raises:
+            StepError: the engine does not load or run.
+            ProofError: it does not compute what PyTorch computes.
+        """
+        import numpy as np
+
+        from modelbuild.graph import files, interface
+        from modelbuild.steps.proof import Proof
+
+        (onnx,) = given["onnx"].glob("*.onnx")
+        model = files.read(onnx)
+        names = [p.name for p in interface.outputs(model)]
+        dtypes = {p.name: files.numpy_dtype(p.dtype) for p in interface.inputs(model)}
+        cases = [row for row in self._cases(given["reference"]) if self._admits(row[0].sizes)]
+        feeds = [{n: np.asarray(arrays[n], d) for n, d in dtypes.items()} for _, arrays, _ in cases]
+        found = iter(run_engine(given["model"] / self.filename, self.backend, feeds, names))
+        proof = Proof(self, names)
+        for case, arrays, expected in cases:
+            proof.add(case, expected, lambda _: [_full(o) for o in next(found)], arrays)
+        return self._verdict(proof, "gpu", ())
+
+    def _admits(self, sizes: Sizes) -> bool:
+        return not self.profiles or any(
+            all(low <= sizes[axis] <= high for axis, (low, _, high) in profile)
+            for profile in self.profiles
+        )
+
+
+def check_file(path: Path) -> None:
+    """ONNX's full checker, by path.
+
+    Raises:
+        StepError: its words.
+    """
+    import onnx
+
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except Exception as error:
+        said = " ".join(str(error).split())[:400]
+        raise _invalid(f"{path.name} does not pass ONNX's checker: {said}") from error
+
+
+def _call(session: Any, model: Model) -> Run:
+    """A function from the recipe's arrays to float32 (or integer) outputs."""
+    import numpy as np
+
+    from modelbuild.graph import files, interface
+
+    dtypes = {p.name: files.numpy_dtype(p.dtype) for p in interface.inputs(model)}
+
+    def run(arrays: Mapping[str, Array]) -> list[Array]:
+        outs = session.run(None, {n: np.asarray(arrays[n], dtypes[n]) for n in dtypes})
+        return [_full(o) for o in outs]
+
+    return run
+
+
+def _overflows(model: Model, arrays: Mapping[str, Array]) -> tuple[Diagnostic, ...]:
+    """``fp16-overflow`` where a value leaves fp16's range on this input."""
+    import numpy as np
+
+    from modelbuild.graph import files, interface, simulate
+
+    dtypes = {p.name: files.numpy_dtype(p.dtype) for p in interface.inputs(model)}
+    found = simulate.overflow_report(model, {n: np.asarray(arrays[n], d) for n, d in dtypes.items()})
+    if not found:
+        return ()
+    first = ", ".join(str(o) for o in found[:3])
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    return (
+        Diagnostic(
+            "fp16-overflow",
+            f"values leave fp16's range (65504) at {first}{more}",
+            "keep these nodes in fp32 with `node_block_list`, or scale the values down",
+        ),
+    )
+
+
+def _full(array: Array) -> Array:
+    return array.astype("float32") if array.dtype == "float16" else array
+
+
+def _invalid(message: str) -> StepError:
+    return StepError(
+        Diagnostic("export-failed", message, "please report this with the recipe and the log")
+    )
+
+
+def _crashed(message: str, level: Any) -> Diagnostic:
+    return Diagnostic(
+        "worker-crashed",
+        message,
+        "set graph_optimization_level to ORT_ENABLE_EXTENDED where this file runs on a CPU",
+        level=level,
+    )

@@ -1,0 +1,123 @@
+"""What a run read by itself: first-party sources, data files, third-party packages.
+
+Facts are named so that they mean the same in another checkout: ``file models/net.py`` is relative
+to the recipe's folder, ``package transformers`` is a version.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import site
+import sys
+import sysconfig
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from modelbuild.store import hash_file
+
+_installed = tuple(
+    {
+        os.path.realpath(p) + os.sep
+        for p in (
+            *sysconfig.get_paths().values(),
+            *site.getsitepackages(),
+            site.getusersitepackages(),
+        )
+    }
+)
+# The installation's other folders hold no user files; a virtual environment inside a project does
+# not hide the project, because only its library folders are named above.
+_elsewhere = ("/proc/", "/sys/", "/dev/", "/usr/lib/", "/usr/share/", "/etc/")
+
+
+class Trace:
+    """Watches this process, and the forks it makes, from the moment it is made."""
+
+    def __init__(self, base: Path, ignored: Iterable[Path] = ()) -> None:
+        self.base = base
+        self._before = set(sys.modules)
+        self._opened: set[str] = set()
+        self._ignored = tuple(os.path.realpath(p) + os.sep for p in ignored)
+        sys.addaudithook(self._hook)
+
+    def _hook(self, event: str, args: tuple[object, ...]) -> None:
+        if event == "open" and isinstance(args[0], str):
+            mode = args[1]
+            if mode is None or (isinstance(mode, str) and not set(mode) & set("wxa+")):
+                self._opened.add(args[0])
+
+    def found(self, declared: Iterable[Path] = ()) -> dict[str, str | None]:
+        """Every fact so far: name -> digest or version."""
+        paths = {os.path.realpath(p) for p in (*self._sources(), *self._opened, *declared)}
+        facts: dict[str, str | None] = {}
+        for path in sorted(paths):
+            if self._counts(path):
+                facts[f"file {self._name(path)}"] = file_digest(Path(path))
+        facts.update(packages(set(sys.modules) - self._before))
+        return facts
+
+    def _sources(self) -> Iterable[str]:
+        for name in set(sys.modules) - self._before:
+            with contextlib.suppress(Exception):
+                file = sys.modules[name].__file__
+                if file:
+                    yield file
+
+    def _counts(self, path: str) -> bool:
+        if path.startswith(_installed + self._ignored + _elsewhere) or path.endswith(".pyc"):
+            return False
+        return os.path.isfile(path)
+
+    def _name(self, path: str) -> str:
+        base = os.path.realpath(self.base)
+        return os.path.relpath(path, base) if path.startswith(base + os.sep) else path
+
+
+def packages(modules: Iterable[str]) -> dict[str, str | None]:
+    """Versions of the installed distributions behind these modules."""
+    tops = {m.partition(".")[0] for m in modules} - set(sys.stdlib_module_names)
+    facts: dict[str, str | None] = {}
+    unknown = set()
+    for top in sorted(tops):
+        try:
+            facts[f"package {top}"] = importlib.metadata.version(top)
+        except importlib.metadata.PackageNotFoundError:
+            unknown.add(top)
+    unknown = {u for u in unknown if _is_installed(u)}
+    if unknown:
+        owners = importlib.metadata.packages_distributions()
+        for top in unknown:
+            for name in owners.get(top, ()):
+                facts[f"package {name}"] = importlib.metadata.version(name)
+    return dict(sorted(facts.items()))
+
+
+def _is_installed(top: str) -> bool:
+    module = sys.modules.get(top)
+    file = getattr(module, "__file__", None) if module else None
+    return bool(file) and os.path.realpath(str(file)).startswith(_installed)
+
+
+def current(name: str, base: Path) -> str | None:
+    """The value that a discovered fact has now; None where there is nothing any more."""
+    kind, _, rest = name.partition(" ")
+    if kind == "file":
+        return file_digest(base / rest)
+    try:
+        return importlib.metadata.version(rest)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def holds(discovered: Mapping[str, str | None], base: Path) -> bool:
+    """Whether everything that a run read is still the same."""
+    return all(current(name, base) == value for name, value in discovered.items())
+
+
+def file_digest(path: Path) -> str | None:
+    try:
+        return "sha256:" + hash_file(path).sha256
+    except OSError:
+        return None

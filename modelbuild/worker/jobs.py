@@ -1,0 +1,137 @@
+"""What a forked child does: run a step and store what it made, or hold a model for others."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from modelbuild.errors import EXIT_STEP_FAILED, Diagnostic, ModelbuildError, first_line
+from modelbuild.steps.base import ModelStep, Step
+from modelbuild.store import Store, Tree
+from modelbuild.trace import Trace
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Where a recipe's work happens. None of it is a fact: the same bytes come out elsewhere."""
+
+    base: Path  # the recipe's folder: relative paths, and modules beside the recipe
+    cwd: Path
+    cache: Path
+    out: Path
+
+    def enter(self) -> None:
+        """Make the modules beside the recipe, and in the command's folder, importable."""
+        for folder in (self.cwd, self.base):
+            if str(folder) in sys.path:
+                sys.path.remove(str(folder))
+            sys.path.insert(0, str(folder))
+
+
+@dataclass(frozen=True)
+class Done:
+    """A step's result: an object in the store, or the diagnostics and exit code of a failure."""
+
+    tree: Tree | None
+    diagnostics: tuple[Diagnostic, ...] = ()
+    data: Mapping[str, Any] = field(default_factory=dict)
+    discovered: Mapping[str, str | None] = field(default_factory=dict)
+    seconds: float = 0.0
+    exit_code: int = 0
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A model's host is waiting for steps to run beside the model."""
+
+    seconds: float
+    hosting: bool = True
+
+
+@dataclass(frozen=True)
+class RunStep:
+    """Run one step and put its files into the store."""
+
+    step: Step
+    given: Mapping[str, Path]
+    work: Path
+    around: Surroundings
+    log: str
+    traced: bool = False
+    needs: tuple[str, ...] = ()
+
+    def run(self, state: Any, channel: socket.socket) -> Done:
+        start = time.perf_counter()
+        trace: Trace | None = None
+        try:
+            if isinstance(self.step, ModelStep):
+                trace = state.trace
+                outcome = self.step.run_beside(state, self.given, self.work)
+            else:
+                if self.traced:
+                    os.chdir(self.around.cwd)
+                    self.around.enter()
+                    trace = Trace(self.around.base, (self.around.cache, self.around.out))
+                outcome = self.step.run_at(self.around.base, self.given, self.work)
+            tree = Store(self.around.cache).put(self.work)
+        except ModelbuildError as error:
+            traceback.print_exc()
+            return Done(
+                None, error.diagnostics, error.data, {}, _since(start), error.exit_code
+            )
+        except MemoryError:
+            raise
+        except OSError as error:
+            traceback.print_exc()
+            return _failed(self.step, error, start, "check the disk and the cache folder")
+        except Exception as error:
+            traceback.print_exc()
+            return _failed(self.step, error, start, f"see {self.log}")
+        discovered = trace.found(self.step.reads(self.around.base)) if trace else {}
+        return Done(tree, outcome.diagnostics, outcome.data, discovered, _since(start))
+
+
+@dataclass(frozen=True)
+class HostModel:
+    """Make the model once, then fork the steps that need it."""
+
+    source: Any  # steps.model.ModelSource
+    around: Surroundings
+    log: str
+    needs: tuple[str, ...] = ("torch",)
+
+    def run(self, state: Any, channel: socket.socket) -> Done:
+        from modelbuild.steps.model import LiveModel
+        from modelbuild.worker import wire
+        from modelbuild.worker.server import serve
+
+        start = time.perf_counter()
+        os.chdir(self.around.cwd)
+        self.around.enter()
+        trace = Trace(self.around.base, (self.around.cache, self.around.out))
+        try:
+            live = LiveModel.make(self.source, self.around.base, trace)
+        except ModelbuildError as error:
+            traceback.print_exc()
+            return Done(None, error.diagnostics, seconds=_since(start), exit_code=error.exit_code)
+        wire.send(channel, Ready(_since(start)))
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+        serve(channel, state=live)
+
+
+def _failed(step: Step, error: Exception, start: float, hint: str) -> Done:
+    said = Diagnostic("step-failed", f"{step.kind}: {first_line(error)}", hint)
+    return Done(None, (said,), seconds=_since(start), exit_code=EXIT_STEP_FAILED)
+
+
+def _since(start: float) -> float:
+    return time.perf_counter() - start
