@@ -67,6 +67,11 @@ class ModelbuildError(Exception):
         self.data = data or {}  # what was measured before it stopped, as JSON
 
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors cross process boundaries; BaseException would unpickle from its message."""
+        return (type(self), (self.diagnostics, self.data))
+
+
 class RecipeError(ModelbuildError):
     """The recipe or the command line is wrong: nothing was run."""
 

@@ -248,6 +248,9 @@ def _provenance(path: Path, sha256: str) -> Info | None:
         entry = next((a for a in manifest["artifacts"] if a["name"] == path.name), None)
         if entry is None:
             return {"manifest": str(beside), "status": f"not in {MANIFEST}"}
+        # A file that stayed because its successor failed: the manifest keeps its entry inside.
+        kept = entry.get("published")
+        entry = kept or entry
         same = entry["sha256"] is not None and entry["sha256"].removeprefix("sha256:") == sha256
         return {
             "manifest": str(beside),
@@ -255,7 +258,7 @@ def _provenance(path: Path, sha256: str) -> Info | None:
             "recipe": manifest.get("recipe"),
             "key": entry.get("key"),
             "parity": entry.get("parity"),
-            "toolchain": manifest.get("toolchain"),
+            "toolchain": None if kept else manifest.get("toolchain"),
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return {"manifest": str(beside), "status": f"{MANIFEST} is unreadable: {first_line(error)}"}

@@ -248,7 +248,7 @@ class _Planner:
             inputs=tuple((s.name, s.pinned(sizes).shape) for s in self.specs),
             profiles=profiles if free else (),
             targets=engine.targets,
-            optimization_level=_or(engine.builder.optimization_level, 3),
+            optimization_level=engine.builder.optimization_level,
             workspace=engine.builder.workspace,
             tf32=engine.builder.tf32,
         )
@@ -284,10 +284,6 @@ def _source(recipe: Recipe) -> ModelSource | None:
     return ModelSource(
         model.import_, tuple(model.args), dict(model.kwargs), model.weights, model.files, model.seed
     )
-
-
-def _or(value: int | None, default: int) -> int:
-    return default if value is None else value
 
 
 def _range(axis: Any) -> tuple[int, int, int]:

@@ -389,6 +389,20 @@ def test_the_manifest_beside_a_file_tells_where_it_comes_from(
     }
 
 
+def test_a_file_that_stayed_when_its_successor_failed_is_still_as_published(
+    model: onnx.ModelProto, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.onnx"
+    onnx.save(model, str(path))
+    good = {"name": "m.onnx", "sha256": digest(path), "key": "sha256:cd", "parity": None}
+    publish(path, None, published=good)
+
+    told = inspect_file(path)["provenance"]
+
+    assert (told["status"], told["key"]) == ("as published", "sha256:cd")
+    assert told["toolchain"] is None  # the manifest knows the failed build's
+
+
 @pytest.mark.parametrize(
     ("text", "status"),
     [

@@ -12,8 +12,9 @@ import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from modelbuild.errors import Diagnostic
 from modelbuild.graph.files import Array, Model, Weight, empty_initializer, numpy_dtype
@@ -21,7 +22,7 @@ from modelbuild.graph.naming import Names, graphs, label, make_distinct
 from modelbuild.graph.placement import SOURCES, Placement, place
 from modelbuild.graph.rounding import Bounds, Clamping, to_half
 from modelbuild.graph.types import (
-    FLOAT, HALF_TYPES, TYPE_ATTRIBUTE, attribute, domain, tensor_types, type_name, type_string,
+    FLOAT, TYPE_ATTRIBUTE, attribute, domain, tensor_types, type_name, type_string,
 )  # fmt: skip
 
 _SHORT = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16"}
@@ -118,7 +119,7 @@ class _Conversion:
         self.outputs = {v.name for v in proto.graph.output if types.get(v.name) == FLOAT}
         self.names = Names.of(proto)
         self.named: dict[tuple[str, str], str] = {}
-        self.weights = dict(model.weights)
+        self.weights: dict[str, Weight] = {}
 
     def run(self) -> Model:
         behind = dict(self._casts())  # what stands right behind the definition of a tensor
@@ -209,10 +210,113 @@ class _Conversion:
             given.i = self.numbers[home] if given.i else 0
 
     def _halve_constant(self, node: NodeProto, tensor: str) -> None:
-        """Put a rounded value into a Constant or ConstantOfShape."""
-        given = node.attribute[0] if node.attribute else None
-        match given.name if given else "":
-            case "value_float":
-                value = onnx.numpy_helper.from_array(numpy_float(given.f))
-            case "value_floats":
-                value = onnx.numpy_helper.from_array(numpy_float(given.floats))
+        """Put rounded values into a Constant or ConstantOfShape."""
+        values = _constant_values(node)
+        self.clamping.look_at(tensor, values)
+        del node.attribute[:]
+        node.attribute.append(onnx.helper.make_attribute("value", self._rounded(values, "")))
+
+    def _rounded(self, values: Array, name: str) -> TensorProto:
+        half = to_half(values, self.numbers[self.half], self.clamping.bounds)
+        return onnx.numpy_helper.from_array(half, name)
+
+    # ---- weights and what is said of tensors -----------------------------------------------------
+
+    def _plain_weights(self) -> set[str]:
+        """Initializers that no graph lists among its inputs: they need no Casts."""
+        plain: set[str] = set()
+        for graph in graphs(self.proto.graph):
+            plain |= {t.name for t in graph.initializer} - {v.name for v in graph.input}
+        return plain
+
+    def _initializers(self, graph: GraphProto) -> None:
+        listed = {value.name for value in graph.input}
+        tensors: list[TensorProto] = []
+        for tensor in graph.initializer:
+            if tensor.data_type != TensorProto.FLOAT:
+                versions = [""]
+            elif tensor.name in listed:
+                versions = self._versions(tensor.name)[:1]
+            else:
+                versions = self._versions(tensor.name)
+            tensors += [self._version_of_weight(tensor, type_) for type_ in versions]
+        kept = GraphProto(initializer=tensors)
+        del graph.initializer[:]
+        graph.initializer.extend(kept.initializer)
+
+    def _version_of_weight(self, tensor: TensorProto, type_: str) -> TensorProto:
+        weight = self.model.weights.get(tensor.name) if _is_external(tensor) else None
+        if type_ != self.half:
+            kept = TensorProto()
+            kept.CopyFrom(tensor)
+            kept.name = self.name(tensor.name, type_) if type_ else tensor.name
+            if weight is not None:
+                self.weights[kept.name] = weight
+            return kept
+        name, dtype, bounds = self.name(tensor.name, type_), self.numbers[type_], self.clamping.bounds
+        values = self.model.array(tensor)
+        self.clamping.look_at(tensor.name, values)
+        if weight is None:
+            return self._rounded(values, name)
+        load = weight.load
+        nbytes = values.size * numpy_dtype(dtype).itemsize
+        self.weights[name] = Weight(
+            dtype, weight.dims, nbytes, lambda: to_half(load(), dtype, bounds)
+        )
+        return empty_initializer(name, dtype, weight.dims)
+
+    def _value_infos(self, graph: GraphProto) -> None:
+        """Say of each version what the file said of the tensor; drop what was stale."""
+        main = self.proto.graph
+        edges = {value.name: value for value in (*main.input, *main.output)}
+        kept: list[ValueInfoProto] = []
+        for value in (*graph.value_info, *(edges.values() if graph is main else ())):
+            type_ = self.types.get(value.name)
+            if type_ is not None and type_string(value.type) not in (None, type_):
+                continue
+            for version in self._versions(value.name) if type_ == FLOAT else [""]:
+                told = ValueInfoProto()
+                told.CopyFrom(value)
+                if version:
+                    told.name = self.name(value.name, version)
+                    self._retype(told, version)
+                if told.name not in edges:
+                    kept.append(told)
+        del graph.value_info[:]
+        graph.value_info.extend(kept)
+
+    def _retype(self, value: ValueInfoProto, type_: str) -> None:
+        if value.type.HasField("tensor_type"):
+            value.type.tensor_type.elem_type = self.numbers[type_]
+
+
+def _is_external(tensor: TensorProto) -> bool:
+    return tensor.data_location == TensorProto.EXTERNAL
+
+
+def _is_constant(node: NodeProto) -> bool:
+    """Whether a node holds values that can be rounded beforehand."""
+    if domain(node) or node.op_type not in ("Constant", "ConstantOfShape"):
+        return False
+    return attribute(node, "sparse_value") is None
+
+
+def _constant_values(node: NodeProto) -> Array:
+    if not node.attribute:  # ConstantOfShape's default
+        return np.zeros(1, np.float32)
+    given = node.attribute[0]
+    match given.name:
+        case "value_float":
+            return np.array(given.f, np.float32)
+        case "value_floats":
+            return np.array(given.floats, np.float32)
+        case _:
+            return onnx.numpy_helper.to_array(given.t)
+
+
+def _set_attribute(node: NodeProto, name: str, value: int) -> None:
+    given = attribute(node, name)
+    if given is None:
+        node.attribute.append(onnx.helper.make_attribute(name, value))
+    else:
+        given.i = value

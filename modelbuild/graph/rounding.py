@@ -11,6 +11,7 @@ import numpy.typing as npt
 from modelbuild.errors import Diagnostic
 from modelbuild.graph.files import Array, numpy_dtype
 
+Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 _SIGN = np.uint32(0x7FFFFFFF)  # all bits of a float32 but the sign
@@ -31,7 +32,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Clamped:
-    """How many values of one tensor lie outside a bound, and the one farthest out."""
+    """How many values of one tensor lie beyond a bound, and the one farthest beyond."""
 
     tensor: str
     count: int
@@ -49,31 +50,34 @@ class Clamping:
 
     def look_at(self, tensor: str, array: Array) -> None:
         """Note what is clamped in these float32 values."""
-        tiny, huge = _outside(array, self.bounds)
         self.values += array.size
-        if tiny[0]:
-            self.raised.append(Clamped(tensor, *tiny))
-        if huge[0]:
-            self.lowered.append(Clamped(tensor, *huge))
+        below, above = _outside(array, self.bounds)
+        if below:
+            tiny = np.concatenate(below)
+            self.raised.append(Clamped(tensor, tiny.size, float(tiny[np.abs(tiny).argmin()])))
+        if above:
+            huge = np.concatenate(above)
+            self.lowered.append(Clamped(tensor, huge.size, float(huge[np.abs(huge).argmax()])))
 
     def diagnostics(self) -> Iterator[Diagnostic]:
         """At most one per direction, worst tensors first."""
         if self.lowered:
-            worst = sorted(self.lowered, key=lambda c: (-c.extreme, c.tensor))
+            bound = self.bounds.largest
+            worst = sorted(self.lowered, key=lambda c: (-abs(c.extreme), c.tensor))
             yield Diagnostic(
                 "value-clamped",
-                f"{_count(self.lowered)} became {self.bounds.largest:g} in magnitude, the largest "
-                f"allowed: {_listed(worst, self.bounds.largest)}",
+                f"{_values(self.lowered)} beyond ±{bound:g} became ±{bound:g}: {_listed(worst)}",
                 hint="keep the nodes that use them in fp32 with `node_block_list`"
-                + (", or raise `max_finite_val`" if self.bounds.largest < 65504 else ""),
+                + (", or raise `max_finite_val`" if bound < 65504 else ""),
                 level="warning",
             )
         if self.raised:
+            bound = self.bounds.smallest
             worst = sorted(self.raised, key=lambda c: (-c.count, c.tensor))
             yield Diagnostic(
                 "value-clamped",
-                f"{_count(self.raised)} of {self.values} became {self.bounds.smallest:g} in "
-                f"magnitude, the smallest allowed: {_listed(worst, self.bounds.smallest)}",
+                f"{_values(self.raised)} of {self.values}, not zero but closer to it than "
+                f"±{bound:g}, became ±{bound:g}: {_listed(worst)}",
                 level="info",
             )
 
@@ -100,20 +104,19 @@ def to_half(array: Array, dtype: int, bounds: Bounds) -> Array:
     return half
 
 
-def _outside(array: Array, bounds: Bounds) -> tuple[tuple[int, float], tuple[int, float]]:
-    """``(count, extreme)`` of the values below ``smallest`` and of those above ``largest``."""
-    flat = np.ascontiguousarray(array).reshape(-1)
-    below, least, above, most = 0, bounds.smallest, 0, bounds.largest
+def _outside(array: Array, bounds: Bounds) -> tuple[list[Floats], list[Floats]]:
+    """The values below ``smallest`` and those above ``largest``, in pieces."""
+    flat = np.ascontiguousarray(array, np.float32).reshape(-1)
+    below: list[Floats] = []
+    above: list[Floats] = []
     for at in range(0, flat.size, _BLOCK):
         block = flat[at : at + _BLOCK]
         tiny, huge = _masks(block, bounds)
         if tiny is not None:
-            found = np.abs(block[tiny])
-            below, least = below + found.size, min(least, float(found.min()))
+            below.append(block[tiny])
         if huge is not None:
-            found = np.abs(block[huge])
-            above, most = above + found.size, max(most, float(found.max()))
-    return (below, least), (above, most)
+            above.append(block[huge])
+    return below, above
 
 
 def _masks(block: Array, bounds: Bounds) -> tuple[Mask | None, Mask | None]:
@@ -136,12 +139,12 @@ def _bits(value: float) -> int:
     return int(np.float32(value).view(np.uint32))
 
 
-def _count(clamped: list[Clamped]) -> str:
+def _values(clamped: list[Clamped]) -> str:
     total = sum(c.count for c in clamped)
     return f"{total} value{'s' if total > 1 else ''}"
 
 
-def _listed(worst: list[Clamped], bound: float) -> str:
+def _listed(worst: list[Clamped]) -> str:
     named = [f"{c.tensor} ({c.count}, from {c.extreme:g})" for c in worst[:_NAMED]]
     rest = len(worst) - _NAMED
     return ", ".join(named) + (f" and {rest} more tensors" if rest > 0 else "")
