@@ -28,7 +28,8 @@ ON_DISK_FROM = 1024
 INLINE_LIMIT = 2**31 - 2**20
 # Several values in a byte: numpy has no view of that, so these are never mapped.
 PACKED = {
-    TensorProto.UINT2, TensorProto.INT2, TensorProto.UINT4, TensorProto.INT4, TensorProto.FLOAT4E2M1,
+    TensorProto.UINT2, TensorProto.INT2, TensorProto.UINT4, TensorProto.INT4,
+    TensorProto.FLOAT4E2M1,
 }  # fmt: skip
 
 _MODEL_GRAPH = 7
@@ -157,7 +158,9 @@ def _mapped(data: mmap.mmap, tensor: TensorProto, path: Path, offset: int, lengt
     dtype, dims = tensor.data_type, tuple(tensor.dims)
     expected = math.prod(dims) * numpy_dtype(dtype).itemsize
     if length != expected or offset + length > len(data):
-        raise ValueError(f"{path.name}: weight {tensor.name!r} has not the {expected} bytes of its shape")
+        raise ValueError(
+            f"{path.name}: weight {tensor.name!r} has not the {expected} bytes of its shape"
+        )
 
     def load() -> Array:
         return np.frombuffer(data, np.uint8, length, offset).view(numpy_dtype(dtype)).reshape(dims)
@@ -200,7 +203,7 @@ def _attach_external(proto: onnx.ModelProto, path: Path, weights: dict[str, Weig
 
 
 def _tensors(graph: onnx.GraphProto, main: bool = True) -> Iterator[tuple[TensorProto, bool]]:
-    """Every dense tensor in a graph and its bodies, and whether it is the main graph's initializer."""
+    """Every dense tensor in a graph and its bodies; whether it is the main graph's initializer."""
     for tensor in graph.initializer:
         yield tensor, main
     for node in graph.node:

@@ -7,8 +7,8 @@ from onnx import NodeProto
 from modelbuild.graph.naming import bodies
 from modelbuild.graph.types import CONTROL_FLOW, attribute, domain
 
-# Every value of the output is a value of an input, its negation, or a small integer (a half's floor
-# is a half: beyond 1024 halves are integers). Where the inputs are halves, nothing is left to round.
+# Every value of the output is a value of an input, its negation, or a whole number near it (beyond
+# 1024 halves are whole, so a half's floor is a half). Of half inputs nothing is left to round.
 _EXACT = frozenset({
     "Abs", "Ceil", "CenterCropPad", "Clip", "Compress", "Concat", "ConcatFromSequence", "Constant",
     "ConstantOfShape", "DepthToSpace", "Dropout", "Expand", "EyeLike", "Flatten", "Floor", "Gather",

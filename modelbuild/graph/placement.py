@@ -22,7 +22,14 @@ from onnx import GraphProto, ModelProto, NodeProto
 from modelbuild.graph.naming import bodies, graphs
 from modelbuild.graph.ops import is_exact, is_independent
 from modelbuild.graph.types import (
-    CONTROL_FLOW, FLOAT, TYPE_ATTRIBUTE, Port, attribute, domain, opset_versions, ports,
+    CONTROL_FLOW,
+    FLOAT,
+    TYPE_ATTRIBUTE,
+    Port,
+    attribute,
+    domain,
+    opset_versions,
+    ports,
 )  # fmt: skip
 
 SOURCES = frozenset(TYPE_ATTRIBUTE) - {"BitCast"} | {"Constant", "ConstantOfShape"}

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
+import onnx.inliner
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from modelbuild.errors import Diagnostic
@@ -22,7 +23,13 @@ from modelbuild.graph.naming import Names, graphs, label, make_distinct
 from modelbuild.graph.placement import SOURCES, Placement, place
 from modelbuild.graph.rounding import Bounds, Clamping, to_half
 from modelbuild.graph.types import (
-    FLOAT, TYPE_ATTRIBUTE, attribute, domain, tensor_types, type_name, type_string,
+    FLOAT,
+    TYPE_ATTRIBUTE,
+    attribute,
+    domain,
+    tensor_types,
+    type_name,
+    type_string,
 )  # fmt: skip
 
 _SHORT = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16"}
@@ -80,10 +87,8 @@ def convert(model: Model, options: HalfOptions) -> tuple[Model, tuple[Diagnostic
 
 def inlined(proto: ModelProto) -> ModelProto:
     """A copy without the model's own functions: their nodes stand where they were called."""
-    if proto.functions:
-        return onnx.inliner.inline_local_functions(proto)
     copy = ModelProto()
-    copy.CopyFrom(proto)
+    copy.CopyFrom(onnx.inliner.inline_local_functions(proto) if proto.functions else proto)
     return copy
 
 
@@ -253,7 +258,8 @@ class _Conversion:
             if weight is not None:
                 self.weights[kept.name] = weight
             return kept
-        name, dtype, bounds = self.name(tensor.name, type_), self.numbers[type_], self.clamping.bounds
+        name, dtype = self.name(tensor.name, type_), self.numbers[type_]
+        bounds = self.clamping.bounds
         values = self.model.array(tensor)
         self.clamping.look_at(tensor.name, values)
         if weight is None:

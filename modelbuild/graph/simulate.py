@@ -10,8 +10,8 @@ pairs at every optimisation level.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -21,10 +21,7 @@ from modelbuild.graph.files import Model
 from modelbuild.graph.naming import Names, bodies, graphs, make_distinct
 from modelbuild.graph.ops import is_exact
 from modelbuild.graph.precision import inlined
-from modelbuild.graph.types import (
-    CONTROL_FLOW, HALF_TYPES, TYPE_ATTRIBUTE, attribute, domain, opset_versions, ports,
-    tensor_types,
-)  # fmt: skip
+from modelbuild.graph.types import HALF_TYPES, TYPE_ATTRIBUTE, attribute, domain, tensor_types
 
 
 @dataclass(frozen=True)
@@ -63,10 +60,8 @@ class _Rewriting:
 
     def __init__(self, proto: ModelProto) -> None:
         self.proto = proto
-        self.opsets = opset_versions(proto)
-        types = tensor_types(proto)
-        self.halves = {name: HALF_TYPES[t] for name, t in types.items() if t in HALF_TYPES}
-        self.types = types
+        self.types = tensor_types(proto)
+        self.halves = {n: HALF_TYPES[t] for n, t in self.types.items() if t in HALF_TYPES}
         self.names = Names.of(proto)
         # A name that outlives the rewriting with its type: of the model's edges and of weights.
         self.kept = {v.name for v in (*proto.graph.input, *proto.graph.output)}
@@ -79,5 +74,89 @@ class _Rewriting:
         }
 
     def run(self) -> None:
-        for value in self.proto.graph.value_info:
-            ...
+        for graph in graphs(self.proto.graph):
+            main = graph is self.proto.graph
+            del graph.value_info[:]
+            if not main:
+                for value in (*graph.input, *graph.output):
+                    _to_float(value.type)
+                    value.name = self.after.get(value.name, value.name)
+            given = [v.name for v in graph.input if main] + [t.name for t in graph.initializer]
+            nodes = [
+                self._cast(name, self.after[name], TensorProto.FLOAT)
+                for name in dict.fromkeys(given)
+                if name in self.halves
+            ]
+            for node in graph.node:
+                nodes.extend(self._rewritten(node))
+            kept = GraphProto(node=nodes)
+            del graph.node[:]
+            graph.node.extend(kept.node)
+
+    def _rewritten(self, node: NodeProto) -> list[NodeProto]:
+        """A node in float32, and behind it what rounds its outputs."""
+        exact = is_exact(node) or bool(bodies(node))  # bodies have rounded what they return
+        if node.op_type == "Cast" and not domain(node) and node.output[0] in self.halves:
+            if self.types.get(node.input[0]) != self.types[node.output[0]]:
+                return self._rewritten_cast(node)
+            exact = True
+        node.input[:] = [self.after.get(name, name) for name in node.input]
+        _make_float(node)
+        behind: list[NodeProto] = []
+        for index, name in enumerate(node.output):
+            if name not in self.halves:
+                continue
+            after = self.after[name]
+            if exact:
+                node.output[index] = after
+                if after != name:
+                    behind.append(self._cast(after, name, self.halves[name]))
+            else:
+                node.output[index] = self.before[name] = self.names.take(f"{name}_unrounded")
+                behind += self._rounding(node.output[index], name)
+        return [node, *behind]
+
+    def _rewritten_cast(self, node: NodeProto) -> list[NodeProto]:
+        """A Cast to half is the first half of a rounding pair."""
+        source, name = node.input[0], node.output[0]
+        self.before[name] = self.after.get(source, source)
+        return self._rounding(self.before[name], name)
+
+    def _rounding(self, source: str, name: str) -> list[NodeProto]:
+        after = self.after[name]
+        half = name if after != name else self.names.take(f"{name}_half")
+        return [
+            self._cast(source, half, self.halves[name]),
+            self._cast(half, after, TensorProto.FLOAT),
+        ]
+
+    @staticmethod
+    def _cast(source: str, target: str, to: int) -> NodeProto:
+        return onnx.helper.make_node("Cast", [source], [target], target, to=to)
+
+
+def _make_float(node: NodeProto) -> None:
+    """Make what a node's attributes say of half precision say it of float32."""
+    if domain(node):
+        return
+    names = {"SequenceEmpty": "dtype", "DequantizeLinear": "output_dtype"}
+    names |= {op: name for op, (name, _) in TYPE_ATTRIBUTE.items()}
+    given = attribute(node, names.get(node.op_type, "value"))
+    if given is None:
+        return
+    if node.op_type in ("Constant", "ConstantOfShape"):
+        if given.t.data_type in HALF_TYPES.values():
+            values = onnx.numpy_helper.to_array(given.t).astype(np.float32)
+            given.t.CopyFrom(onnx.numpy_helper.from_array(values))
+    elif given.i in HALF_TYPES.values():
+        given.i = TensorProto.FLOAT
+
+
+def _to_float(of: TypeProto) -> None:
+    match of.WhichOneof("value"):
+        case "tensor_type" if of.tensor_type.elem_type in HALF_TYPES.values():
+            of.tensor_type.elem_type = TensorProto.FLOAT
+        case "sequence_type":
+            _to_float(of.sequence_type.elem_type)
+        case "optional_type":
+            _to_float(of.optional_type.elem_type)

@@ -11,12 +11,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 
 import onnx
-from google.protobuf.message import DecodeError
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, TypeProto
-from onnx import ValueInfoProto
+from onnx import (
+    AttributeProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    TypeProto,
+    ValueInfoProto,
+)
 
 from modelbuild.graph.naming import bodies, graphs
 
@@ -115,7 +121,7 @@ class _Formal:
     homogeneous: bool
 
 
-@lru_cache(maxsize=None)
+@cache
 def _formals(
     op_type: str, version: int, where: str
 ) -> tuple[tuple[_Formal, ...], tuple[_Formal, ...]]:
@@ -213,15 +219,16 @@ def type_name(elem_type: int) -> str:
 
 def type_string(of: TypeProto) -> str | None:
     """The schema's way of writing a type; None where the file leaves it open."""
-    match of.WhichOneof("value"):
+    kind = of.WhichOneof("value")
+    match kind:
         case "tensor_type" if of.tensor_type.elem_type:
             return f"tensor({type_name(of.tensor_type.elem_type)})"
         case "sequence_type":
             return f"seq({type_string(of.sequence_type.elem_type)})"
         case "optional_type":
             return f"optional({type_string(of.optional_type.elem_type)})"
-        case "sparse_tensor_type" | "map_type" as kind:
-            return kind.removesuffix("_type")
+        case "sparse_tensor_type" | "map_type":
+            return str(kind).removesuffix("_type")
         case _:
             return None
 
@@ -253,7 +260,7 @@ def _inferred(proto: ModelProto) -> ModelProto:
         del graph.value_info[:]
     try:
         return onnx.shape_inference.infer_shapes(bare)
-    except (onnx.shape_inference.InferenceError, DecodeError, ValueError):
+    except Exception:  # it is advice: what stays unknown stays in float32
         return bare
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from modelbuild.recipe.problems import INVALID, Problem, Route, did_you_mean, dotted, listed
+from modelbuild.recipe.problems import INVALID, Problem, Route, did_you_mean, dotted, listed, plain
 from modelbuild.recipe.schema import AxisRange, InputSpec, InputValues, Recipe
 
 LIMITS: Mapping[str, tuple[float, float]] = {
@@ -98,34 +98,28 @@ def _of_one_kind(values: InputValues, route: Route) -> Iterator[Problem]:
 
 
 def _of_its_dtype(spec: InputSpec, values: InputValues, route: Route) -> Iterator[Problem]:
-    given = values.model_dump(exclude_none=True)
     needs = ((*route[:-1], "dtype"),)
     whole = "int" in spec.dtype
-    for key, number in given.items():
+    for key, number in values.model_dump(exclude_none=True).items():
         at = (*route, key)
-        told = f"`{dotted(at)}` of a {spec.dtype} input"
-        if spec.dtype == "bool":
-            if key != "constant":
-                message = f"a bool input has no `{key}`"
-                hint = "it is drawn from false and true; or use `{constant: 1}`"
-                yield Problem(at, message, hint, on_key=True, needs=needs)
-            elif number not in (0, 1):
-                yield Problem(at, f"{told} must be 0 or 1", "1 is true", needs=needs)
+        name, dtype = f"`{dotted(at)}`", f"dtype {spec.dtype}"
+        if spec.dtype == "bool" and key != "constant":
+            hint = "bools are drawn from false and true; `{constant: 1}` is true everywhere"
+            yield Problem(at, f"{name} does not suit {dtype}", hint, on_key=True, needs=needs)
+        elif spec.dtype == "bool" and number not in (0, 1):
+            yield Problem(at, f"{name} must be 0 or 1 for {dtype}", "1 is true", needs=needs)
         elif whole and key in ("mean", "std"):
-            message = f"a {spec.dtype} input has no `{key}`"
-            yield Problem(at, message, "use `{low, high}`", on_key=True, needs=needs)
-        elif whole and not float(number).is_integer():
-            message = f"{told} must be a whole number, not `{number}`"
+            hint = "use `{low, high}`"
+            yield Problem(at, f"{name} does not suit {dtype}", hint, on_key=True, needs=needs)
+        elif whole and not number.is_integer():
+            message = f"{name} must be a whole number for {dtype}, not `{number}`"
             yield Problem(at, message, f"write `{number:.0f}`", needs=needs)
         elif spec.dtype in LIMITS and key != "std":
             low, high = LIMITS[spec.dtype]
-            if not low <= number <= high + (whole and key == "high"):
-                message = f"{told} must be from {_plain(low)} to {_plain(high)}"
+            high += whole and key == "high"  # it is not reached
+            if not low <= number <= high:
+                message = f"{name} must be from {plain(low)} to {plain(high)} for {dtype}"
                 yield Problem(at, message, "choose another dtype, or values in range", needs=needs)
-
-
-def _plain(number: float) -> str:
-    return str(int(number)) if abs(number) < 1e20 else str(number)
 
 
 def static(recipe: Recipe) -> Iterator[Problem]:

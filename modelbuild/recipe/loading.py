@@ -64,8 +64,8 @@ def _examined(
         message = f"a recipe is a mapping of keys to values, not {described(data)}"
         hint = "it begins with `model:` and `inputs:`"
         return None, [*problems, Problem((), message, hint)]
-    named = {"name": _name(data, stem, problems), **data}
-    sieve = Sieve(named, tainted={problem.route for problem in document.problems})
+    name = _name(data, stem, problems)
+    sieve = Sieve(data, name, tainted={problem.route for problem in document.problems})
     recipe = sieve.sift()
     problems += sieve.problems
     if recipe is not None:

@@ -68,6 +68,8 @@ def described(value: Any) -> str:
             return "nothing"
         case bool():
             return f"`{str(value).lower()}`"
+        case "":
+            return "empty text"
         case str():
             return f"text `{clean(value)}`"
         case dict():
@@ -78,6 +80,11 @@ def described(value: Any) -> str:
             return f"`{clean(str(value))}`"
 
 
+def plain(number: float) -> str:
+    """``65504``, not ``65504.0``."""
+    return str(int(number)) if abs(number) < 2**64 and number == int(number) else str(number)
+
+
 def listed(names: Iterable[Any]) -> str:
     """Names one after another, each in backticks; the first twenty."""
     first = [f"`{clean(str(name))}`" for name in itertools.islice(names, 21)]
@@ -85,15 +92,19 @@ def listed(names: Iterable[Any]) -> str:
 
 
 def nearest(word: str, names: Iterable[str]) -> str | None:
-    """The name that was meant, if one is near.
+    """The name that was meant, if one is near; the first of several that are equally near.
 
     Matching takes time, and a recipe may be anyone's: long words and long lists are cut short.
     """
     if len(word) > 60:
         return None
-    folded = {name.casefold(): name for name in itertools.islice(names, 200)}
-    found = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
-    return folded[found[0]] if found else None
+    matcher = difflib.SequenceMatcher(b=word.casefold())
+    best, likeness = None, 0.6
+    for name in itertools.islice(names, 200):
+        matcher.set_seq1(name.casefold())
+        if matcher.real_quick_ratio() > likeness and matcher.ratio() > likeness:
+            best, likeness = name, matcher.ratio()
+    return best
 
 
 def did_you_mean(word: str, names: Iterable[str], otherwise: str) -> str:

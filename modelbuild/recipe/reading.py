@@ -34,7 +34,7 @@ _SYNTAX_HINTS = (
     ("while scanning an alias", "quote text that starts with `*`"),
     ("while scanning an anchor", "quote text that starts with `&`"),
     ("mapping values are not allowed", "quote text that holds `: `; check the indentation"),
-    ("found character '\\t'", "indent with spaces: YAML does not allow tabs"),
+    ("found character '\\t'", "indent with spaces, not tabs"),
     (
         "cannot start any token",
         "indent with spaces, not tabs; quote text that starts with `@` or `%`",

@@ -19,11 +19,10 @@ from modelbuild.recipe.schema import Recipe
 from modelbuild.recipe.wording import meant_keys, route_of, worded
 
 _STAND_INS: dict[str, Any] = {
-    "name": "stand-in",
     "model": {"import": "stand_in:Model"},
     "inputs": {"stand_in": {"shape": []}},
 }
-"""For what a recipe cannot do without."""
+"""For what a recipe must have and has not."""
 
 
 MOST = 200
@@ -33,9 +32,10 @@ work grows with errors times values, and a recipe may be anyone's."""
 
 @dataclass
 class Sieve:
-    """Data on its way to a recipe, and what had to be cut out of it."""
+    """Data on its way to a recipe, and what had to be cut out of it. ``name`` is the default one."""
 
     data: dict[str, Any]
+    name: str
     cut: set[Route] = field(default_factory=set)
     tainted: set[Route] = field(default_factory=set)
     stand_ins: dict[str, Any] = field(default_factory=dict)
@@ -84,11 +84,13 @@ class Sieve:
 
     def _echo(self, error: ErrorDetails, meant: set[Route]) -> bool:
         """Whether it repeats what the reader said of this value, or what a misspelt key says."""
-        return error["loc"] in self.tainted or error["loc"] in meant
+        emptied = error["type"] == "too_short" and len(error["input"]) > 0  # by wrong items alone
+        return emptied or error["loc"] in self.tainted or error["loc"] in meant
 
     def _validated(self) -> Recipe | list[ErrorDetails]:
+        kept = _without(self.data, self.cut, ())
         try:
-            return Recipe.model_validate({**_without(self.data, self.cut, ()), **self.stand_ins})
+            return Recipe.model_validate({"name": self.name, **kept, **self.stand_ins})
         except ValidationError as error:
             return error.errors(include_url=False)
 

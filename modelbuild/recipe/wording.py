@@ -19,6 +19,7 @@ from modelbuild.recipe.problems import (
     dotted,
     listed,
     nearest,
+    plain,
 )
 from modelbuild.recipe.words import PATTERNS
 
@@ -122,7 +123,7 @@ def _bad_value(name: str, error: ErrorDetails) -> tuple[str, str | None]:
         return f"{name} must be {_KINDS[kind]}, {instead}", _retype(kind, value)
     if kind in _BOUNDS:
         words, bound = _BOUNDS[kind]
-        return f"{name} must be {words} {context[bound]}, {instead}", None
+        return f"{name} must be {words} {plain(context[bound])}, {instead}", None
     if kind == "literal_error":
         choices = re.findall(r"'([^']*)'", context["expected"])
         near = nearest(value, choices) if isinstance(value, str) else None

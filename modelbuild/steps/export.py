@@ -61,7 +61,8 @@ class Export(ModelStep):
         """
         import torch
 
-        from modelbuild.graph import files, interface, precision
+        from modelbuild.graph import files, interface
+        from modelbuild.graph.edges import with_edge_types
         from modelbuild.steps import samples
 
         values = samples.random_inputs(self.inputs, self.traced, (0, 1))
@@ -83,7 +84,7 @@ class Export(ModelStep):
             raise self._opset_mismatch(graph.opset)
         said = interface.settle(graph, self.inputs, self.outputs, labels)
         if self.precision != "fp32":
-            precision.set_edges(graph, self._edges(graph))
+            graph = with_edge_types(graph, self._edges(graph))
         files.write(graph, out / FILE, external=True)
         names = [o.name for o in graph.proto.graph.output]
         del graph  # the exporter's own files are mapped

@@ -32,7 +32,7 @@ class Half(Step):
         from modelbuild.graph import files, interface
         from modelbuild.graph.precision import HalfOptions, convert
 
-        source = next(p for p in sorted(given["model"].iterdir()) if p.suffix == ".onnx")
+        (source,) = given["model"].glob("*.onnx")
         model = files.read(source)
         interface.set_initializers_as_inputs(model, False)
         half, said = convert(

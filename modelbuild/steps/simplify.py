@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from modelbuild.errors import Diagnostic
-from modelbuild.isolate import in_child
 from modelbuild.steps.base import Outcome, Step
-
-if TYPE_CHECKING:
-    from modelbuild.graph.files import Model
 
 
 @dataclass(frozen=True)
@@ -29,46 +25,29 @@ class Simplify(Step):
     distributions: ClassVar[tuple[str, ...]] = ("onnx", "onnxsim", "onnxruntime", "numpy")
 
     def run(self, given: Mapping[str, Path], out: Path) -> Outcome:
-        """Write ``filename``: simplified, or as it was with a warning where onnxsim fails.
-
-        onnxsim runs in a child: it is native code that has been seen to die.
-        """
+        """Write ``filename``: simplified, or as it was with a warning where onnxsim fails."""
         from modelbuild.graph import files, interface
-        from modelbuild.graph.simplification import simplify_file
+        from modelbuild.graph.simplification import simplify
 
-        source = next(p for p in sorted(given["model"].iterdir()) if p.suffix == ".onnx")
-        target = out / self.filename
-        before = files.read(source)
-        if not self.enabled:
-            return self._write(before, target)
-        draft = out / "simplified.onnx"
-        ended = in_child(lambda: simplify_file(source, draft, fold=self.constant_folding))
-        reason = ended.died or (str(ended.error) if ended.error else None)
-        if reason is None:
-            after = files.read(draft)
-            interface.strip(after.proto)
-            reason = interface.same_interface(before, after)
-        if reason is not None:
-            _remove(draft)
-            said = Diagnostic(
-                "simplify-failed",
-                f"onnxsim: {reason}; the unsimplified model goes on",
-                "set `simplify: false` to silence this",
-                level="warning",
-            )
-            return self._write(before, target, said)
-        outcome = self._write(after, target)
-        _remove(draft)
-        return outcome
-
-    def _write(self, model: Model, target: Path, *said: Diagnostic) -> Outcome:
-        from modelbuild.graph import files, interface
-
+        (source,) = given["model"].glob("*.onnx")
+        model, said = files.read(source), ()
+        if self.enabled:
+            model, reason = simplify(model, fold=self.constant_folding)
+            said = not_simplified(reason)
         interface.set_initializers_as_inputs(model, self.keep_initializers_as_inputs)
-        files.write(model, target)
+        files.write(model, out / self.filename)
         return Outcome(said, {"nodes": len(model.proto.graph.node)})
 
 
-def _remove(draft: Path) -> None:
-    for path in (draft, draft.with_name(draft.name + ".data")):
-        path.unlink(missing_ok=True)
+def not_simplified(reason: str | None) -> tuple[Diagnostic, ...]:
+    """The warning that the unsimplified graph goes on, if there is a reason for one."""
+    if reason is None:
+        return ()
+    return (
+        Diagnostic(
+            "simplify-failed",
+            f"onnxsim: {reason}; the unsimplified graph goes on",
+            "set `simplify: false` to silence this",
+            level="warning",
+        ),
+    )

@@ -83,7 +83,7 @@ class Verify(Step):
         self, path: Path, model: Model
     ) -> tuple[Run, str, tuple[Diagnostic, ...]]:
         """How to run the file, what running it proves, and what to say about loading it."""
-        from modelbuild.graph import sessions
+        from modelbuild.graph import runtime, sessions, simulate
 
         if self.precision == "fp32":
             return _call(sessions.session_of_file(path), model), "cpu", ()
@@ -206,10 +206,11 @@ def _overflows(model: Model, arrays: Mapping[str, Array]) -> tuple[Diagnostic, .
     """``fp16-overflow`` where a value leaves fp16's range on this input."""
     import numpy as np
 
-    from modelbuild.graph import files, interface, simulate
+    from modelbuild.graph import files, interface
+    from modelbuild.graph.overflow import overflow_report
 
     dtypes = {p.name: files.numpy_dtype(p.dtype) for p in interface.inputs(model)}
-    found = simulate.overflow_report(model, {n: np.asarray(arrays[n], d) for n, d in dtypes.items()})
+    found = overflow_report(model, {n: np.asarray(arrays[n], d) for n, d in dtypes.items()})
     if not found:
         return ()
     first = ", ".join(str(o) for o in found[:3])

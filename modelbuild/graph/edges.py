@@ -1,0 +1,66 @@
+"""The types of a graph's inputs and outputs, set without touching what it computes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import onnx
+from onnx import GraphProto, NodeProto, ValueInfoProto
+
+from modelbuild.graph.files import Model
+from modelbuild.graph.naming import Names, graphs, make_distinct
+from modelbuild.graph.precision import inlined
+
+
+def with_edge_types(model: Model, wanted: Mapping[str, int]) -> Model:
+    """The same graph, whose inputs and outputs have the element types in ``wanted``.
+
+    For graphs that were exported in half precision: ``model.half()`` gives half edges where the
+    recipe may ask for float32. Edges not named keep their type. Names and order stay; a Cast
+    stands behind each changed input and before each changed output. A tensor that is both an
+    input and an output has one type.
+    """
+    proto = inlined(model.proto)
+    make_distinct(proto.graph)
+    main, names = proto.graph, Names.of(proto)
+    weights = {tensor.name for tensor in main.initializer}
+    inner: dict[str, str] = {}  # edge -> the tensor inside that has the graph's own type
+    first: list[NodeProto] = []
+    last: list[NodeProto] = []
+    inputs = {v.name: v for v in main.input if v.name not in weights}
+    outputs = {v.name: v for v in main.output if v.name not in inputs}
+    for name, value in (*inputs.items(), *outputs.items()):
+        own = value.type.tensor_type.elem_type
+        to = wanted.get(name, own)
+        if to == own or not value.type.HasField("tensor_type"):
+            continue
+        inner[name] = names.take(f"{name}_inner")
+        if name in inputs:
+            first.append(_cast(name, inner[name], own))
+        else:
+            last.append(_cast(inner[name], name, to))
+        value.type.tensor_type.elem_type = to
+    for value in main.output:  # listed twice, or an input
+        if value.name in inner:
+            value.type.tensor_type.elem_type = wanted[value.name]
+    for graph in graphs(main):
+        _rename(graph, inner, edges=graph is not main)
+    kept = GraphProto(node=[*first, *main.node, *last])
+    del main.node[:]
+    main.node.extend(kept.node)
+    return Model(proto, {inner.get(name, name): w for name, w in model.weights.items()})
+
+
+def _rename(graph: GraphProto, inner: Mapping[str, str], edges: bool) -> None:
+    values: list[ValueInfoProto] = [*graph.value_info, *(graph.output if edges else ())]
+    for value in values:
+        value.name = inner.get(value.name, value.name)
+    for tensor in graph.initializer:
+        tensor.name = inner.get(tensor.name, tensor.name)
+    for node in graph.node:
+        node.input[:] = [inner.get(name, name) for name in node.input]
+        node.output[:] = [inner.get(name, name) for name in node.output]
+
+
+def _cast(source: str, target: str, to: int) -> NodeProto:
+    return onnx.helper.make_node("Cast", [source], [target], f"{source}_to_{target}", to=to)
