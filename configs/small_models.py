@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - its name everywhere
+from torch.nn import functional as F
 
 
 class LstmTagger(nn.Module):
@@ -41,9 +41,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.stem = nn.Sequential(conv_block(3, width), conv_block(width, width))
         self.stride8 = nn.Sequential(conv_block(width, 2 * width), conv_block(2 * width, 2 * width, 1))
-        self.stride16 = nn.Sequential(
-            conv_block(2 * width, 4 * width), conv_block(4 * width, 4 * width, 1)
-        )
+        self.stride16 = nn.Sequential(conv_block(2 * width, 4 * width), conv_block(4 * width, 4 * width, 1))
         self.widths = (width, 2 * width, 4 * width)
 
     def forward(self, image: Tensor) -> list[Tensor]:
@@ -89,12 +87,8 @@ class Detector(nn.Module):
 
     def forward(self, image: Tensor) -> list[dict[str, Tensor]]:
         levels = []
-        for features, lateral, stride in zip(
-            self.backbone(image), self.laterals, self.strides, strict=True
-        ):
+        for features, lateral, stride in zip(self.backbone(image), self.laterals, self.strides, strict=True):
             cells = self.head(self.tower(lateral(features))).flatten(2).transpose(1, 2)
             boxes = F.softplus(cells[..., :4]) * stride
-            levels.append(
-                {"boxes": boxes, "scores": torch.sigmoid(cells[..., 4]), "logits": cells[..., 5:]}
-            )
+            levels.append({"boxes": boxes, "scores": torch.sigmoid(cells[..., 4]), "logits": cells[..., 5:]})
         return levels

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from modelbuild.keys import digest, moved
+from modelbuild.keys import canonical, digest, moved
 from modelbuild.plan import Action
 from modelbuild.store import Entry
 
@@ -33,7 +34,9 @@ def facts(
         known["python"] = f"{sys.version_info.major}.{sys.version_info.minor}"
         known["machine"] = platform.machine()
     known |= {f"input {role}": value for role, value in inputs.items()}
-    return known
+    # As the ledger gives it back: a tuple that has become a list is not a change.
+    plain: dict[str, Any] = json.loads(canonical(known))
+    return plain
 
 
 def full_key(known: Mapping[str, Any], discovered: Mapping[str, str | None]) -> str:

@@ -212,13 +212,12 @@ class _Planner:
     ) -> None:
         """The artifact that ``action`` makes, and its proof."""
         proof = f"verify {action}"
-        rows = self.rows if not sizes else ()
         step = Verify(
             filename=self._file(precision, sizes),
             precision=precision,
             inputs=tuple(s.pinned(sizes) for s in self.specs),
             sizes=dict(sizes),
-            rows=tuple(rows),
+            rows=None if sizes else len(self.rows),
             tolerance=Tolerance(**tolerance.model_dump()),
             keep_io_types=keep,
             function=self.recipe.verify.function,
@@ -260,7 +259,7 @@ class _Planner:
             asked = getattr(recipe.precision, engine.precision)
             check = VerifyEngine(
                 filename, engine.precision, tuple(s.pinned(sizes) for s in self.specs),
-                dict(sizes), (), Tolerance(**asked.tolerance.model_dump()),
+                dict(sizes), None, Tolerance(**asked.tolerance.model_dump()),
                 function=recipe.verify.function, backend=engine.backend, profiles=step.profiles,
             )  # fmt: skip
             needs = {"model": action, "onnx": model, "reference": "reference"}

@@ -431,6 +431,8 @@ def _last_words(log: Path, limit: int = 200) -> str:
 def _with_log(diagnostics: Iterable[Diagnostic], log: Path) -> tuple[Diagnostic, ...]:
     """Errors name the log: library noise is there, and nowhere else."""
     return tuple(
-        replace(d, where=d.where or f"log {log}") if d.level == "error" else d
+        replace(d, hint=f"{d.hint}; log: {log}" if d.hint else f"log: {log}")
+        if d.level == "error"
+        else d
         for d in diagnostics
     )

@@ -8,8 +8,8 @@ import onnx
 from onnx import GraphProto, NodeProto, ValueInfoProto
 
 from modelbuild.graph.files import Model
-from modelbuild.graph.naming import Names, graphs, make_distinct
-from modelbuild.graph.precision import inlined
+from modelbuild.graph.naming import Names, graphs, prepared
+from modelbuild.graph.types import SHORT, type_name
 
 
 def with_edge_types(model: Model, wanted: Mapping[str, int]) -> Model:
@@ -20,8 +20,7 @@ def with_edge_types(model: Model, wanted: Mapping[str, int]) -> Model:
     stands behind each changed input and before each changed output. A tensor that is both an
     input and an output has one type.
     """
-    proto = inlined(model.proto)
-    make_distinct(proto.graph)
+    proto = prepared(model.proto)
     main, names = proto.graph, Names.of(proto)
     weights = {tensor.name for tensor in main.initializer}
     inner: dict[str, str] = {}  # edge -> the tensor inside that has the graph's own type
@@ -34,11 +33,11 @@ def with_edge_types(model: Model, wanted: Mapping[str, int]) -> Model:
         to = wanted.get(name, own)
         if to == own or not value.type.HasField("tensor_type"):
             continue
-        inner[name] = names.take(f"{name}_inner")
+        inner[name] = names.take(f"{name}_{_short(own)}")
         if name in inputs:
-            first.append(_cast(name, inner[name], own))
+            first.append(_cast(name, inner[name], own, names.take(f"{name}_to_{_short(own)}")))
         else:
-            last.append(_cast(inner[name], name, to))
+            last.append(_cast(inner[name], name, to, names.take(f"{name}_to_{_short(to)}")))
         value.type.tensor_type.elem_type = to
     for value in main.output:  # listed twice, or an input
         if value.name in inner:
@@ -62,5 +61,9 @@ def _rename(graph: GraphProto, inner: Mapping[str, str], edges: bool) -> None:
         node.output[:] = [inner.get(name, name) for name in node.output]
 
 
-def _cast(source: str, target: str, to: int) -> NodeProto:
-    return onnx.helper.make_node("Cast", [source], [target], f"{source}_to_{target}", to=to)
+def _cast(source: str, target: str, to: int, title: str) -> NodeProto:
+    return onnx.helper.make_node("Cast", [source], [target], title, to=to)
+
+
+def _short(elem_type: int) -> str:
+    return SHORT.get(elem_type, type_name(elem_type))

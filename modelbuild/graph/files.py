@@ -323,7 +323,7 @@ def _bytes_of(weight: Weight) -> memoryview | bytes:
     array = np.ascontiguousarray(weight.load())
     if array.nbytes != weight.nbytes:
         raise AssertionError(f"a weight of {weight.nbytes} bytes turned out as {array.nbytes}")
-    return memoryview(array.reshape(-1).view(np.uint8))
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _header(number: int, length: int) -> bytes:

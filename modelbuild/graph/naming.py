@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+import onnx.inliner
 from onnx import GraphProto, ModelProto, NodeProto
+
+_CAST_SINCE = 13  # the opset that a model of nothing but other domains gets with its first Cast
 
 
 def label(node: NodeProto) -> str:
@@ -68,8 +71,17 @@ class Names:
         return name
 
 
-def make_distinct(graph: GraphProto) -> None:
-    """Rename tensors of bodies, in place, so that no two tensors of the model share a name."""
+def prepared(proto: ModelProto) -> ModelProto:
+    """A copy to rewrite: every tensor's name its own, functions inlined, Cast at hand."""
+    copy = ModelProto()
+    copy.CopyFrom(onnx.inliner.inline_local_functions(proto) if proto.functions else proto)
+    _make_distinct_inside(copy.graph)
+    if not any(opset.domain in ("", "ai.onnx") for opset in copy.opset_import):
+        copy.opset_import.add(domain="", version=_CAST_SINCE)
+    return copy
+
+
+def _make_distinct_inside(graph: GraphProto) -> None:
     names = Names(defined(graph))
     for node in graph.node:
         for body in bodies(node):

@@ -46,6 +46,16 @@ def is_exact(node: NodeProto) -> bool:
             return True
 
 
+def accumulates(node: NodeProto) -> bool:
+    """Whether a node adds or multiplies into its output in place, in the type of that output.
+
+    Rounding each partial sum is not half storage with float32 accumulation; and ONNX Runtime's
+    CPU provider has no such kernels.
+    """
+    scatters = node.op_type in ("ScatterElements", "ScatterND")
+    return scatters and not domain(node) and _text(node, "reduction", "none") != "none"
+
+
 def is_independent(node: NodeProto, independent: set[str]) -> bool:
     """Whether a node's outputs follow from shapes and constants alone.
 

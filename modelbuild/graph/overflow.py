@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,7 @@ import onnx
 from onnx import NodeProto, TensorProto, ValueInfoProto
 
 from modelbuild.graph.files import Array, Model, numpy_dtype
-from modelbuild.graph.naming import Names, label, make_distinct
-from modelbuild.graph.precision import inlined
+from modelbuild.graph.naming import Names, label, prepared
 from modelbuild.graph.runtime import session
 from modelbuild.graph.simulate import simulation
 from modelbuild.graph.types import FLOAT, HALF_TYPES, tensor_types
@@ -39,15 +38,15 @@ def overflow_report(model: Model, feeds: Mapping[str, Array]) -> list[Overflow]:
     ``feeds`` are arrays of the types of the model's inputs. Nodes inside an If, Loop or Scan are
     reported as the node that carries them. Costs about two runs of the simulation.
     """
-    proto = inlined(model.proto)
-    make_distinct(proto.graph)
+    proto = prepared(model.proto)
     types = tensor_types(proto)
-    largest = _largest(model, types, feeds)
+    made = [name for node in proto.graph.node for name in node.output]
+    floats = [n for n in made if types.get(n) == FLOAT or types.get(n) in HALF_TYPES]
+    largest = _largest(model, floats, feeds)
     infinite = _infinite_inputs(model, proto, feeds)
     found: list[Overflow] = []
     for node in proto.graph.node:
-        made = [name for name in node.output if name in largest]
-        bad = [name for name in made if not _holds(types[name], largest[name])]
+        bad = [n for n in node.output if n in largest and not _holds(types[n], largest[n])]
         infinite.update(bad)
         if bad and node.op_type not in _SAYS_SO and infinite.isdisjoint(node.input):
             found.append(Overflow(label(node), node.op_type, bad[0], largest[bad[0]]))
@@ -73,10 +72,8 @@ def _finite(array: Array) -> bool:
     return array.dtype.kind in "iub" or bool(np.isfinite(array.astype(np.float32)).all())
 
 
-def _largest(
-    model: Model, types: Mapping[str, str], feeds: Mapping[str, Array]
-) -> dict[str, float]:
-    """The largest magnitude, before rounding, of each float tensor that a main node makes.
+def _largest(model: Model, tensors: Sequence[str], feeds: Mapping[str, Array]) -> dict[str, float]:
+    """The largest magnitude, before rounding, of each of these tensors of the main graph.
 
     Infinite for a tensor with NaN in it, minus infinity for one without elements. The maxima are
     taken inside the graph, so that no more tensors are alive than in any other run.
@@ -88,16 +85,13 @@ def _largest(
     proto.graph.initializer.append(
         onnx.numpy_helper.from_array(np.array(np.inf, np.float32), infinity)
     )
-    wanted = [n for n, t in types.items() if t == FLOAT or t in HALF_TYPES]
-    made = {name for node in proto.graph.node for name in node.output}
     outputs: dict[str, str] = {}
-    for name in wanted:
+    for name in tensors:
         source = simulated.before.get(name, simulated.after.get(name, name))
-        if source in made or name in simulated.before:
-            nodes = list(_maximum(source, infinity, names))
-            proto.graph.node.extend(nodes)
-            outputs[name] = nodes[-1].output[0]
-            proto.graph.output.append(ValueInfoProto(name=outputs[name]))
+        nodes = list(_maximum(source, infinity, names))
+        proto.graph.node.extend(nodes)
+        outputs[name] = nodes[-1].output[0]
+        proto.graph.output.append(ValueInfoProto(name=outputs[name]))
     found = session(simulated.model).run(list(outputs.values()), dict(feeds))
     return dict(zip(outputs, map(float, found), strict=True))
 

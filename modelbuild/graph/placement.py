@@ -4,7 +4,7 @@ Every float32 tensor has a home, the precision its node makes it in. What a node
 from its schema, type variable by type variable; what is left open there is settled so that no
 value is rounded between two places that both want it in float32:
 
-- a source (Cast, Constant, Random...) makes what its users want;
+- a source (Cast, Constant) makes what its users want;
 - a node that only moves values, or computes with shapes, is float32 if what it takes can be had
   unrounded and somebody wants the result so;
 - a lone use (Shape, ArgMax, Cast to an integer) takes whatever there is.
@@ -20,7 +20,7 @@ from typing import Literal
 from onnx import GraphProto, ModelProto, NodeProto
 
 from modelbuild.graph.naming import bodies, graphs
-from modelbuild.graph.ops import is_exact, is_independent
+from modelbuild.graph.ops import accumulates, is_exact, is_independent
 from modelbuild.graph.types import (
     CONTROL_FLOW,
     FLOAT,
@@ -32,7 +32,10 @@ from modelbuild.graph.types import (
     ports,
 )  # fmt: skip
 
-SOURCES = frozenset(TYPE_ATTRIBUTE) - {"BitCast"} | {"Constant", "ConstantOfShape"}
+SOURCES = frozenset({"Cast", "Constant", "ConstantOfShape"})
+# What else says its own type makes values out of nothing (EyeLike, RandomNormal, ...): ONNX Runtime
+# has no half kernels for these on a CPU, and cannot put its Casts around them.
+_KEPT = frozenset(TYPE_ATTRIBUTE) - SOURCES
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,9 @@ def _must_stay(node: NodeProto, found: list[Port], types: Mapping[str, str]) -> 
     Sequences and optionals of tensors keep their element type, so what fills or reads them does;
     other domains promise nothing about half precision.
     """
-    if domain(node) or node.op_type == "BitCast" or attribute(node, "sparse_value"):
+    if domain(node) or node.op_type in _KEPT or attribute(node, "sparse_value"):
+        return True
+    if accumulates(node):
         return True
     return any(not types.get(p.tensor, "tensor").startswith("tensor") for p in found)
 

@@ -14,25 +14,22 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-import onnx.inliner
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from modelbuild.errors import Diagnostic
 from modelbuild.graph.files import Array, Model, Weight, empty_initializer, numpy_dtype
-from modelbuild.graph.naming import Names, graphs, label, make_distinct
-from modelbuild.graph.placement import SOURCES, Placement, place
+from modelbuild.graph.naming import Names, graphs, label, prepared
+from modelbuild.graph.placement import Placement, place
 from modelbuild.graph.rounding import Bounds, Clamping, to_half
 from modelbuild.graph.types import (
     FLOAT,
-    TYPE_ATTRIBUTE,
+    SHORT,
     attribute,
     domain,
     tensor_types,
     type_name,
     type_string,
 )  # fmt: skip
-
-_SHORT = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 
 
 @dataclass(frozen=True)
@@ -68,8 +65,7 @@ def convert(model: Model, options: HalfOptions) -> tuple[Model, tuple[Diagnostic
     listed as an input too is a weight: its type follows its users. Large weights are rounded when
     they are loaded; here they are only looked through, one at a time.
     """
-    proto = inlined(model.proto)
-    make_distinct(proto.graph)
+    proto = prepared(model.proto)
     types = tensor_types(proto, infer=not options.disable_shape_infer)
     half = f"tensor({type_name(options.dtype)})"
     ops, nodes = options.blocked_ops(), frozenset(options.node_block_list)
@@ -83,13 +79,6 @@ def convert(model: Model, options: HalfOptions) -> tuple[Model, tuple[Diagnostic
     unknown = tuple(_unknown_nodes(proto, options.node_block_list))
     conversion = _Conversion(model, proto, types, placement, options)
     return conversion.run(), (*conversion.clamping.diagnostics(), *unknown)
-
-
-def inlined(proto: ModelProto) -> ModelProto:
-    """A copy without the model's own functions: their nodes stand where they were called."""
-    copy = ModelProto()
-    copy.CopyFrom(onnx.inliner.inline_local_functions(proto) if proto.functions else proto)
-    return copy
 
 
 def _unknown_nodes(proto: ModelProto, wanted: tuple[str, ...]) -> Iterator[Diagnostic]:
@@ -154,8 +143,7 @@ class _Conversion:
         if type_ == own:
             return tensor
         if (tensor, type_) not in self.named:
-            short = _SHORT[type_name(self.numbers[type_])]
-            self.named[tensor, type_] = self.names.take(f"{tensor}_{short}")
+            self.named[tensor, type_] = self.names.take(f"{tensor}_{SHORT[self.numbers[type_]]}")
         return self.named[tensor, type_]
 
     def _versions(self, tensor: str) -> list[str]:
@@ -175,7 +163,7 @@ class _Conversion:
             if len(versions) < 2:
                 continue
             home, other = (self.name(tensor, version) for version in versions)
-            title = self.names.take(f"{tensor}_to_{_SHORT[type_name(self.numbers[versions[1]])]}")
+            title = self.names.take(f"{tensor}_to_{SHORT[self.numbers[versions[1]]]}")
             if tensor in constants:  # rounded and clamped as weights are, which a Cast would not do
                 node = NodeProto()
                 node.CopyFrom(constants[tensor])
@@ -209,10 +197,10 @@ class _Conversion:
         if _is_constant(node):
             if home == self.half:
                 self._halve_constant(node, tensor)
-        elif node.op_type in SOURCES:
-            _set_attribute(node, TYPE_ATTRIBUTE[node.op_type][0], self.numbers[home])
-        elif node.op_type == "DequantizeLinear" and (given := attribute(node, "output_dtype")):
-            given.i = self.numbers[home] if given.i else 0
+            return
+        name = {"Cast": "to", "DequantizeLinear": "output_dtype"}.get(node.op_type, "")
+        if (given := attribute(node, name)) and given.i:
+            given.i = self.numbers[home]
 
     def _halve_constant(self, node: NodeProto, tensor: str) -> None:
         """Put rounded values into a Constant or ConstantOfShape."""
@@ -318,11 +306,3 @@ def _constant_values(node: NodeProto) -> Array:
             return np.array(given.floats, np.float32)
         case _:
             return onnx.numpy_helper.to_array(given.t)
-
-
-def _set_attribute(node: NodeProto, name: str, value: int) -> None:
-    given = attribute(node, name)
-    if given is None:
-        node.attribute.append(onnx.helper.make_attribute(name, value))
-    else:
-        given.i = value

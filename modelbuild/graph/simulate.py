@@ -18,9 +18,8 @@ import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, TypeProto
 
 from modelbuild.graph.files import Model
-from modelbuild.graph.naming import Names, bodies, graphs, make_distinct
+from modelbuild.graph.naming import Names, bodies, graphs, prepared
 from modelbuild.graph.ops import is_exact
-from modelbuild.graph.precision import inlined
 from modelbuild.graph.types import HALF_TYPES, TYPE_ATTRIBUTE, attribute, domain, tensor_types
 
 
@@ -48,8 +47,7 @@ def simulated(model: Model) -> Model:
 
 def simulation(model: Model) -> Simulation:
     """``simulated``, with the names under which the rounded tensors can be watched."""
-    proto = inlined(model.proto)
-    make_distinct(proto.graph)
+    proto = prepared(model.proto)
     rewriting = _Rewriting(proto)
     rewriting.run()
     return Simulation(Model(proto, dict(model.weights)), rewriting.before, rewriting.after)

@@ -31,6 +31,12 @@ HALF_TYPES = {
     "tensor(float16)": int(TensorProto.FLOAT16),
     "tensor(bfloat16)": int(TensorProto.BFLOAT16),
 }
+# What a precision is called in names: of a tensor's second version, and of the Cast that makes it.
+SHORT = {
+    int(TensorProto.FLOAT): "fp32",
+    int(TensorProto.FLOAT16): "fp16",
+    int(TensorProto.BFLOAT16): "bf16",
+}
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})
 
 # Operators whose output's type is a number in an attribute; None: without it, the input's type.
@@ -187,7 +193,7 @@ def _control_flow(node: NodeProto, own: list[Port]) -> list[Port]:
 def tensor_types(proto: ModelProto, *, infer: bool = True) -> dict[str, str]:
     """The type of each tensor of a model, its bodies included; what nobody knows is missing.
 
-    Names must be distinct (``naming.make_distinct``). Schemas decide. What they leave open (the
+    Names must be distinct (``naming.prepared``). Schemas decide. What they leave open (the
     output of an operator of another domain, an element of a sequence) is asked of ONNX's shape
     inference, if ``infer``, and then of what the file declares.
     """

@@ -97,9 +97,7 @@ def artifact_names(recipe: Recipe) -> Iterator[Problem]:
         longest = f"{recipe.name}.fp16.{suffix}.tensorrt-rtx.engine"
         if len(longest) > LONGEST_NAME:
             message = f"the file name of `static[{i}]` is longer than {LONGEST_NAME} characters"
-            yield Problem(
-                ("static", i), message, "shorten `name`, or pin fewer axes", needs=(axes,)
-            )
+            yield Problem(("static", i), message, "shorten `name`, or pin fewer axes", needs=(axes,))
     names: dict[tuple[str, ...], int] = {}
     for i, engine in enumerate(recipe.engines):
         suffix = recipe.variant_suffix(engine.variant)

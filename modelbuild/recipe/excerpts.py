@@ -16,9 +16,7 @@ MOST = 50
 """Diagnostics for one recipe. Past that a reader has stopped, and a 1 MiB recipe can make 10**5."""
 
 
-def diagnostics(
-    document: Document, problems: Iterable[Problem], where: str
-) -> tuple[Diagnostic, ...]:
+def diagnostics(document: Document, problems: Iterable[Problem], where: str) -> tuple[Diagnostic, ...]:
     """The problems in the order of the text, each once."""
     found: dict[tuple[Mark, str], Problem] = {}
     for problem in problems:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from modelbuild.errors import Diagnostic, RecipeError
-from modelbuild.recipe.problems import INVALID, clean, did_you_mean, listed
+from modelbuild.recipe.problems import INVALID, clean, listed, nearest
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -27,9 +27,7 @@ def find(args: Sequence[str]) -> list[Path]:
         try:
             paths = _named_by(arg)
         except (OSError, ValueError) as error:
-            missing.append(
-                Diagnostic(INVALID, f"cannot look for `{clean(arg)}`: {error}", "name a file")
-            )
+            missing.append(Diagnostic(INVALID, f"cannot look for `{clean(arg)}`: {error}", "name a file"))
             continue
         if not paths:
             missing.append(_nothing(arg))
@@ -69,6 +67,7 @@ def beside(path: Path) -> str:
         names = sorted(p.name for p in folder.iterdir() if p.suffix in SUFFIXES)
     except OSError:
         return "`modelbuild init IMPORT` writes a first recipe"
-    paths = [str(folder / name) for name in names]
-    there = f"there are {listed(names)}" if names else f"`{clean(str(folder))}` holds no recipe"
-    return did_you_mean(str(path), paths, there)
+    near = nearest(path.name, names)
+    if near:
+        return f"did you mean `{clean(str(folder / near))}`?"
+    return f"there are {listed(names)}" if names else f"`{clean(str(folder))}` holds no recipe"

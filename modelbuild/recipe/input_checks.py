@@ -33,9 +33,7 @@ def names(recipe: Recipe) -> Iterator[Problem]:
     seen: set[str] = set()
     for i, name in enumerate(outputs):
         if name in seen:
-            yield Problem(
-                ("outputs", i), f"the output `{name}` is named twice", "give each its own name"
-            )
+            yield Problem(("outputs", i), f"the output `{name}` is named twice", "give each its own name")
         elif name in recipe.inputs and not recipe.model.onnx:
             message = f"`{name}` names an input and an output"
             yield Problem(("outputs", i), message, "give the output another name")

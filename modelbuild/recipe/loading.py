@@ -53,9 +53,7 @@ def _recipe(source: str | bytes, where: str, stem: str, folder: Path | None) -> 
     return recipe
 
 
-def _examined(
-    document: Document, stem: str, folder: Path | None
-) -> tuple[Recipe | None, list[Problem]]:
+def _examined(document: Document, stem: str, folder: Path | None) -> tuple[Recipe | None, list[Problem]]:
     problems = list(document.problems)
     if document.root is None:
         return None, problems
@@ -68,8 +66,8 @@ def _examined(
     sieve = Sieve(data, name, tainted={problem.route for problem in document.problems})
     recipe = sieve.sift()
     problems += sieve.problems
-    if recipe is not None:
-        problems += itertools.islice(sieve.sound(check(recipe, folder)), MOST)
+    if recipe is not None and len(problems) <= MOST:
+        problems += sieve.sound(itertools.islice(check(recipe, folder), MOST))
     return recipe, problems
 
 

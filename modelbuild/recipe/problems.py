@@ -100,7 +100,7 @@ def nearest(word: str, names: Iterable[str]) -> str | None:
         return None
     matcher = difflib.SequenceMatcher(b=word.casefold())
     best, likeness = None, 0.6
-    for name in itertools.islice(names, 200):
+    for name in itertools.islice(names, 100):
         matcher.set_seq1(name.casefold())
         if matcher.real_quick_ratio() > likeness and matcher.ratio() > likeness:
             best, likeness = name, matcher.ratio()

@@ -26,9 +26,7 @@ WRITE_OUT = "write the values out"
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
-_UNPRINTABLE = re.compile(
-    "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
-)
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 
 _SYNTAX_HINTS = (
     ("while scanning an alias", "quote text that starts with `*`"),
@@ -85,7 +83,7 @@ class Document:
         return key if key and (on_key or hidden) else mark
 
 
-class _Unreadable(Exception):
+class _UnreadableError(Exception):
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.message)
         self.problem = problem
@@ -110,7 +108,7 @@ def read(source: str | bytes) -> Document:
     reader = _Reader(iter(yaml.parse(text, Loader=_LOADER)))
     try:
         root = reader.document()
-    except _Unreadable as stop:
+    except _UnreadableError as stop:
         return Document(lines, None, (*reader.problems, stop.problem))
     except yaml.YAMLError as error:
         return Document(lines, None, (*reader.problems, _syntax(error)))
@@ -130,22 +128,20 @@ class _Reader:
         next(self.events)
         if isinstance(next(self.events), yaml.StreamEndEvent):
             hint = "`modelbuild init IMPORT` writes a first recipe"
-            raise _Unreadable(Problem((), "the recipe is empty", hint, mark=Mark(0, 0, 0, 1)))
+            raise _UnreadableError(Problem((), "the recipe is empty", hint, mark=Mark(0, 0, 0, 1)))
         root = self.node(next(self.events), ())
         next(self.events)
         after = next(self.events)
         if not isinstance(after, yaml.StreamEndEvent):
             hint = "put each recipe into a file of its own"
-            self.problem(
-                ("",), "a file holds one recipe, but here a second one begins", after, hint
-            )
+            self.problem(("",), "a file holds one recipe, but here a second one begins", after, hint)
         return root
 
     def node(self, event: Any, route: Route) -> Node:
         if isinstance(event, yaml.AliasEvent):
             return self.alias(event, route)
         if len(route) >= MOST_DEPTH:
-            raise _Unreadable(_too_deep(route, event))
+            raise _UnreadableError(_too_deep(route, event))
         if event.tag is not None:
             tag = clean(event.tag.replace("tag:yaml.org,2002:", "!!"))
             hint = "remove it; quotes make text of a value"
@@ -166,17 +162,17 @@ class _Reader:
         name = clean(event.anchor)
         if event.anchor not in self.anchors:
             message = f"the alias `*{name}` has no anchor `&{name}` before it"
-            raise _Unreadable(_problem(route, message, event, "quote text that starts with `*`"))
+            raise _UnreadableError(_problem(route, message, event, "quote text that starts with `*`"))
         target = self.anchors[event.anchor]
         if target is None:
             message = f"the alias `*{name}` stands inside its own anchor"
-            raise _Unreadable(_problem(route, message, event, WRITE_OUT))
+            raise _UnreadableError(_problem(route, message, event, WRITE_OUT))
         self.copies += target.size
         if self.copies > MOST_COPIES:
             message = f"aliases stand for more than {MOST_COPIES} values"
-            raise _Unreadable(_problem(route, message, event, WRITE_OUT))
+            raise _UnreadableError(_problem(route, message, event, WRITE_OUT))
         if len(route) + target.height >= MOST_DEPTH:
-            raise _Unreadable(_too_deep(route, event))
+            raise _UnreadableError(_too_deep(route, event))
         return target
 
     def scalar(self, event: Any, route: Route) -> Any:
@@ -215,15 +211,15 @@ class _Reader:
         data = {key: child.data for key, child in children.items()}
         return _collection(data, _mark(start, event), keys, children)
 
-    def key(self, event: Any, route: Route) -> Key | None:
-        """A key; None if it cannot be one. Numbers stay: ``id2label: {0: cat}`` is a fine kwarg."""
+    def key(self, event: Any, route: Route) -> str | None:
+        """A key; None if it cannot be one. Only text: facts are JSON, where 1 and "1" are one key."""
         unknown = (*route, "")
         value = self.node(event, unknown).data
         if value == "<<" and getattr(event, "implicit", (False,))[0]:
             hint = "write the keys out, or give the whole value by an alias"
             self.problem(unknown, "merge keys (`<<`) are not supported", event, hint)
             return None
-        if isinstance(value, str | int) and not isinstance(value, bool):
+        if isinstance(value, str):
             return value
         word = clean(event.value) if isinstance(event, yaml.ScalarEvent) else ""
         hint = f'quote it: `"{word}"`' if word else "keys are plain names"

@@ -75,9 +75,7 @@ class InputValues(_Part):
     """How an input is filled: one of {low, high}, {mean, std} and {constant}."""
 
     low: Number | None = Field(default=None, description="Uniform values: the lowest.")
-    high: Number | None = Field(
-        default=None, description="Uniform values: the end, which is not reached."
-    )
+    high: Number | None = Field(default=None, description="Uniform values: the end, which is not reached.")
     mean: Number | None = Field(default=None, description="Normal values: the mean.")
     std: Annotated[Number, Field(gt=0)] | None = Field(
         default=None, description="Normal values: the standard deviation."
@@ -165,9 +163,7 @@ class _Reduced(_Part):
     op_block_list: tuple[Text, ...] | None = Field(
         default=None, description="Op types kept in fp32; onnxconverter-common's list by default."
     )
-    node_block_list: tuple[Text, ...] = Field(
-        default=(), description="Names of nodes kept in fp32."
-    )
+    node_block_list: tuple[Text, ...] = Field(default=(), description="Names of nodes kept in fp32.")
 
 
 class Fp16(_Reduced):
@@ -219,9 +215,7 @@ class Builder(_Part):
     optimization_level: Annotated[Whole, Field(ge=0, le=5)] | None = Field(
         default=None, description="0 builds fastest, 5 runs fastest."
     )
-    workspace: Bytes | None = Field(
-        default=None, description="Memory for the builder: `4GiB` or bytes."
-    )
+    workspace: Bytes | None = Field(default=None, description="Memory for the builder: `4GiB` or bytes.")
     tf32: Flag = Field(default=True, description="Allow TF32 in float32 matrix products.")
 
 
@@ -229,12 +223,8 @@ class Engine(_Part):
     """One TensorRT engine."""
 
     precision: PrecisionName = Field(description="One of the precisions of the recipe.")
-    backend: Literal["tensorrt", "tensorrt-rtx"] = Field(
-        default="tensorrt-rtx", description="The builder."
-    )
-    variant: dict[AxisName, Size] = Field(
-        default={}, description="One of `static`; {} is the dynamic model."
-    )
+    backend: Literal["tensorrt", "tensorrt-rtx"] = Field(default="tensorrt-rtx", description="The builder.")
+    variant: dict[AxisName, Size] = Field(default={}, description="One of `static`; {} is the dynamic model.")
     profiles: Annotated[tuple[dict[AxisName, AxisRange], ...], Field(min_length=1)] | None = Field(
         default=None,
         description="Optimization profiles by axis; axes left out are as in `dynamic_axes`.",
@@ -283,9 +273,7 @@ class Recipe(_Part):
     exporter: Literal["dynamo", "torchscript"] = Field(
         default="dynamo", description="Which of torch.onnx's exporters."
     )
-    constant_folding: Flag = Field(
-        default=True, description="Compute what depends on constants only."
-    )
+    constant_folding: Flag = Field(default=True, description="Compute what depends on constants only.")
     keep_initializers_as_inputs: Flag = Field(
         default=False, description="List the weights among the graph's inputs."
     )

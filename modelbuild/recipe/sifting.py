@@ -32,7 +32,7 @@ work grows with errors times values, and a recipe may be anyone's."""
 
 @dataclass
 class Sieve:
-    """Data on its way to a recipe, and what had to be cut out of it. ``name`` is the default one."""
+    """Data on its way to a recipe, its default name, and what had to be cut out of it."""
 
     data: dict[str, Any]
     name: str
@@ -47,9 +47,7 @@ class Sieve:
         if isinstance(errors, Recipe):
             return errors
         meant = meant_keys(errors[:MOST], self.data)
-        told = [
-            e for e in errors[:MOST] if e["type"] == "extra_forbidden" or not self._echo(e, meant)
-        ]
+        told = [e for e in errors[:MOST] if e["type"] == "extra_forbidden" or not self._echo(e, meant)]
         self.problems += [worded(error, self.data) for error in told]
         self.tainted |= meant
         while not isinstance(errors, Recipe):
@@ -131,9 +129,5 @@ def _without(value: Any, cut: set[Route], route: Route) -> Any:
         kept = {key: (*route, key) for key in value if (*route, key) not in cut}
         return {key: _without(value[key], cut, inner) for key, inner in kept.items()}
     if isinstance(value, list):
-        return [
-            _without(item, cut, (*route, i))
-            for i, item in enumerate(value)
-            if (*route, i) not in cut
-        ]
+        return [_without(item, cut, (*route, i)) for i, item in enumerate(value) if (*route, i) not in cut]
     return value

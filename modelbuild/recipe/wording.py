@@ -51,7 +51,7 @@ def route_of(error: ErrorDetails) -> tuple[Route, bool]:
     loc = error["loc"]
     if loc and loc[-1] == "[key]" and error["type"].startswith("string"):
         return loc[:-1], True
-    return loc, error["type"] in ("extra_forbidden", "invalid_key")
+    return loc, error["type"] == "extra_forbidden"
 
 
 def meant_keys(errors: Iterable[ErrorDetails], data: Any) -> set[Route]:
@@ -88,6 +88,26 @@ def _missing_key(route: Route, data: Any) -> tuple[str, str | None]:
     return f"missing `{route[-1]}`{_within(route[:-1])}", _EXAMPLES.get(route[-1])
 
 
+_TELLERS:
+        message, hint = _TELLERS[error["type"]](route, data)
+    elif on_key:
+        message, hint = _bad_key(str(route[-1]), error)
+    else:
+        message, hint = _bad_value(f"`{dotted(route)}`", error)
+    return Problem(route, message, hint or description(route), on_key=on_key)
+
+
+def _unknown_key(route: Route, data: Any) -> tuple[str, str | None]:
+    parent, key = route[:-1], str(route[-1])
+    free = _free_keys(route, data)
+    otherwise = f"known here: {listed(free)}" if free else "remove it: every key is there already"
+    return f"unknown key `{clean(key)}`{_within(parent)}", did_you_mean(key, free, otherwise)
+
+
+def _missing_key(route: Route, data: Any) -> tuple[str, str | None]:
+    return f"missing `{route[-1]}`{_within(route[:-1])}", _EXAMPLES.get(route[-1])
+
+
 def _number_as_key(route: Route, data: Any) -> tuple[str, str | None]:
     return f"the key `{clean(str(route[-1]))}` must be text", f'quote it: `"{route[-1]}"`'
 
@@ -95,7 +115,6 @@ def _number_as_key(route: Route, data: Any) -> tuple[str, str | None]:
 _TELLERS: Mapping[str, Callable[[Route, Any], tuple[str, str | None]]] = {
     "extra_forbidden": _unknown_key,
     "missing": _missing_key,
-    "invalid_key": _number_as_key,
 }
 
 
@@ -110,9 +129,7 @@ def _bad_key(key: str, error: ErrorDetails) -> tuple[str, str | None]:
         return f"`{clean(key)}` cannot be {what}", rule
     if kind == "string_too_long":
         return f"`{clean(key)}` is longer than {context['max_length']} characters", "shorten it"
-    if kind == "string_too_short":
-        return "a key is empty", "give it a name"
-    return f"the key `{clean(key)}` must be text", f'quote it: `"{clean(key)}"`'
+    return "a key is empty", "give it a name"
 
 
 def _bad_value(name: str, error: ErrorDetails) -> tuple[str, str | None]:

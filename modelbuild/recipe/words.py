@@ -12,7 +12,9 @@ LARGEST = 2**31 - 1
 """The largest size of an axis: TensorRT's dimensions are int32."""
 
 RECIPE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-IMPORT = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$"  # noqa: E501
+IMPORT = (
+    r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$"
+)
 AXIS = r"^[A-Za-z_][A-Za-z0-9_]*$"
 TENSOR = r"^[!-~]+$"
 TARGET = r"^sm[0-9]{2,3}$"

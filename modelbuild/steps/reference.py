@@ -32,7 +32,7 @@ class Case:
 
     file: str
     sizes: Sizes
-    origin: str  # "random" or a data file's name
+    row: int | None  # of the sampling's rows; None for the recipe's own data
 
 
 @dataclass(frozen=True)
@@ -143,12 +143,12 @@ def record(
     counts = []
     out_bytes = 0
 
-    def keep(arrays: Mapping[str, Array], outs: Sequence[Array], sizes: Sizes, origin: str) -> None:
+    def keep(arrays: Mapping[str, Array], outs: Sequence[Array], sizes: Sizes, row: int | None) -> None:
         file = f"case-{len(cases):04d}.npz"
         columns = {f"in.{n}": a for n, a in arrays.items()}
         columns |= {f"out.{i}": a for i, a in enumerate(outs)}
         np.savez(out / file, **columns)  # type: ignore[arg-type]
-        cases.append(Case(file, dict(sizes), origin))
+        cases.append(Case(file, dict(sizes), row))
 
     for number, row in enumerate(sampling.rows):
         sizes, moved = _acceptable(sampling, row, call, optional=number > 0)
@@ -161,7 +161,7 @@ def record(
         while sample < count:
             arrays = samples.random_inputs(sampling.inputs, sizes, (sampling.seed, number, sample))
             outs = _called(call, arrays, sizes)
-            keep(arrays, outs, sizes, "random")
+            keep(arrays, outs, sizes, number)
             sample += 1
             if not number and sample == 1:
                 out_bytes = sum(a.nbytes for a in outs)
@@ -170,7 +170,7 @@ def record(
     for path in sampling.reads(base):
         arrays = samples.read_data(path, sampling.inputs)
         sizes = samples.sizes_of(sampling.inputs, arrays)
-        keep(arrays, _called(call, arrays, sizes), sizes, path.name)
+        keep(arrays, _called(call, arrays, sizes), sizes, None)
     if any(c["samples"] < sampling.samples for c in counts):
         told = ", ".join(f"{c['samples']} at {describe(c['sizes'])}" for c in counts)
         said.append(
@@ -181,7 +181,7 @@ def record(
                 level="info",
             )
         )
-    index = [{"file": c.file, "sizes": c.sizes, "origin": c.origin} for c in cases]
+    index = [{"file": c.file, "sizes": c.sizes, "row": c.row} for c in cases]
     (out / INDEX).write_text(json.dumps(index))
     return tuple(said), counts
 

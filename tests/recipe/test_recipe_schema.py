@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
+
 from modelbuild.recipe import find, json_schema, load, parse, schema_text
 from modelbuild.recipe.reading import read
 

@@ -7,6 +7,7 @@ import time
 
 import pytest
 import yaml
+
 from modelbuild.recipe import reading
 from modelbuild.recipe.problems import Mark
 from modelbuild.recipe.reading import read
@@ -77,9 +78,7 @@ def test_every_key_and_value_has_its_place() -> None:
     assert found.mark(("model", "import")) == Mark(1, 16, 1, 21)
     assert found.mark(("inputs", "x")) == Mark(3, 2, 3, 3), "a block is shown by its key"
     assert found.mark(("inputs", "x", "shape", 1)) == Mark(4, 19, 4, 20)
-    assert found.mark(("inputs", "x", "dtype")) == found.mark(("inputs", "x")), (
-        "missing: its parent"
-    )
+    assert found.mark(("inputs", "x", "dtype")) == found.mark(("inputs", "x")), "missing: its parent"
     assert found.mark(("static", 0, "batch"), on_key=True) == Mark(6, 4, 6, 9)
 
 
@@ -114,12 +113,8 @@ def test_an_anchor_given_again_is_the_later_one() -> None:
     assert found.root.data["c"] == 2
 
 
-BOMB = "a0: &a0 [x]\n" + "".join(
-    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 10)
-)
-DEEP_BY_ALIAS = "a0: &a0 [x]\n" + "".join(
-    f"a{i}: &a{i} [[[[[*a{i - 1}]]]]]\n" for i in range(1, 12)
-)
+BOMB = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 10))
+DEEP_BY_ALIAS = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [[[[[*a{i - 1}]]]]]\n" for i in range(1, 12))
 
 
 @pytest.mark.usefixtures("either_parser")
@@ -128,12 +123,8 @@ DEEP_BY_ALIAS = "a0: &a0 [x]\n" + "".join(
     [
         pytest.param(BOMB, "aliases stand for more than 10000 values", id="alias-bomb"),
         pytest.param(DEEP_BY_ALIAS, "nested more than 50 levels deep", id="deep-by-aliases"),
-        pytest.param(
-            "a: &a [*a]", "the alias `*a` stands inside its own anchor", id="alias-in-itself"
-        ),
-        pytest.param(
-            "a: &a {b: {c: *a}}", "the alias `*a` stands inside its own anchor", id="deeper"
-        ),
+        pytest.param("a: &a [*a]", "the alias `*a` stands inside its own anchor", id="alias-in-itself"),
+        pytest.param("a: &a {b: {c: *a}}", "the alias `*a` stands inside its own anchor", id="deeper"),
         pytest.param("a: *b", "the alias `*b` has no anchor `&b` before it", id="alias-of-nothing"),
         pytest.param("[" * 100_000, "nested more than 50 levels deep", id="deep-lists"),
         pytest.param("{a: " * 100_000, "nested more than 50 levels deep", id="deep-mappings"),
@@ -144,23 +135,17 @@ DEEP_BY_ALIAS = "a0: &a0 [x]\n" + "".join(
         ),
         pytest.param("a: " + "x" * (1 << 20), "a recipe is at most 1 MiB", id="too-large"),
         pytest.param("a: \x00", "a recipe cannot hold the character U+0000", id="nul"),
-        pytest.param(
-            "a: \x1b[31m", "a recipe cannot hold the character U+001B", id="terminal-escape"
-        ),
+        pytest.param("a: \x1b[31m", "a recipe cannot hold the character U+001B", id="terminal-escape"),
         pytest.param("a: \ud800", "a recipe cannot hold the character U+D800", id="lone-surrogate"),
         pytest.param('a: "\\0"', "text cannot hold the character U+0000", id="escaped-nul"),
         pytest.param(b"a: \xff", "not UTF-8 text", id="latin-1"),
         pytest.param("a: b\n".encode("utf-16"), "not UTF-8 text", id="utf-16"),
-        pytest.param(
-            "a: 1\n---\nb: 2\n", "a file holds one recipe, but here a second one begins", id="two"
-        ),
+        pytest.param("a: 1\n---\nb: 2\n", "a file holds one recipe, but here a second one begins", id="two"),
         pytest.param("", "the recipe is empty", id="empty"),
         pytest.param("# only this\n", "the recipe is empty", id="only-a-comment"),
         pytest.param("a: !!int 3", "YAML tags are not supported: `!!int`", id="tag-of-yaml"),
         pytest.param("a: ! 3", "YAML tags are not supported: `!`", id="tag-without-a-name"),
-        pytest.param(
-            "a: !mine {b: 1}", "YAML tags are not supported: `!mine`", id="tag-of-ones-own"
-        ),
+        pytest.param("a: !mine {b: 1}", "YAML tags are not supported: `!mine`", id="tag-of-ones-own"),
         pytest.param(
             "a: !!python/object/apply:os.system ['touch pwned']",
             "YAML tags are not supported: `!!python/object/apply:os.system`",
@@ -168,7 +153,7 @@ DEEP_BY_ALIAS = "a0: &a0 [x]\n" + "".join(
         ),
         pytest.param("a: 1\na: 2", "duplicate key `a`", id="duplicate-key"),
         pytest.param("a: {b: 1, 'b': 2}", "duplicate key `b`", id="duplicate-key-in-other-quotes"),
-        pytest.param("a: {1: x, 01: y}", "duplicate key `1`", id="duplicate-number"),
+        pytest.param("a: {1: x}", "a key must be text, not `1`", id="key-number"),
         pytest.param("true: 1", "a key must be text, not `true`", id="key-true"),
         pytest.param("1.5: 1", "a key must be text, not `1.5`", id="key-float"),
         pytest.param("? [a, b]\n: 1", "a key must be text, not a list", id="key-list"),

@@ -1,0 +1,214 @@
+"""A whole build, from a recipe to published files, with a tiny model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from modelbuild.graph.sessions import session_of_file
+from tests.conftest import RECIPE, TINY, Project
+
+EVERYTHING = (
+    "precision: {fp32: {}, fp16: {method: convert}}",
+    "static: [{batch: 1}]",
+)
+
+
+def test_a_recipe_becomes_proven_files_and_the_second_build_runs_nothing(project: Project) -> None:
+    project.recipe(*EVERYTHING)
+    first = project.build()
+    assert first.code == 0
+    assert first.statuses == {
+        "net.fp32.onnx": "built",
+        "net.fp16.onnx": "built",
+        "net.fp32.batch1.onnx": "built",
+        "net.fp16.batch1.onnx": "built",
+    }
+    for name, artifact in first.artifacts.items():
+        parity = artifact["parity"]
+        assert parity["passed"]
+        assert parity["evidence"] == ("cpu" if "fp32" in name else "fp16-simulated")
+        assert parity["outputs"]["y"]["headroom"] >= 1
+        assert project.output(name).stat().st_size == artifact["bytes"]
+        onnx.checker.check_model(str(project.output(name)), full_check=True)
+    shapes = first.artifacts["net.fp32.onnx"]["parity"]["shapes"]
+    assert shapes == [{"batch": 1}, {"batch": 2}, {"batch": 3}, {"batch": 8}]
+    manifest = json.loads((project.folder / "build/net/manifest.json").read_text())
+    assert [a["sha256"] for a in manifest["artifacts"]] == [
+        a["sha256"] for a in first.artifacts.values()
+    ]
+
+    second = project.build()
+    assert second.code == 0
+    assert set(second.statuses.values()) == {"cached"}
+    assert second.stderr == ""
+    assert [a["sha256"] for a in second.artifacts.values()] == [
+        a["sha256"] for a in first.artifacts.values()
+    ]
+
+
+def test_turning_a_knob_rebuilds_what_depends_on_it_and_says_why(project: Project) -> None:
+    project.recipe(*EVERYTHING)
+    project.build()
+    project.recipe("precision: {fp32: {}, fp16: {method: convert, keep_io_types: false}}", EVERYTHING[1])
+    turned = project.build()
+    assert turned.statuses == {
+        "net.fp32.onnx": "cached",
+        "net.fp16.onnx": "built",
+        "net.fp32.batch1.onnx": "cached",
+        "net.fp16.batch1.onnx": "built",
+    }
+    assert turned.artifacts["net.fp16.onnx"]["reason"] == "keep_io_types changed: true -> false"
+    session = session_of_file(project.output("net.fp16.onnx"))
+    assert session.get_inputs()[0].type == "tensor(float16)"
+
+    project.recipe(*EVERYTHING)
+    back = project.build()
+    assert set(back.statuses.values()) == {"cached"}
+
+
+def test_a_changed_tolerance_measures_again_and_exports_nothing(project: Project) -> None:
+    project.build()
+    project.recipe("precision: {fp32: {tolerance: {relative_l2: 1.0e-5}}}")
+    again = project.build()
+    artifact = again.artifacts["net.fp32.onnx"]
+    assert artifact["status"] == "cached"
+    assert artifact["reason"].startswith("proven again: tolerance")
+    assert "export" not in again.stderr
+
+
+def test_a_changed_model_file_is_noticed(project: Project) -> None:
+    before = project.build().artifacts["net.fp32.onnx"]["sha256"]
+    project.write("net.py", TINY.replace("torch.relu", "torch.tanh"))
+    again = project.build()
+    assert again.artifacts["net.fp32.onnx"]["reason"] == "net.py changed"
+    assert again.artifacts["net.fp32.onnx"]["sha256"] != before
+
+
+def test_a_failing_artifact_is_not_published_and_the_good_one_stays(project: Project) -> None:
+    good = project.build().artifacts["net.fp32.onnx"]["sha256"]
+    project.write("net.py", TINY.replace("return self", "x = x * 2 if x.shape[0] == 1 else x\n        return self"))
+    failed = project.build()
+    assert failed.code == 3
+    assert failed.statuses == {"net.fp32.onnx": "failed"}
+    assert "only at batch=1" in failed.said("parity-failed")
+    assert failed.artifacts["net.fp32.onnx"]["path"] is None
+    import hashlib
+
+    assert hashlib.sha256(project.output("net.fp32.onnx").read_bytes()).hexdigest() == good
+
+
+def test_a_published_file_that_was_edited_is_put_right_from_the_store(project: Project) -> None:
+    good = project.build().artifacts["net.fp32.onnx"]
+    project.output("net.fp32.onnx").write_bytes(b"scribble")
+    again = project.build()
+    assert again.artifacts["net.fp32.onnx"]["reason"] == "its file was changed"
+    assert project.output("net.fp32.onnx").stat().st_size == good["bytes"]
+
+
+def test_the_bytes_do_not_depend_on_folder_or_hash_seed(tmp_path: Path) -> None:
+    digests = []
+    for place, seed in (("one", "1"), ("another/deeper", "2")):
+        project = Project(tmp_path / place, {"PYTHONHASHSEED": seed})
+        project.write("net.py", TINY)
+        project.recipe(*EVERYTHING)
+        answer = project.build()
+        assert answer.code == 0
+        digests.append([a["sha256"] for a in answer.artifacts.values()])
+        for name in answer.artifacts:
+            assert str(tmp_path).encode() not in project.output(name).read_bytes()
+    assert digests[0] == digests[1]
+
+
+def test_a_dry_run_says_what_and_why_and_does_nothing(project: Project) -> None:
+    dry = project.build("--dry-run")
+    assert dry.code == 0
+    assert dry.statuses == {"net.fp32.onnx": "stale"}
+    assert dry.artifacts["net.fp32.onnx"]["reason"] == "never built"
+    assert not (project.folder / "build").exists()
+
+
+def test_only_builds_what_matches_and_what_it_needs(project: Project) -> None:
+    project.recipe(*EVERYTHING)
+    answer = project.build("--only", "*.fp16.batch1.onnx")
+    assert answer.statuses == {"net.fp16.batch1.onnx": "built"}
+    assert sorted(p.name for p in (project.folder / "build/net").iterdir()) == [
+        "manifest.json",
+        "net.fp16.batch1.onnx",
+    ]
+    nothing = project.build("--only", "*.int8.onnx")
+    assert nothing.code == 2
+    assert nothing.said("recipe-invalid") == "no artifact matches `*.int8.onnx`"
+
+
+def test_force_builds_what_is_fresh(project: Project) -> None:
+    project.build()
+    forced = project.build("--force")
+    assert forced.statuses == {"net.fp32.onnx": "built"}
+    assert forced.artifacts["net.fp32.onnx"]["reason"] == "forced"
+
+
+def test_verify_measures_the_published_file_itself(project: Project) -> None:
+    project.build()
+    good = project.run("verify", "net.yaml", "--format", "json")
+    assert good.code == 0
+    assert good.artifacts["net.fp32.onnx"]["parity"]["passed"]
+    path = project.output("net.fp32.onnx")
+    model = onnx.load(str(path))
+    for tensor in model.graph.initializer:
+        if tensor.name.endswith("second.weight") or list(tensor.dims) == [3, 8]:
+            array = onnx.numpy_helper.to_array(tensor) + np.float32(0.1)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
+    onnx.save(model, str(path))
+    bad = project.run("verify", "net.yaml", "--format", "json")
+    assert bad.code == 3
+    assert "relative L2" in bad.said("parity-failed")
+
+
+def test_one_invalid_recipe_stops_all_unless_told_to_keep_going(project: Project) -> None:
+    project.write("bad.yaml", RECIPE.replace("dynamic_axes", "dynamic_axis"))
+    stopped = project.run("build", "net.yaml", "bad.yaml", "--format", "json")
+    assert stopped.code == 2
+    assert not (project.folder / "build").exists()
+    went_on = project.run("build", "net.yaml", "bad.yaml", "--format", "json", "--keep-going")
+    assert went_on.code == 2
+    assert went_on.statuses == {"net.fp32.onnx": "built"}
+    assert [r["status"] for r in went_on.report["recipes"]] == ["ok", "failed"]
+
+
+def test_a_recipe_that_fails_does_not_stop_the_others(project: Project) -> None:
+    project.recipe(base=RECIPE.replace("net:Net", "net:Nat"), name="other.yaml")
+    both = project.run("build", "other.yaml", "net.yaml", "--format", "json")
+    assert both.code == 1
+    assert both.statuses["net.fp32.onnx"] == "built"
+    assert both.said("import-failed") == "module `net` has no attribute `Nat`; did you mean `Net`?"
+
+
+@pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])
+def test_a_model_that_only_takes_multiples_is_proven_at_multiples(
+    project: Project, exporter: str
+) -> None:
+    project.write(
+        "net.py",
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        return x.reshape(x.shape[0], 2, -1, 4).sum(-1) + 1\n",
+    )
+    project.write(
+        "net.yaml",
+        'model: {import: "net:Net"}\n'
+        f"exporter: {exporter}\nopset: 18\n"
+        "inputs: {x: {shape: [batch, length]}}\n"
+        "dynamic_axes: {batch: {min: 1, opt: 2, max: 4}, length: {min: 8, opt: 16, max: 64}}\n"
+        "verify: {samples: 2}\n",
+    )
+    answer = project.build()
+    assert answer.code == 0, answer.stdout
+    shapes = next(iter(answer.artifacts.values()))["parity"]["shapes"]
+    assert {s["length"] for s in shapes} == {8, 16, 64}
+    assert "PyTorch refuses batch=3, length=9" in answer.said("samples-reduced")

@@ -1,0 +1,117 @@
+"""What tests share: a tiny project in a folder of its own, and the command run on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TINY = '''\
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, width=8):
+        super().__init__()
+        self.first = nn.Linear(6, width)
+        self.second = nn.Linear(width, 3)
+
+    def forward(self, x):
+        return self.second(torch.relu(self.first(x)))
+'''
+
+RECIPE = """\
+model: {import: "net:Net"}
+inputs: {x: {shape: [batch, 6]}}
+outputs: [y]
+dynamic_axes: {batch: {min: 1, opt: 4, max: 8}}
+verify: {samples: 2}
+"""
+
+
+@dataclass
+class Answer:
+    """What the command said."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def report(self) -> dict[str, Any]:
+        return json.loads(self.stdout)
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        return self.report["recipes"][0]
+
+    @property
+    def artifacts(self) -> dict[str, dict[str, Any]]:
+        return {a["name"]: a for r in self.report["recipes"] for a in r["artifacts"]}
+
+    @property
+    def statuses(self) -> dict[str, str]:
+        return {name: a["status"] for name, a in self.artifacts.items()}
+
+    @property
+    def diagnostics(self) -> list[dict[str, Any]]:
+        rows = [d for r in self.report["recipes"] for d in r["diagnostics"]]
+        return rows + [d for a in self.artifacts.values() for d in a["diagnostics"]]
+
+    def said(self, code: str) -> str:
+        """The message of the first diagnostic with this code."""
+        return next(d["message"] for d in self.diagnostics if d["code"] == code)
+
+
+@dataclass
+class Project:
+    """A folder with ``net.py`` and ``net.yaml``, and a cache of its own."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def recipe(self, *more: str, base: str = RECIPE, name: str = "net.yaml") -> Path:
+        """The tiny recipe with lines added."""
+        return self.write(name, base + "".join(line + "\n" for line in more))
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "modelbuild", *arguments]
+
+    def environ(self) -> dict[str, str]:
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("MODELBUILD")}
+        return {**clean, "MODELBUILD_CACHE_DIR": str(self.folder / "cache"), **self.environment}
+
+    def run(self, *arguments: str, cwd: Path | None = None) -> Answer:
+        done = subprocess.run(
+            self.command(*arguments), cwd=cwd or self.folder, env=self.environ(),
+            capture_output=True, text=True, timeout=600,
+        )  # fmt: skip
+        assert "Traceback" not in done.stderr, done.stderr
+        return Answer(done.returncode, done.stdout, done.stderr)
+
+    def build(self, *arguments: str, recipe: str = "net.yaml") -> Answer:
+        return self.run("build", recipe, "--format", "json", *arguments)
+
+    def output(self, name: str) -> Path:
+        return self.folder / "build" / name.partition(".")[0] / name
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    made = Project(tmp_path)
+    made.write("net.py", TINY)
+    made.recipe()
+    return made
