@@ -46,7 +46,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def built(project: Path) -> modelbuild.BuildResult:
-    return in_folder(project, modelbuild.build, "tiny.yaml", out="out", cache_dir="cache")
+    result: modelbuild.BuildResult = in_folder(
+        project, modelbuild.build, "tiny.yaml", out="out", cache_dir="cache"
+    )
+    return result
 
 
 def in_folder(folder: Path, function: Any, *args: Any, **kwargs: Any) -> Any:

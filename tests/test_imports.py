@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[1]
 HEAVY = {"numpy", "onnx", "onnxruntime", "onnxsim", "polygraphy", "tensorrt_rtx", "torch", "transformers"}
 
 
 def imported_by(statement: str) -> set[str]:
     """The modules that a fresh interpreter holds after ``statement`` and did not hold before."""
     code = f"import sys; before = set(sys.modules); {statement}; print(*(set(sys.modules) - before))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    argv = [sys.executable, "-c", code]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True)
     return set(done.stdout.split())
 
 

@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +47,7 @@ class Weight:
     nbytes: int
     load: Callable[[], Array]  # a C-contiguous array of ``dims``; may be a read-only map
     place: tuple[Path, int] | None = None  # file and offset, where these very bytes are on disk
+    release: Callable[[], None] = lambda: None  # give the memory of a map back; it stays usable
 
 
 @dataclass
@@ -165,7 +167,12 @@ def _mapped(data: mmap.mmap, tensor: TensorProto, path: Path, offset: int, lengt
     def load() -> Array:
         return np.frombuffer(data, np.uint8, length, offset).view(numpy_dtype(dtype)).reshape(dims)
 
-    return Weight(dtype, dims, length, load, (path.resolve(), offset))
+    def release() -> None:
+        if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+            start = offset - offset % mmap.PAGESIZE
+            data.madvise(mmap.MADV_DONTNEED, start, offset + length - start)
+
+    return Weight(dtype, dims, length, load, (path.resolve(), offset), release)
 
 
 def _attach_external(proto: onnx.ModelProto, path: Path, weights: dict[str, Weight]) -> None:
@@ -298,7 +305,7 @@ def _write_inline(
         for head, weight in heads:
             file.write(head)
             if weight is not None:
-                file.write(_bytes_of(weight))
+                _write_values(weight, file)
 
 
 def _write_external(
@@ -311,7 +318,7 @@ def _write_external(
             if weight is not None:
                 file.write(b"\0" * (-file.tell() % 4096))  # so that runtimes can map each weight
                 entry = {"location": data.name, "offset": file.tell(), "length": weight.nbytes}
-                file.write(_bytes_of(weight))
+                _write_values(weight, file)
                 del tensor.external_data[:]
                 for key, value in entry.items():
                     tensor.external_data.add(key=key, value=str(value))
@@ -319,11 +326,12 @@ def _write_external(
     path.write_bytes(proto.SerializeToString(deterministic=True))
 
 
-def _bytes_of(weight: Weight) -> memoryview | bytes:
+def _write_values(weight: Weight, file: BinaryIO) -> None:
     array = np.ascontiguousarray(weight.load())
     if array.nbytes != weight.nbytes:
         raise AssertionError(f"a weight of {weight.nbytes} bytes turned out as {array.nbytes}")
-    return array.reshape(-1).view(np.uint8).data
+    file.write(array.reshape(-1).view(np.uint8).data)
+    weight.release()
 
 
 def _header(number: int, length: int) -> bytes:

@@ -149,7 +149,8 @@ def _step(
     floats = tuple(p for p in found if types.get(p.tensor) == FLOAT)
     halvable = {port.variable: True for port in floats}
     for port in found:
-        if port.variable in halvable and (port not in floats or half not in port.allowed):
+        is_float = types.get(port.tensor) == FLOAT
+        if port.variable in halvable and not (is_float and half in port.allowed):
             halvable[port.variable] = False
     settled = {variable: half if can else FLOAT for variable, can in halvable.items()}
     if node.op_type in CONTROL_FLOW and not (keep or domain(node)):

@@ -252,10 +252,14 @@ class _Conversion:
         self.clamping.look_at(tensor.name, values)
         if weight is None:
             return self._rounded(values, name)
-        load = weight.load
+        weight.release()
         nbytes = values.size * numpy_dtype(dtype).itemsize
         self.weights[name] = Weight(
-            dtype, weight.dims, nbytes, lambda: to_half(load(), dtype, bounds)
+            dtype,
+            weight.dims,
+            nbytes,
+            lambda: to_half(weight.load(), dtype, bounds),
+            release=weight.release,
         )
         return empty_initializer(name, dtype, weight.dims)
 

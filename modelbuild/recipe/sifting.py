@@ -82,8 +82,10 @@ class Sieve:
 
     def _echo(self, error: ErrorDetails, meant: set[Route]) -> bool:
         """Whether it repeats what the reader said of this value, or what a misspelt key says."""
-        emptied = error["type"] == "too_short" and len(error["input"]) > 0  # by wrong items alone
-        return emptied or error["loc"] in self.tainted or error["loc"] in meant
+        loc = error["loc"]
+        # Too short only because what was in it could not be read, or was wrong itself.
+        emptied = error["type"] == "too_short" and (error["input"] or (*loc, "") in self.tainted)
+        return bool(emptied) or loc in self.tainted or loc in meant
 
     def _validated(self) -> Recipe | list[ErrorDetails]:
         kept = _without(self.data, self.cut, ())

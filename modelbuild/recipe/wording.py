@@ -88,30 +88,6 @@ def _missing_key(route: Route, data: Any) -> tuple[str, str | None]:
     return f"missing `{route[-1]}`{_within(route[:-1])}", _EXAMPLES.get(route[-1])
 
 
-_TELLERS:
-        message, hint = _TELLERS[error["type"]](route, data)
-    elif on_key:
-        message, hint = _bad_key(str(route[-1]), error)
-    else:
-        message, hint = _bad_value(f"`{dotted(route)}`", error)
-    return Problem(route, message, hint or description(route), on_key=on_key)
-
-
-def _unknown_key(route: Route, data: Any) -> tuple[str, str | None]:
-    parent, key = route[:-1], str(route[-1])
-    free = _free_keys(route, data)
-    otherwise = f"known here: {listed(free)}" if free else "remove it: every key is there already"
-    return f"unknown key `{clean(key)}`{_within(parent)}", did_you_mean(key, free, otherwise)
-
-
-def _missing_key(route: Route, data: Any) -> tuple[str, str | None]:
-    return f"missing `{route[-1]}`{_within(route[:-1])}", _EXAMPLES.get(route[-1])
-
-
-def _number_as_key(route: Route, data: Any) -> tuple[str, str | None]:
-    return f"the key `{clean(str(route[-1]))}` must be text", f'quote it: `"{route[-1]}"`'
-
-
 _TELLERS: Mapping[str, Callable[[Route, Any], tuple[str, str | None]]] = {
     "extra_forbidden": _unknown_key,
     "missing": _missing_key,

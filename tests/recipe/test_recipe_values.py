@@ -193,7 +193,7 @@ def test_a_word_that_older_yaml_takes_for_true_can_name_an_input() -> None:
 
 def test_arguments_may_be_any_plain_data() -> None:
     kwargs = recipe(
-        "model: {import: 'm:Net', kwargs: {id2label: {"0": cat}, eps: 1e-12, x: [~, on]}}\n"
+        "model: {import: 'm:Net', kwargs: {id2label: {'0': cat}, eps: 1e-12, x: [~, on]}}\n"
         "inputs: {x: {shape: [3]}}\n"
     ).model.kwargs
     assert kwargs == {"id2label": {"0": "cat"}, "eps": 1e-12, "x": [None, "on"]}

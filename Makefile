@@ -1,0 +1,83 @@
+# What a clone is good for. `make resnet50` and `make test` start from nothing but Python.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+# torch goes first and pinned: its version decides the exporter, so everybody's ONNX files agree, and
+# the open range in pyproject.toml would fetch the newest with all of its CUDA packages. For another
+# build of it:  make test TORCH="torch>=2.9"  (after `make distclean`, if there is a .venv).
+TORCH  ?= torch==2.13.0
+EXTRAS ?= cpu,rtx,dev
+
+MODELS := $(basename $(notdir $(wildcard configs/*.yaml)))
+# Needs a torchvision from the same build as torch, which is the user's to install.
+OPTIONAL := torchvision_resnet50
+
+.DEFAULT_GOAL := help
+.PHONY: help venv all-models test check lint format schema bench clean distclean $(MODELS)
+
+help:
+	@echo "make resnet50     build configs/resnet50.yaml into build/resnet50/"
+	@echo "make MODEL        the same for: $(MODELS)"
+	@echo "make all-models   every recipe of configs/"
+	@echo "make test         run the tests; ARGS are pytest's"
+	@echo "make check        lint, then the tests"
+	@echo "make lint         ruff, mypy, import-linter"
+	@echo "make format       rewrite the code as ruff formats it"
+	@echo "make schema       write schemas/recipe.schema.json"
+	@echo "make bench        measure against a script by hand, and a build with nothing to do"
+	@echo "make clean        remove what was built; make distclean: the environment too"
+
+# The environment is made again only when what it holds may have changed.
+venv: $(READY)
+$(READY): pyproject.toml
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
+	  { echo "modelbuild needs Python 3.11 or newer; name one: make PYTHON=python3.12 ..."; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install "$(TORCH)"
+	$(BIN)/python -m pip install --editable ".[$(EXTRAS)]"
+	@touch $@
+
+$(MODELS): $(READY)
+	$(BIN)/modelbuild build configs/$@.yaml
+
+all-models: $(READY)
+	@recipes="$(patsubst %,configs/%.yaml,$(filter-out $(OPTIONAL),$(MODELS)))"; \
+	if $(BIN)/python -c "import torchvision" 2>/dev/null; \
+	then recipes="$$recipes $(patsubst %,configs/%.yaml,$(OPTIONAL))"; \
+	else echo "skipped $(OPTIONAL): install a torchvision from the same build as torch"; fi; \
+	echo "$(BIN)/modelbuild build $$recipes"; $(BIN)/modelbuild build $$recipes
+
+test: $(READY)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: lint test
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Through a draft, so that a failure leaves the old schema.
+schema: $(READY)
+	@mkdir -p build schemas
+	$(BIN)/modelbuild schema > build/recipe.schema.json
+	mv build/recipe.schema.json schemas/recipe.schema.json
+
+bench: $(READY)
+	$(BIN)/python bench/cold_build.py
+	$(BIN)/python bench/null_build.py
+
+clean:
+	rm -rf build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV) *.egg-info

@@ -1,0 +1,227 @@
+"""Every way in which a model or its export can be wrong, as users read it.
+
+One command builds all the recipes: a failing one must not stop the others, and torch is imported once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Answer, Project
+
+MODELS = '''\
+import os, signal
+import torch
+from torch import nn
+
+
+class Linear(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.f = nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.f(x)
+
+
+class Loop(Linear):
+    def forward(self, x):
+        return torch.stack([self.f(x[i]) for i in range(x.shape[0])])
+
+
+class Random(Linear):
+    def forward(self, x):
+        return self.f(torch.nn.functional.dropout(x, 0.5, training=True))
+
+
+class Counting(Linear):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("count", torch.zeros(()))
+
+    def forward(self, x):
+        self.count += 1
+        return self.f(x) + self.count
+
+
+class Zero(Linear):
+    def __init__(self):
+        super().__init__()
+        nn.init.zeros_(self.f.weight)
+
+
+class Two(Linear):
+    def forward(self, x):
+        return {"a": self.f(x), "none": None, "b": (x, [x + 1])}
+
+
+class Text(Linear):
+    def forward(self, x):
+        return self.f(x), "text"
+
+
+class Dies(Linear):
+    def __init__(self):
+        super().__init__()
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+
+class DiesInForward(Linear):
+    def forward(self, x):
+        os.kill(os.getpid(), signal.SIGSEGV)
+        return self.f(x)
+
+
+class Raises(Linear):
+    def forward(self, x):
+        raise ValueError("no such luck")
+
+
+class Needs(Linear):
+    def forward(self, x, mask):
+        return self.f(x) * mask
+
+
+class Unused(Linear):
+    def forward(self, x, mask):
+        return self.f(x)
+
+
+class Log(Linear):
+    def forward(self, x):
+        return torch.log(x.abs() - 1e-8)
+
+
+def not_a_module():
+    return 3
+
+
+def broken():
+    raise RuntimeError("the factory is closed")
+
+
+def close_enough(reference, candidate):
+    return False
+'''
+
+X = "{x: {shape: [batch, 6]}}"
+
+
+def _recipe(attribute: str, inputs: str = X, more: str = "") -> str:
+    return (
+        f'model: {{import: "models:{attribute}"}}\n'
+        f"inputs: {inputs}\n"
+        "dynamic_axes: {batch: {min: 1, opt: 4, max: 8}}\n"
+        f"verify: {{samples: 2}}\n{more}"
+    )
+
+
+RECIPES = {
+    "good": _recipe("Linear"),
+    "loop": _recipe("Loop"),
+    "loop_torchscript": _recipe("Loop", more="exporter: torchscript\nopset: 17\n"),
+    "random": _recipe("Random"),
+    "counting": _recipe("Counting"),
+    "zero": _recipe("Zero"),
+    "two": _recipe("Two", more="outputs: [a, b]\n"),
+    "text": _recipe("Text"),
+    "dies": _recipe("Dies"),
+    "dies_in_forward": _recipe("DiesInForward"),
+    "raises": _recipe("Raises"),
+    "needs": _recipe("Needs"),
+    "partly_named": _recipe("Needs", "{x: {shape: [batch, 6]}, y: {shape: [batch, 1]}}"),
+    "too_many": _recipe("Linear", "{a: {shape: [batch, 6]}, b: {shape: [batch, 6]}}"),
+    "unused": _recipe("Unused", "{x: {shape: [batch, 6]}, mask: {shape: [batch, 3]}}"),
+    "not_a_module": _recipe("not_a_module"),
+    "broken": _recipe("broken"),
+    "opset": _recipe("Linear", more="exporter: dynamo\nopset: 10\n"),
+    "wrong_dtype": _recipe("Linear", "{x: {shape: [batch, 6], dtype: int64}}"),
+    "tight": _recipe("Linear", more="precision: {fp16: {tolerance: {relative_l2: 1.0e-9}}}\n"),
+    "function": _recipe("Linear").replace("samples: 2", 'samples: 2, function: "models:close_enough"'),
+    "no_data": _recipe("Linear").replace("samples: 2", "samples: 2, data: nothing/*.npz"),
+}
+
+
+@pytest.fixture(scope="module")
+def answer(tmp_path_factory: pytest.TempPathFactory) -> Answer:
+    project = Project(tmp_path_factory.mktemp("wrong"))
+    project.write("models.py", MODELS)
+    for name, text in RECIPES.items():
+        project.write(f"recipes/{name}.yaml", text)
+    project.environment["PYTHONPATH"] = ""
+    return project.run("build", "recipes", "--format", "json")
+
+
+def _of(answer: Answer, name: str) -> dict[str, Any]:
+    return next(r for r in answer.report["recipes"] if r["name"] == name)
+
+
+def _diagnostics(recipe: dict[str, Any]) -> list[dict[str, Any]]:
+    return recipe["diagnostics"] + [d for a in recipe["artifacts"] for d in a["diagnostics"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "message"),
+    [
+        ("loop", "baked-axis",
+         "axis `batch` of input `x` is fixed at 2, the traced size, by the model's code"),
+        ("loop_torchscript", "baked-axis", "output `"),
+        ("random", "nondeterministic-reference",
+         "PyTorch does not agree with itself on the same input: forward() draws random numbers"),
+        ("counting", "stateful-reference", "calling the model changes `count`"),
+        ("zero", "vacuous-check",
+         "PyTorch's output `linear` is the same for every input: comparing it proves nothing"),
+        ("two", "outputs-mismatch",
+         "the recipe names 2 outputs, the model has 3: `a`, `b[0]`, `b[1][0]`"),
+        ("text", "outputs-mismatch", "forward() returns a `str` at [1], which no ONNX output can hold"),
+        ("dies", "worker-crashed", "making the model: the process was killed by SIGSEGV"),
+        ("dies_in_forward", "worker-crashed", "the process was killed by SIGSEGV"),
+        ("raises", "export-failed",
+         "forward() fails in PyTorch itself, at batch=2: ValueError: no such luck (models.py:"),
+        ("needs", "inputs-mismatch", "forward(x, mask) also needs `mask`"),
+        ("partly_named", "inputs-mismatch", "`y`: not a parameter of forward(x, mask), while `x` is"),
+        ("too_many", "inputs-mismatch", "the recipe has 2 inputs, forward(x) takes 1"),
+        ("unused", "unused-input",
+         "input `mask` does not influence any output; it stays in the interface"),
+        ("not_a_module", "import-failed", "`models:not_a_module` gives a `int`, not a torch.nn.Module"),
+        ("broken", "import-failed",
+         "calling `models:broken` failed: RuntimeError: the factory is closed"),
+        ("opset", "opset-mismatch", "the dynamo exporter returned opset 18, the recipe asks for 10"),
+        ("wrong_dtype", "export-failed", "forward() fails in PyTorch itself, at batch=2: RuntimeError"),
+        ("tight", "parity-failed", "against relative_l2 1e-09"),
+        ("function", "parity-failed", "`models:close_enough` says False at batch=1"),
+        ("no_data", "inputs-mismatch", "`verify.data`: `nothing/*.npz` matches no file"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_with_its_code_and_place(
+    answer: Answer, name: str, code: str, message: str
+) -> None:
+    found = _diagnostics(_of(answer, name))
+    assert code in {d["code"] for d in found}, found
+    said = " | ".join(d["message"] for d in found if d["code"] == code)
+    assert message in said, said
+
+
+@pytest.mark.parametrize("name", sorted(set(RECIPES) - {"good", "unused"}))
+def test_what_is_wrong_is_not_published(answer: Answer, name: str) -> None:
+    recipe = _of(answer, name)
+    assert recipe["status"] == "failed"
+    assert {a["status"] for a in recipe["artifacts"]} <= {"failed", "blocked"}
+    assert any(d["level"] == "error" and d["hint"] for d in _diagnostics(recipe))
+
+
+def test_the_good_ones_among_them_are_built(answer: Answer) -> None:
+    assert answer.code == 3
+    for name in ("good", "unused"):
+        assert [a["status"] for a in _of(answer, name)["artifacts"]] == ["built"]
+
+
+def test_errors_name_a_log_that_holds_the_whole_story(answer: Answer) -> None:
+    hint = next(
+        d["hint"] for d in _diagnostics(_of(answer, "broken")) if d["code"] == "import-failed"
+    )
+    log = Path(hint.partition("log: ")[2])
+    assert "the factory is closed" in log.read_text()

@@ -1,0 +1,180 @@
+"""What must not go wrong when things go wrong: interrupts, crashes, full disks, missing tools."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import RECIPE, TINY, Project
+
+SLOW = TINY.replace("def forward(self, x):", "def forward(self, x):\n        import time; time.sleep(60)")
+
+
+def _children(session: int) -> list[int]:
+    """The processes whose session was started by a child of ``session``."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[3]) == session and fields[0] != "Z":
+                found.append(int(entry.name))
+    return found
+
+
+def _start(project: Project, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        project.command("build", "net.yaml", *arguments),
+        cwd=project.folder, env=project.environ(), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def _server_of(pid: int, timeout: float = 30) -> int:
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        if children:
+            return int(children[0])
+        time.sleep(0.05)
+    raise AssertionError("no child was started")
+
+
+def _wait_for(line: str, process: subprocess.Popen[str]) -> None:
+    assert process.stderr is not None
+    for said in process.stderr:
+        if line in said:
+            return
+    raise AssertionError(f"never said {line!r}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "terminated"])
+def test_an_interrupt_ends_every_child_at_once_and_leaves_nothing_half_written(
+    project: Project, number: signal.Signals
+) -> None:
+    project.write("net.py", SLOW)
+    process = _start(project)
+    server = _server_of(process.pid)
+    _wait_for("reference", process)
+    time.sleep(0.3)
+    start = time.monotonic()
+    process.send_signal(number)
+    process.communicate(timeout=10)
+    assert time.monotonic() - start < 2
+    assert process.returncode == 130
+    assert _children(server) == []
+    assert not list((project.folder / "cache/work").iterdir())
+    assert not (project.folder / "build").exists()
+
+
+def test_killing_the_command_takes_its_children_along(project: Project) -> None:
+    project.write("net.py", SLOW)
+    process = _start(project)
+    server = _server_of(process.pid)
+    _wait_for("reference", process)
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 5
+    while _children(server) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert _children(server) == []
+    project.write("net.py", TINY)
+    assert project.build().code == 0
+    assert not list((project.folder / "cache/work").iterdir())
+
+
+def test_two_builds_of_one_recipe_at_once_both_succeed(project: Project) -> None:
+    both = [_start(project, "--format", "json") for _ in range(2)]
+    assert [p.communicate(timeout=120) and p.returncode for p in both] == [0, 0]
+    assert project.build().statuses == {"net.fp32.onnx": "cached"}
+
+
+def test_a_cache_that_cannot_be_written_is_an_error_not_a_traceback(project: Project) -> None:
+    (project.folder / "file").write_text("")
+    answer = project.build("--cache-dir", "file/cache")
+    assert answer.code == 1
+    assert "Not a directory" in answer.stderr
+
+
+def test_an_output_folder_that_cannot_be_written_fails_the_artifact_and_keeps_the_proof(
+    project: Project,
+) -> None:
+    (project.folder / "file").write_text("")
+    answer = project.build("--out", "file")
+    assert answer.code == 1
+    assert answer.statuses == {"net.fp32.onnx": "failed"}
+    assert "net.fp32.onnx cannot be written to file/net" in answer.said("publish-failed")
+    again = project.build()
+    assert again.statuses == {"net.fp32.onnx": "cached"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small file system")
+def test_a_full_disk_is_said_and_the_next_build_is_right(project: Project) -> None:
+    small = project.folder / "small"
+    small.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(small)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("file systems cannot be mounted here")
+    try:
+        project.write("net.py", TINY.replace("width=8", "width=20000"))
+        answer = project.build("--cache-dir", str(small))
+        assert answer.code == 1
+        assert "No space left on device" in answer.stdout
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+    assert project.build("--cache-dir", str(small)).code == 0
+
+
+def test_an_object_that_lost_a_file_is_built_again(project: Project) -> None:
+    first = project.build()
+    for path in (project.folder / "cache/objects").glob("*/*/net.fp32.onnx"):
+        path.unlink()
+    project.output("net.fp32.onnx").unlink()
+    again = project.build()
+    assert again.statuses == {"net.fp32.onnx": "built"}
+    assert again.artifacts["net.fp32.onnx"]["sha256"] == first.artifacts["net.fp32.onnx"]["sha256"]
+
+
+def test_an_engine_without_its_backend_is_skipped_with_the_reason(project: Project) -> None:
+    project.recipe("engines: [{precision: fp32, backend: tensorrt}]")
+    skipped = project.build()
+    assert skipped.code == 0
+    assert skipped.statuses == {"net.fp32.onnx": "built", "net.fp32.tensorrt.engine": "skipped"}
+    assert "tensorrt is not installed" in skipped.said("backend-missing")
+    required = project.build("--require-engines")
+    assert required.code == 4
+    assert required.statuses["net.fp32.tensorrt.engine"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.yaml"], "nowhere.yaml"),
+        (["net.yaml", "--cache-dir"], "expected one argument"),
+        (["net.yaml", "-j", "0"], "'0' is not a whole number of 1 or more"),
+        (["net.yaml", "--format", "xml"], "invalid choice: 'xml'"),
+        ([], "the following arguments are required: RECIPE"),
+    ],
+)
+def test_a_wrong_command_line_is_exit_2_with_a_sentence(
+    project: Project, arguments: list[str], message: str
+) -> None:
+    answer = project.run("build", *arguments)
+    assert answer.code == 2
+    assert message in answer.stderr
+
+
+def test_the_name_of_two_recipes_must_differ(project: Project) -> None:
+    project.recipe(base="name: net\n" + RECIPE, name="other.yaml")
+    answer = project.run("build", "net.yaml", "other.yaml")
+    assert answer.code == 2
+    assert "both have the name `net`" in answer.stderr
