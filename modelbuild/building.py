@@ -10,13 +10,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from modelbuild import toolchain
-from modelbuild import recipe as recipes
+from modelbuild import state, toolchain
 from modelbuild.errors import EXIT_STEP_FAILED, EXIT_USAGE, Diagnostic, RecipeError, first_line
 from modelbuild.plan import Artifact, Plan, plan
+from modelbuild.recipe.finding import find
+from modelbuild.recipe.loading import load
+from modelbuild.recipe.schema import Recipe
 from modelbuild.results import ArtifactResult, BuildResult, RecipeResult
 from modelbuild.scheduler import GOOD, Options, Reporter, Run, Scheduler
-from modelbuild.store import Store, default_root, hash_file, publish, write_atomically
+from modelbuild.store import Store, hash_file, publish, write_atomically
 from modelbuild.worker.jobs import Surroundings
 
 MANIFEST = "manifest.json"
@@ -50,10 +52,11 @@ def build(request: Request, reporter: Reporter) -> BuildResult:
     Raises:
         RecipeError: a recipe, a path or ``only`` is wrong.
     """
+    started = state.now()
     loaded, broken = _load(request)
     if broken and not request.keep_going:
         raise RecipeError([d for r in broken for d in r.diagnostics])
-    cache = (request.cache or default_root()).absolute()
+    cache = (request.cache or state.default_root()).absolute()
     store = Store(cache)
     out = request.out
     gpu = toolchain.gpu() is not None if any(r.engines for _, r in loaded) else False
@@ -86,18 +89,38 @@ def build(request: Request, reporter: Reporter) -> BuildResult:
     if not request.dry_run and not request.measure and not interrupted:
         for run, result in zip(runs, done, strict=True):
             publisher.write_manifest(run, result)
+            if not request.only:
+                _keep(cache, run, result, out, started)
     order = {str(p): i for i, p in enumerate(_paths(request))}
     everything = sorted([*done, *broken], key=lambda r: order.get(r.recipe, 0))
     return BuildResult(tuple(everything), interrupted)
 
 
+def _keep(cache: Path, run: Run, result: RecipeResult, out: Path, started: int) -> None:
+    """Let the next build answer from stat rows, if this one left nothing to do."""
+    if result.exit_code or not all(a.status in (*GOOD, "skipped") for a in result.artifacts):
+        return
+    base = run.around.base
+    names = {n for e in run.ended.values() for n in e.data.get("discovered", {})}
+    read = {str(base / n.removeprefix("file ")) for n in names if n.startswith("file ")}
+    read |= {str(Path(p).parent) for p in read} | {run.path, str(base), str(run.around.cwd)}
+    cached = [
+        replace(a, status="cached", reason=None, seconds=0.0) if a.status in GOOD else a
+        for a in result.artifacts
+    ]
+    written = [a.path for a in result.artifacts if a.path]
+    written += [p + ".data" for p in written]
+    answer = replace(result, artifacts=tuple(cached)).as_json()
+    state.keep(cache, run.path, out, answer, read, [*written, str(out / run.name / MANIFEST)], started)
+
+
 def check(arguments: Sequence[str]) -> BuildResult:
     """Everything that can be wrong without running the model's code."""
-    found = [_checked(path) for path in recipes.find(arguments)]
+    found = [_checked(path) for path in find(arguments)]
     return BuildResult(tuple(r for _, r in found))
 
 
-def _load(request: Request) -> tuple[list[tuple[Path, recipes.Recipe]], list[RecipeResult]]:
+def _load(request: Request) -> tuple[list[tuple[Path, Recipe]], list[RecipeResult]]:
     good, broken = [], []
     for path in _paths(request):
         recipe, result = _checked(path)
@@ -121,12 +144,12 @@ def _load(request: Request) -> tuple[list[tuple[Path, recipes.Recipe]], list[Rec
 
 
 def _paths(request: Request) -> list[Path]:
-    return recipes.find(request.recipes)
+    return find(request.recipes)
 
 
-def _checked(path: Path) -> tuple[recipes.Recipe | None, RecipeResult]:
+def _checked(path: Path) -> tuple[Recipe | None, RecipeResult]:
     try:
-        recipe = recipes.load(path)
+        recipe = load(path)
     except RecipeError as error:
         result = RecipeResult(
             str(path), path.stem, "failed", error.diagnostics, exit_code=EXIT_USAGE

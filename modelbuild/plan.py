@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from modelbuild.recipe import Recipe
+from modelbuild.recipe.schema import Recipe
 from modelbuild.recipe.schema import Engine, Fp16
 from modelbuild.steps.adopt import Adopt, AdoptedReference
 from modelbuild.steps.base import ModelStep, Step

@@ -38,6 +38,12 @@ class ArtifactResult:
         return data
 
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ArtifactResult:
+        said = tuple(Diagnostic.from_json(d) for d in data["diagnostics"])
+        return cls(**{**data, "diagnostics": said})
+
+
 @dataclass(frozen=True)
 class RecipeResult:
     """One recipe: ``status`` is ok or failed."""
@@ -57,6 +63,13 @@ class RecipeResult:
             "diagnostics": [d.as_json() for d in self.diagnostics],
             "artifacts": [a.as_json() for a in self.artifacts],
         }
+
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> RecipeResult:
+        said = tuple(Diagnostic.from_json(d) for d in data["diagnostics"])
+        artifacts = tuple(ArtifactResult.from_json(a) for a in data["artifacts"])
+        return cls(**{**data, "diagnostics": said, "artifacts": artifacts})
 
 
 @dataclass(frozen=True)

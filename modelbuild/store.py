@@ -69,14 +69,6 @@ class Entry:
         return cls(**{**data, "tree": tree, "diagnostics": tuple(data["diagnostics"])})
 
 
-def default_root() -> Path:
-    """``$MODELBUILD_CACHE_DIR``, else the user's cache folder."""
-    if named := os.environ.get("MODELBUILD_CACHE_DIR"):
-        return Path(named)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "modelbuild"
-
-
 class Store:
     """A cache folder."""
 

@@ -52,6 +52,9 @@ GRAPHS: dict[str, str] = {
     "ends-in-min-and-max": """
         g (float[2, 3] x, float[2, 3] z) => (float[2, 3] low, float[2, 3] high)
         { h = Sigmoid(x)  low = Min(h, z)  high = Max(h, z) }""",
+    "output-listed-twice": """
+        g (float[2, 3] x) => (float[2, 3] y, float[2, 3] y)
+        { h = Sigmoid(x)  y = Tanh(h) }""",
     "output-is-an-input": """
         g (float[2, 3] x) => (float[2, 3] x, float[2, 3] y)
         { y = Sigmoid(x) }""",
@@ -220,7 +223,7 @@ GRAPHS: dict[str, str] = {
         { h = Tanh(x)  q = QuantizeLinear(h, scale, zero)  d = DequantizeLinear(q, scale, zero)  y = Sigmoid(d) }""",
     "boxes-are-fixed-to-float": """
         g (float[1, 3, 4] boxes, float[1, 1, 3] scores) => (int64[n, 3] picked, float[1, 1, 3] s)
-        <int64 most = {2}, float overlap = {0.5}>
+        <int64[1] most = {2}, float[1] overlap = {0.5}>
         { s = Sigmoid(scores)  picked = NonMaxSuppression(boxes, s, most, overlap) }""",
     "attention-like": """
         g (float[1, 2, 4] x, int64[1, 2] mask) => (float[1, 2, 4] y)

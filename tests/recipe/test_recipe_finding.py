@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from modelbuild.errors import RecipeError
-from modelbuild.recipe import find
+from modelbuild.recipe.finding import find
 
 
 @pytest.fixture

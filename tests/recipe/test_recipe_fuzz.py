@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modelbuild.errors import RecipeError
-from modelbuild.recipe import parse
+from modelbuild.recipe.loading import parse
 from modelbuild.recipe.json_schema import json_schema
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from modelbuild.errors import EXIT_USAGE, RecipeError
-from modelbuild.recipe import load, parse
+from modelbuild.recipe.loading import load, parse
 
 MODEL = "model: {import: 'm:Net'}\n"
 INPUTS = "inputs: {x: {shape: [batch, 3]}}\n"

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from modelbuild.recipe import find, json_schema, load, parse, schema_text
+from modelbuild.recipe.finding import find
+from modelbuild.recipe.json_schema import json_schema, schema_text
+from modelbuild.recipe.loading import load, parse
 from modelbuild.recipe.reading import read
 
 ROOT = Path(__file__).parents[2]

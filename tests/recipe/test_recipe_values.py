@@ -10,7 +10,8 @@ from typing import get_args
 
 import pytest
 
-from modelbuild.recipe import Recipe, Tolerance, parse
+from modelbuild.recipe.loading import parse
+from modelbuild.recipe.schema import Recipe, Tolerance
 from modelbuild.recipe.schema import DType
 from modelbuild.tensors import DTYPES, Axis, TensorSpec, Values
 
@@ -230,7 +231,7 @@ def test_the_dtypes_of_recipes_are_those_of_tensors() -> None:
 
 def test_reading_a_recipe_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from modelbuild.recipe import parse, schema_text; schema_text();"
+        "import sys; from modelbuild.recipe.json_schema import schema_text; from modelbuild.recipe.loading import parse; schema_text();"
         f"parse({CONTRACT!r}, 'a.yaml', 'a');"
         "heavy = {'torch', 'onnx', 'numpy', 'onnxruntime', 'transformers', 'modelbuild.graph'};"
         "sys.exit(' '.join(sorted(heavy & set(sys.modules))) or None)"
