@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import fnmatch
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from modelbuild import state, toolchain
+from modelbuild import cores, state, toolchain
 from modelbuild.errors import EXIT_STEP_FAILED, EXIT_USAGE, Diagnostic, RecipeError, first_line
 from modelbuild.plan import Artifact, Plan, plan
 from modelbuild.recipe.finding import find
@@ -40,7 +39,7 @@ class Request:
     measure: bool = False  # verify: compare the published files again, build nothing
 
     def job_count(self) -> int:
-        return self.jobs or len(os.sched_getaffinity(0))
+        return self.jobs or cores.available()
 
 
 def build(request: Request, reporter: Reporter) -> BuildResult:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from modelbuild import toolchain, trace
+from modelbuild import cores, toolchain, trace
 from modelbuild.errors import EXIT_STEP_FAILED, EXIT_TOOLCHAIN, Diagnostic
 from modelbuild.freshness import Verdict, facts, full_key, judge
 from modelbuild.isolate import describe
@@ -119,6 +119,7 @@ class Scheduler:
         self._work: dict[tuple[str, str], Path] = {}
         self._heights = {r.identity: _heights(r.plan) for r in runs}
         gpu = toolchain.gpu() if any(_on_device(r.plan) for r in runs) else None
+        self._share = cores.available()
         self._device = f"{gpu.name} sm{gpu.compute_capability.replace('.', '')}" if gpu else None
 
     def run(self) -> None:
@@ -155,6 +156,8 @@ class Scheduler:
                     self._close_host(run)
         ready = [(run, a) for run in self.runs for a in run.waiting() if a.id in run.judged]
         ready.sort(key=lambda row: -self._heights[row[0].identity][row[1].id])
+        side_by_side = min(self.options.jobs, self._busy() + len(ready))
+        self._share = max(1, cores.available() // max(1, side_by_side))
         for run, action in ready:
             if self._busy() >= self.options.jobs:
                 return
@@ -261,6 +264,7 @@ class Scheduler:
             run.around,
             str(self.store.log(run.name, action.id)),
             traced=action.discovers,
+            threads=self._share,
             needs=("modelbuild.worker.jobs",),
         )
         run.running[action.id] = run.judged.pop(action.id)

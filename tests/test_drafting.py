@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from modelbuild import drafting, recipe
+from modelbuild import drafting
 from modelbuild.errors import ModelbuildError, RecipeError
+from modelbuild.recipe.loading import load, parse
+from modelbuild.recipe.schema import Recipe
 
 NETS = """
 from __future__ import annotations
@@ -94,12 +96,12 @@ def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     sys.modules.pop("some_nets", None)
 
 
-def drafted(model: str) -> recipe.Recipe:
+def drafted(model: str) -> Recipe:
     """The draft, saved, as the loader reads it."""
     path = Path("draft.yaml")
     path.unlink(missing_ok=True)
     drafting.save(drafting.draft(model), path)
-    return recipe.load(path)
+    return load(path)
 
 
 def shapes(model: str) -> dict[str, tuple[int | str, ...]]:
@@ -201,7 +203,7 @@ def test_an_optional_input_is_there_to_be_uncommented() -> None:
     line = "attention_mask: {shape: [batch, sequence], dtype: int64, values: {low: 1, high: 2}}"
     assert f"  # {line}" in text
     opened = text.replace(f"# {line}", line)
-    assert list(recipe.parse(opened, "draft.yaml", "draft").inputs) == ["tokens", "attention_mask"]
+    assert list(parse(opened, "draft.yaml", "draft").inputs) == ["tokens", "attention_mask"]
 
 
 @pytest.mark.parametrize(

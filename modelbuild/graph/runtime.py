@@ -10,6 +10,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto
 
+from modelbuild import cores
 from modelbuild.graph.files import Array, Model
 
 _FOREIGN = {TensorProto.BFLOAT16}  # types that numpy does not have
@@ -31,10 +32,7 @@ def session(
     Raises:
         Exception: whatever ONNX Runtime says of a graph that it cannot load.
     """
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    # Threads that spin between operators take the cores from PyTorch and from other sessions.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options = _options()
     options.add_session_config_entry("session.disable_prepacking", "0" if prepack else "1")
 
     folder = _folder(model)
@@ -64,6 +62,37 @@ def session(
     return onnxruntime.InferenceSession(
         proto.SerializeToString(deterministic=True), options, providers=list(providers)
     )
+
+
+def session_of_file(
+    path: Path, *, extended: bool = False, cuda: bool = False
+) -> onnxruntime.InferenceSession:
+    """Load a file as its users will; ``extended`` stops short of the highest optimisation level.
+
+    Raises:
+        Exception: ONNX Runtime's own, if it does not load.
+    """
+    options = _options()
+    if extended:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    providers = ["CUDAExecutionProvider"] if cuda else []
+    return onnxruntime.InferenceSession(
+        str(path), options, providers=[*providers, "CPUExecutionProvider"]
+    )
+
+
+def has_cuda() -> bool:
+    """Whether the installed ONNX Runtime can use an NVIDIA GPU; not whether there is one."""
+    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+
+
+def _options() -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = cores.share()
+    # Threads that spin between operators take the cores from PyTorch and from other sessions.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
 
 
 def _folder(model: Model) -> Path | None:

@@ -87,10 +87,10 @@ class AdoptedReference(Step):
         Raises:
             StepError: the file does not load or run.
         """
-        from modelbuild.graph import sessions
+        from modelbuild.graph import runtime
 
         try:
-            session = sessions.session_of_file(base / self.path)
+            session = runtime.session_of_file(base / self.path)
         except Exception as error:
             raise _unreadable(self.path, first_line(error)) from error
 

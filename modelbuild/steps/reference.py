@@ -102,13 +102,12 @@ class Reference(ModelStep):
             StepError: PyTorch itself fails at one of the sizes.
             ProofError: ``nondeterministic-reference``, ``stateful-reference``.
         """
-        import os
-
         import torch
 
+        from modelbuild import cores
         from modelbuild.steps import samples
 
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0))))
+        torch.set_num_threads(cores.share())
         names = [s.name for s in self.sampling.inputs]
 
         def call(arrays: Mapping[str, Array]) -> list[Array]:

@@ -83,16 +83,16 @@ class Verify(Step):
         self, path: Path, model: Model
     ) -> tuple[Run, str, tuple[Diagnostic, ...]]:
         """How to run the file, what running it proves, and what to say about loading it."""
-        from modelbuild.graph import runtime, sessions, simulate
+        from modelbuild.graph import runtime, simulate
 
         if self.precision == "fp32":
-            return _call(sessions.session_of_file(path), model), "cpu", ()
-        loading = in_child(lambda: sessions.session_of_file(path) and None)
+            return _call(runtime.session_of_file(path), model), "cpu", ()
+        loading = in_child(lambda: runtime.session_of_file(path) and None)
         said: tuple[Diagnostic, ...] = ()
         if loading.error is not None:
             raise _invalid(f"ONNX Runtime does not load {path.name}: {first_line(loading.error)}")
         if loading.died:
-            again = in_child(lambda: sessions.session_of_file(path, extended=True) and None)
+            again = in_child(lambda: runtime.session_of_file(path, extended=True) and None)
             if not again.ok:
                 raise StepError(_crashed(f"{loading.died} while loading {path.name}", "error"))
             said = (
@@ -102,8 +102,8 @@ class Verify(Step):
                     "warning",
                 ),
             )
-        if sessions.has_cuda() and toolchain.gpu() is not None:
-            return _call(sessions.session_of_file(path, cuda=True), model), "gpu", said
+        if runtime.has_cuda() and toolchain.gpu() is not None:
+            return _call(runtime.session_of_file(path, cuda=True), model), "gpu", said
         simulated = simulate.simulated(model)
         return _call(runtime.session(simulated), model), f"{self.precision}-simulated", said
 

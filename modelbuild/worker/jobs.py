@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from modelbuild import cores
 from modelbuild.errors import EXIT_STEP_FAILED, Diagnostic, ModelbuildError, first_line
 from modelbuild.steps.base import ModelStep, Step
 from modelbuild.store import Store, Tree
@@ -66,11 +67,13 @@ class RunStep:
     around: Surroundings
     log: str
     traced: bool = False
+    threads: int = 1
     needs: tuple[str, ...] = ()
 
     def run(self, state: Any, channel: socket.socket) -> Done:
         start = time.perf_counter()
         trace: Trace | None = None
+        cores.limit(self.threads)
         try:
             if isinstance(self.step, ModelStep):
                 trace = state.trace

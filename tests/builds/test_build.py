@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from modelbuild.graph.sessions import session_of_file
+from modelbuild.graph.runtime import session_of_file
 from tests.conftest import RECIPE, TINY, Project
 
 EVERYTHING = (

@@ -59,10 +59,11 @@ class _Oracle:
         if node.op_type == "Scan":
             return self.scan(bodies["body"], given, values)
         made = self.alone(node, given)
-        return [
-            np.asarray(m, np.float32).astype(np.float16) if n in self.halves else m
-            for n, m in zip(node.output, made, strict=True)
-        ]
+        with np.errstate(over="ignore"):
+            return [
+                np.asarray(m, np.float32).astype(np.float16) if n in self.halves else m
+                for n, m in zip(node.output, made, strict=True)
+            ]
 
     def alone(self, node: onnx.NodeProto, given: list[Any]) -> list[Any]:
         copy = onnx.NodeProto()
@@ -85,9 +86,10 @@ class _Oracle:
 
     def loop(self, body: onnx.GraphProto, given: list[Any], values: dict[str, Any]) -> list[Any]:
         most, condition, *states = given
+        condition = np.bool_(True) if condition is None else condition
         scanned: list[list[Any]] = [[] for _ in body.output[1 + len(states) :]]
         step = 0
-        while (most is None or step < most) and (condition is None or condition):
+        while (most is None or step < most) and condition:
             formals = [v.name for v in body.input]
             inner = dict(zip(formals, [np.int64(step), condition, *states], strict=True))
             condition, *made = self.graph(body, values | inner)
