@@ -73,9 +73,7 @@ def build(request: Request, reporter: Reporter) -> BuildResult:
     if request.only and not any(r.plan.artifacts for r in runs):
         raise _nothing_matches(request, [plan(r) for _, r in loaded])
     publisher = _Publisher(store, request)
-    options = Options(
-        request.job_count(), request.dry_run, request.force, request.require_engines
-    )
+    options = Options(request.job_count(), request.dry_run, request.force, request.require_engines)
     scheduler = Scheduler(runs, store, options, reporter, publisher.publish)
     interrupted = False
     try:
@@ -150,9 +148,7 @@ def _checked(path: Path) -> tuple[Recipe | None, RecipeResult]:
     try:
         recipe = load(path)
     except RecipeError as error:
-        result = RecipeResult(
-            str(path), path.stem, "failed", error.diagnostics, exit_code=EXIT_USAGE
-        )
+        result = RecipeResult(str(path), path.stem, "failed", error.diagnostics, exit_code=EXIT_USAGE)
         return None, result
     return recipe, RecipeResult(str(path), recipe.name, "ok")
 

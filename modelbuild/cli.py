@@ -102,7 +102,7 @@ def _known(options: argparse.Namespace) -> BuildResult | None:
     answers = []
     for path in find(options.recipes):
         answer = state.recall(cache, str(path), options.out)
-        if answer is None or options.require_engines and "skipped" in str(answer):
+        if answer is None or (options.require_engines and "skipped" in str(answer)):
             return None
         answer["recipe"] = str(path)
         for artifact in answer["artifacts"]:

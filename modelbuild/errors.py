@@ -66,7 +66,6 @@ class ModelbuildError(Exception):
         self.diagnostics: tuple[Diagnostic, ...] = found
         self.data = data or {}  # what was measured before it stopped, as JSON
 
-
     def __reduce__(self) -> tuple[Any, ...]:
         """Errors cross process boundaries; BaseException would unpickle from its message."""
         return (type(self), (self.diagnostics, self.data))

@@ -23,9 +23,7 @@ class Verdict:
     reason: str | None
 
 
-def facts(
-    action: Action, inputs: Mapping[str, str], versions: Mapping[str, str | None]
-) -> dict[str, Any]:
+def facts(action: Action, inputs: Mapping[str, str], versions: Mapping[str, str | None]) -> dict[str, Any]:
     """Everything that decides the action's result and is known before it runs."""
     step = action.step
     known: dict[str, Any] = {"step": step.kind, "step version": step.version, **step.knobs()}

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from modelbuild.recipe.schema import Recipe
-from modelbuild.recipe.schema import Engine, Fp16
+from modelbuild.recipe.schema import Engine, Fp16, Recipe
 from modelbuild.steps.adopt import Adopt, AdoptedReference
 from modelbuild.steps.base import ModelStep, Step
 from modelbuild.steps.engine import ENGINES
@@ -76,9 +75,7 @@ class Plan:
         for action in reversed(self.actions):
             if action.id in needed:
                 needed.update(action.before)
-        return replace(
-            self, artifacts=artifacts, actions=tuple(a for a in self.actions if a.id in needed)
-        )
+        return replace(self, artifacts=artifacts, actions=tuple(a for a in self.actions if a.id in needed))
 
     def measuring(self, folder: Path) -> Plan:
         """The plan that measures the published files in ``folder`` again and builds nothing."""
@@ -152,9 +149,7 @@ class _Planner:
                 pinned = {a.name: {**row, **sizes}[a.name] for a in self.axes}
                 if pinned not in rows:
                     rows.append(pinned)
-        sampling = Sampling(
-            self.specs, self.axes, tuple(rows), verify.samples, verify.seed, verify.data
-        )
+        sampling = Sampling(self.specs, self.axes, tuple(rows), verify.samples, verify.seed, verify.data)
         step: Step
         if self.source is not None:
             step = Reference(self.source, sampling)
@@ -166,9 +161,7 @@ class _Planner:
         recipe = self.recipe
         step: Step
         if self.source is None:
-            step = Adopt(
-                str(recipe.model.onnx), self.specs, recipe.outputs, recipe.opset
-            )
+            step = Adopt(str(recipe.model.onnx), self.specs, recipe.outputs, recipe.opset)
         else:
             step = Export(
                 self.source, self.specs, recipe.outputs, self.traced, recipe.effective_opset,
@@ -225,9 +218,7 @@ class _Planner:
         needs = {"model": action, "reference": "reference"}
         self._add(Action(proof, step, needs, discovers=step.function is not None))
         axes = {a.name: sizes[a.name] for a in self.axes if a.name in sizes}
-        self.artifacts.append(
-            Artifact(self._file(precision, sizes), "onnx", precision, axes, action, proof)
-        )
+        self.artifacts.append(Artifact(self._file(precision, sizes), "onnx", precision, axes, action, proof))
 
     def _engine(self, engine: Engine) -> None:
         recipe, sizes = self.recipe, engine.variant
@@ -237,9 +228,7 @@ class _Planner:
         filename = f"{recipe.name}.{action}.engine"
         free = [a for a in self.axes if a.name not in sizes]
         profiles = tuple(
-            tuple(
-                (a.name, _range(profile.get(a.name, a))) for a in free
-            )
+            tuple((a.name, _range(profile.get(a.name, a))) for a in free)
             for profile in (engine.profiles or ({},))
         )
         step = ENGINES[engine.backend](

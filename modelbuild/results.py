@@ -37,7 +37,6 @@ class ArtifactResult:
         data["diagnostics"] = [d.as_json() for d in self.diagnostics]
         return data
 
-
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ArtifactResult:
         said = tuple(Diagnostic.from_json(d) for d in data["diagnostics"])
@@ -63,7 +62,6 @@ class RecipeResult:
             "diagnostics": [d.as_json() for d in self.diagnostics],
             "artifacts": [a.as_json() for a in self.artifacts],
         }
-
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RecipeResult:

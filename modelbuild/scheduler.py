@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -88,9 +87,7 @@ class Run:
         return self.plan.recipe.name
 
     def waiting(self) -> list[Action]:
-        return [
-            a for a in self.plan.actions if a.id not in self.ended and a.id not in self.running
-        ]
+        return [a for a in self.plan.actions if a.id not in self.ended and a.id not in self.running]
 
     def all_ended(self) -> bool:
         return len(self.ended) == len(self.plan.actions)
@@ -150,10 +147,10 @@ class Scheduler:
         for run in self.runs:
             progress = True
             while progress:
-                progress = any([self._settle(run, action) for action in run.waiting()])
-            if run.host is not None and not any(a.beside_model for a in run.waiting()):
-                if not any(a.id in run.running for a in run.plan.actions if a.beside_model):
-                    self._close_host(run)
+                progress = False
+                for action in run.waiting():
+                    progress |= self._settle(run, action)
+            self._let_go(run)
         ready = [(run, a) for run in self.runs for a in run.waiting() if a.id in run.judged]
         ready.sort(key=lambda row: -self._heights[row[0].identity][row[1].id])
         side_by_side = min(self.options.jobs, self._busy() + len(ready))
@@ -162,6 +159,14 @@ class Scheduler:
             if self._busy() >= self.options.jobs:
                 return
             self._start(run, action)
+
+    def _let_go(self, run: Run) -> None:
+        """End a model's host when nothing will run beside the model any more."""
+        beside = {a.id for a in run.plan.actions if a.beside_model}
+        if run.host is not None and beside <= set(run.ended):
+            assert self.workers is not None
+            self.workers.close(run.host)
+            run.host = None
 
     def _busy(self) -> int:
         return sum(len(r.running) + (r.host_state == "starting") for r in self.runs)
@@ -198,9 +203,7 @@ class Scheduler:
 
     def _without(self, missing: str) -> Ended:
         required = self.options.require_engines
-        said = Diagnostic(
-            "backend-missing", missing, None, level="error" if required else "info"
-        )
+        said = Diagnostic("backend-missing", missing, None, level="error" if required else "info")
         if required:
             return Ended("failed", diagnostics=(said,), exit_code=EXIT_TOOLCHAIN)
         return Ended("skipped", diagnostics=(said,))
@@ -292,11 +295,6 @@ class Scheduler:
         folder = self.store.folder(tree) if tree is not None else None
         assert folder is not None, f"{maker} left nothing"
         return folder
-
-    def _close_host(self, run: Run) -> None:
-        if run.host is not None and self.workers is not None:
-            self.workers.close(run.host)
-        run.host = None
 
     # ---- ending ----
 
@@ -435,8 +433,6 @@ def _last_words(log: Path, limit: int = 200) -> str:
 def _with_log(diagnostics: Iterable[Diagnostic], log: Path) -> tuple[Diagnostic, ...]:
     """Errors name the log: library noise is there, and nowhere else."""
     return tuple(
-        replace(d, hint=f"{d.hint}; log: {log}" if d.hint else f"log: {log}")
-        if d.level == "error"
-        else d
+        replace(d, hint=f"{d.hint}; log: {log}" if d.hint else f"log: {log}") if d.level == "error" else d
         for d in diagnostics
     )

@@ -97,9 +97,7 @@ def _own_files() -> Sequence[str]:
     home = os.path.dirname(__file__)
     folders = [home, *(os.path.join(home, d) for d in os.listdir(home))]
     own = [f for f in folders if os.path.isdir(f) and not f.endswith("__pycache__")]
-    files = [
-        os.path.join(f, name) for f in own for name in os.listdir(f) if name.endswith(".py")
-    ]
+    files = [os.path.join(f, name) for f in own for name in os.listdir(f) if name.endswith(".py")]
     return [*files, *site.getsitepackages()]
 
 

@@ -50,7 +50,8 @@ class Trace:
 
     def found(self, declared: Iterable[Path] = ()) -> dict[str, str | None]:
         """Every fact so far: name -> digest or version."""
-        paths = {os.path.realpath(p) for p in (*self._sources(), *self._opened, *declared)}
+        named = (*self._sources(), *self._opened, *map(str, declared))
+        paths = {os.path.realpath(p) for p in named}
         facts: dict[str, str | None] = {}
         for path in sorted(paths):
             if self._counts(path):

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-TINY = '''\
+TINY = """\
 import torch
 from torch import nn
 
@@ -25,7 +25,7 @@ class Net(nn.Module):
 
     def forward(self, x):
         return self.second(torch.relu(self.first(x)))
-'''
+"""
 
 RECIPE = """\
 model: {import: "net:Net"}

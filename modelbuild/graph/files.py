@@ -103,18 +103,27 @@ def read(path: Path) -> Model:
     """Map ``path`` and parse everything but its large weights.
 
     Raises:
-        ValueError: not a protobuf message, or weights outside the model's folder.
+        ValueError: not an ONNX model, or its weights are damaged or outside its folder.
+        OSError: ``path`` itself cannot be read.
     """
     with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size == 0:
+        if os.fstat(file.fileno()).st_size == 0:
             raise ValueError(f"{path.name} is empty")
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    try:
+        return _model(data, path)
+    except ValueError:
+        raise
+    except Exception as error:  # protobuf's own, or a type that there is not
+        raise ValueError(f"{path.name} is not an ONNX model: {error}") from None
+
+
+def _model(data: mmap.mmap, path: Path) -> Model:
     view = memoryview(data)
     weights: dict[str, Weight] = {}
     shell = bytearray()
     graph = bytearray()
-    for tag, start, body, end in _fields(view, 0, size):
+    for tag, start, body, end in _fields(view, 0, len(data)):
         if tag >> 3 != _MODEL_GRAPH:
             shell += view[start:end]
             continue
@@ -124,12 +133,8 @@ def read(path: Path) -> Model:
                 continue
             tensor = _strip(view, data, ibody, iend, path, weights)
             graph += _header(_GRAPH_INITIALIZER, len(tensor)) + tensor
-    proto = onnx.ModelProto()
-    try:
-        proto.ParseFromString(bytes(shell))
-        proto.graph.ParseFromString(bytes(graph))
-    except Exception as error:
-        raise ValueError(f"{path.name} is not an ONNX model: {error}") from None
+    proto = parse(bytes(shell))
+    proto.graph.ParseFromString(bytes(graph))
     _attach_external(proto, path, weights)
     return Model(proto, weights)
 
@@ -160,9 +165,7 @@ def _mapped(data: mmap.mmap, tensor: TensorProto, path: Path, offset: int, lengt
     dtype, dims = tensor.data_type, tuple(tensor.dims)
     expected = math.prod(dims) * numpy_dtype(dtype).itemsize
     if length != expected or offset + length > len(data):
-        raise ValueError(
-            f"{path.name}: weight {tensor.name!r} has not the {expected} bytes of its shape"
-        )
+        raise ValueError(f"{path.name}: weight {tensor.name!r} has not the {expected} bytes of its shape")
 
     def load() -> Array:
         return np.frombuffer(data, np.uint8, length, offset).view(numpy_dtype(dtype)).reshape(dims)
@@ -279,9 +282,7 @@ def write(model: Model, path: Path, *, external: bool | None = None) -> None:
         _write_inline(proto, tensors, model, path)
 
 
-def _write_inline(
-    proto: onnx.ModelProto, tensors: list[TensorProto], model: Model, path: Path
-) -> None:
+def _write_inline(proto: onnx.ModelProto, tensors: list[TensorProto], model: Model, path: Path) -> None:
     graph = proto.graph.SerializeToString(deterministic=True)
     proto.ClearField("graph")
     shell = proto.SerializeToString(deterministic=True)
@@ -308,9 +309,7 @@ def _write_inline(
                 _write_values(weight, file)
 
 
-def _write_external(
-    proto: onnx.ModelProto, tensors: list[TensorProto], model: Model, path: Path
-) -> None:
+def _write_external(proto: onnx.ModelProto, tensors: list[TensorProto], model: Model, path: Path) -> None:
     data = path.with_name(path.name + ".data")
     with open(data, "wb") as file:
         for tensor in tensors:

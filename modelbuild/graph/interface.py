@@ -27,9 +27,7 @@ def port(info: onnx.ValueInfoProto) -> Port:
     tensor = info.type.tensor_type
     if not tensor.HasField("shape"):
         return Port(info.name, tensor.elem_type, None)
-    dims = tuple(
-        d.dim_value if d.HasField("dim_value") else (d.dim_param or None) for d in tensor.shape.dim
-    )
+    dims = tuple(d.dim_value if d.HasField("dim_value") else (d.dim_param or None) for d in tensor.shape.dim)
     return Port(info.name, tensor.elem_type, dims)
 
 
@@ -176,9 +174,7 @@ def _own_outputs(graph: GraphProto, kept: set[str]) -> None:
         graph.node.append(node)
 
 
-def _name_outputs(
-    model: Model, specs: Sequence[TensorSpec], names: Sequence[str] | None
-) -> None:
+def _name_outputs(model: Model, specs: Sequence[TensorSpec], names: Sequence[str] | None) -> None:
     graph = model.proto.graph
     if names is None:
         return
@@ -218,9 +214,7 @@ def _settle_inputs(model: Model, specs: Sequence[TensorSpec]) -> None:
         raise baked_axis("; ".join(baked) + " in the exported graph")
     extra = [n for n in have if n not in {s.name for s in specs}]
     if extra:
-        raise StepError(
-            Diagnostic("inputs-mismatch", f"the graph has inputs that the recipe lacks: {extra}")
-        )
+        raise StepError(Diagnostic("inputs-mismatch", f"the graph has inputs that the recipe lacks: {extra}"))
     del graph.input[:]
     graph.input.extend(settled)
 
@@ -241,7 +235,7 @@ def _forget_traced_output_sizes(model: Model, specs: Sequence[TensorSpec]) -> No
     axes = {d for s in specs for d in s.shape if isinstance(d, str)}
     for value in model.proto.graph.output:
         for dim in value.type.tensor_type.shape.dim:
-            if not axes or dim.dim_param in axes and dim.dim_param:
+            if not axes or (dim.dim_param in axes and dim.dim_param):
                 continue
             dim.Clear()
     infer_outputs(model)

@@ -54,7 +54,9 @@ def overflow_report(model: Model, feeds: Mapping[str, Array]) -> list[Overflow]:
 
 
 def _holds(type_: str, magnitude: float) -> bool:
-    """Whether a type holds values up to this magnitude."""
+    """Whether a type holds values up to this magnitude; minus infinity is that of no values."""
+    if magnitude < 0:
+        return True
     with np.errstate(over="ignore"):
         stored = np.float32(magnitude).astype(numpy_dtype(HALF_TYPES.get(type_, TensorProto.FLOAT)))
     return bool(np.isfinite(stored.astype(np.float32)))
@@ -82,9 +84,7 @@ def _largest(model: Model, tensors: Sequence[str], feeds: Mapping[str, Array]) -
     proto = simulated.model.proto
     names = Names.of(proto)
     infinity = names.take("infinity")
-    proto.graph.initializer.append(
-        onnx.numpy_helper.from_array(np.array(np.inf, np.float32), infinity)
-    )
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.array(np.inf, np.float32), infinity))
     outputs: dict[str, str] = {}
     for name in tensors:
         source = simulated.before.get(name, simulated.after.get(name, name))

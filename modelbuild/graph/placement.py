@@ -30,7 +30,7 @@ from modelbuild.graph.types import (
     domain,
     opset_versions,
     ports,
-)  # fmt: skip
+)
 
 SOURCES = frozenset({"Cast", "Constant", "ConstantOfShape"})
 # What else says its own type makes values out of nothing (EyeLike, RandomNormal, ...): ONNX Runtime
@@ -171,13 +171,13 @@ def _must_stay(node: NodeProto, found: list[Port], types: Mapping[str, str]) -> 
     """Whether no type variable of a node can be half, whatever its schema says.
 
     Sequences and optionals of tensors keep their element type, so what fills or reads them does;
-    other domains promise nothing about half precision.
+    other domains promise nothing about half precision, and neither does a type nobody knows.
     """
     if domain(node) or node.op_type in _KEPT or attribute(node, "sparse_value"):
         return True
     if accumulates(node):
         return True
-    return any(not types.get(p.tensor, "tensor").startswith("tensor") for p in found)
+    return any(not types.get(port.tensor, "").startswith("tensor") for port in found)
 
 
 def _unrounded(steps: list[Step], constants: set[str], home: Mapping[str, str]) -> set[str]:

@@ -29,7 +29,7 @@ from modelbuild.graph.types import (
     tensor_types,
     type_name,
     type_string,
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -170,9 +170,7 @@ class _Conversion:
                 node.name, node.output[0] = title, other
                 self._halve_constant(node, tensor)
             else:
-                node = onnx.helper.make_node(
-                    "Cast", [home], [other], title, to=self.numbers[versions[1]]
-                )
+                node = onnx.helper.make_node("Cast", [home], [other], title, to=self.numbers[versions[1]])
             yield home, node
 
     def _insert(self, graph: GraphProto, behind: dict[str, NodeProto]) -> None:

@@ -54,9 +54,7 @@ def session(
             names.append(tensor.name)
             values.append(_value(weight.load(), weight.dtype))
     if folder is not None:
-        options.add_session_config_entry(
-            "session.model_external_initializers_file_folder_path", str(folder)
-        )
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
     if names:
         options.add_external_initializers(names, values)
     return onnxruntime.InferenceSession(
@@ -76,9 +74,7 @@ def session_of_file(
     if extended:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     providers = ["CUDAExecutionProvider"] if cuda else []
-    return onnxruntime.InferenceSession(
-        str(path), options, providers=[*providers, "CPUExecutionProvider"]
-    )
+    return onnxruntime.InferenceSession(str(path), options, providers=[*providers, "CPUExecutionProvider"])
 
 
 def has_cuda() -> bool:

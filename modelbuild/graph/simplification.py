@@ -70,9 +70,7 @@ def _run(model: Model, aside: set[str], *, fold: bool) -> bytes:
             continue
         if tensor.name in model.weights:
             data = model.weights[tensor.name].load().tobytes()
-            tensor = helper.make_tensor(
-                tensor.name, tensor.data_type, list(tensor.dims), data, raw=True
-            )
+            tensor = helper.make_tensor(tensor.name, tensor.data_type, list(tensor.dims), data, raw=True)
         proto.graph.initializer.append(tensor)
     simplified, _ = onnxsim.simplify(proto, skip_constant_folding=not fold)
     return bytes(simplified.SerializeToString(deterministic=True))

@@ -67,8 +67,7 @@ class _Rewriting:
             self.kept |= {tensor.name for tensor in graph.initializer}
         self.before: dict[str, str] = {}
         self.after = {
-            name: self.names.take(f"{name}_fp32") if name in self.kept else name
-            for name in self.halves
+            name: self.names.take(f"{name}_fp32") if name in self.kept else name for name in self.halves
         }
 
     def run(self) -> None:

@@ -128,9 +128,7 @@ class _Formal:
 
 
 @cache
-def _formals(
-    op_type: str, version: int, where: str
-) -> tuple[tuple[_Formal, ...], tuple[_Formal, ...]]:
+def _formals(op_type: str, version: int, where: str) -> tuple[tuple[_Formal, ...], tuple[_Formal, ...]]:
     try:
         schema = onnx.defs.get_schema(op_type, version, where)
     except onnx.defs.SchemaError:
@@ -138,16 +136,12 @@ def _formals(
     variadic = onnx.defs.OpSchema.FormalParameterOption.Variadic
 
     def formal(of: onnx.defs.OpSchema.FormalParameter) -> _Formal:
-        return _Formal(
-            of.type_str, frozenset(of.types), of.option == variadic, bool(of.is_homogeneous)
-        )
+        return _Formal(of.type_str, frozenset(of.types), of.option == variadic, bool(of.is_homogeneous))
 
     return tuple(map(formal, schema.inputs)), tuple(map(formal, schema.outputs))
 
 
-def _formal_at(
-    formals: tuple[_Formal, ...], index: int, defines: bool
-) -> tuple[str, frozenset[str]]:
+def _formal_at(formals: tuple[_Formal, ...], index: int, defines: bool) -> tuple[str, frozenset[str]]:
     if index >= len(formals) and not (formals and formals[-1].variadic):
         return f"{'out' if defines else 'in'}{index}", frozenset()
     formal = formals[min(index, len(formals) - 1)]

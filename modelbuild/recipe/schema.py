@@ -289,9 +289,9 @@ class Recipe(_Part):
     verify: Verify = Field(default=Verify(), description="How artifacts are compared with PyTorch.")
 
     @property
-    def effective_opset(self) -> int | None:
-        """The opset to ask for; None where an ONNX file keeps its own."""
-        return self.opset or (None if self.model.onnx else DEFAULT_OPSET)
+    def effective_opset(self) -> int:
+        """The opset to ask an exporter for."""
+        return self.opset or DEFAULT_OPSET
 
     def axes(self) -> tuple[Axis, ...]:
         """The dynamic axes, in the order of ``dynamic_axes``."""

@@ -76,8 +76,7 @@ class Live:
 
         now = time.monotonic()
         lines = [
-            f"  {recipe}: {action} {now - start:.0f} s"
-            for (recipe, action), start in self._running.items()
+            f"  {recipe}: {action} {now - start:.0f} s" for (recipe, action), start in self._running.items()
         ]
         self._display.update(Text("\n".join(lines), style="cyan"))
 

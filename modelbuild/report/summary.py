@@ -42,7 +42,11 @@ def table(artifacts: Iterable[ArtifactResult]) -> str:
     rows = [("artifact", "status", "size", "time", "worst output", "headroom", "proof")]
     for a in artifacts:
         worst, headroom, proof = _error(a.parity)
-        status = a.status if not a.reason or a.status in ("failed", "blocked") else f"{a.status} ({_clip(a.reason)})"
+        status = (
+            a.status
+            if not a.reason or a.status in ("failed", "blocked")
+            else f"{a.status} ({_clip(a.reason)})"
+        )
         seconds = f"{a.seconds:.1f} s" if a.seconds else ""
         rows.append((a.name, status, size(a.bytes), seconds, worst, headroom, proof))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
@@ -50,8 +54,7 @@ def table(artifacts: Iterable[ArtifactResult]) -> str:
     lines = []
     for number, row in enumerate(rows):
         cells = [
-            c.rjust(w) if i in right else c.ljust(w)
-            for i, (c, w) in enumerate(zip(row, widths, strict=True))
+            c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
         ]
         lines.append("  " + "  ".join(cells).rstrip())
         if number == 0:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -57,10 +56,8 @@ def distance(reference: Array, candidate: Array, tolerance: Tolerance) -> Distan
     l2 = float(np.linalg.norm(error))
     relative = l2 / norm if norm else (0.0 if l2 == 0 else math.inf)
     other = float(np.linalg.norm(got))
-    if norm and other:
-        cosine = float(np.vdot(ref, got)) / (norm * other)
-    else:
-        cosine = 1.0 if norm == other else 0.0
+    both = norm * other
+    cosine = float(np.vdot(ref, got)) / both if both else float(norm == other)
     cosine = max(-1.0, min(1.0, cosine))
     bounds = []
     if tolerance.relative_l2 is not None:
@@ -139,9 +136,7 @@ def is_vacuous(outputs: Sequence[Array], *, inputs_vary: bool) -> bool:
     ):
         return True
     same_shape = [o for o in outputs[1:] if o.shape == outputs[0].shape]
-    return (
-        inputs_vary and bool(same_shape) and all(np.array_equal(o, outputs[0]) for o in same_shape)
-    )
+    return inputs_vary and bool(same_shape) and all(np.array_equal(o, outputs[0]) for o in same_shape)
 
 
 def _element(reference: Array, candidate: Array, flat: int) -> str:

@@ -117,9 +117,7 @@ class Export(ModelStep):
             ) from error
         return [label for label, _ in flatten(result)]
 
-    def _export(
-        self, module: torch.nn.Module, tensors: Sequence[torch.Tensor], out: Path
-    ) -> files.Model:
+    def _export(self, module: torch.nn.Module, tensors: Sequence[torch.Tensor], out: Path) -> files.Model:
         import torch
 
         from modelbuild.graph import files
@@ -127,9 +125,7 @@ class Export(ModelStep):
         names = [s.name for s in self.inputs]
         args, kwargs = bind(module, names, tensors)
         ordered = list(kwargs) or names
-        axes = {
-            s.name: {i: d for i, d in enumerate(s.shape) if isinstance(d, str)} for s in self.inputs
-        }
+        axes = {s.name: {i: d for i, d in enumerate(s.shape) if isinstance(d, str)} for s in self.inputs}
         if self.exporter == "dynamo":
             # String dims keep an axis dynamic, or raise; Dim("batch") is dropped in silence.
             shapes: Any = (

@@ -63,9 +63,7 @@ class LiveModel:
 
         torch.set_num_threads(1)
         torch.manual_seed(source.seed)
-        module = resolve(
-            {"import": source.import_, "args": list(source.args), "kwargs": dict(source.kwargs)}
-        )
+        module = resolve({"import": source.import_, "args": list(source.args), "kwargs": dict(source.kwargs)})
         if not isinstance(module, torch.nn.Module):
             raise _import_failed(
                 f"`{source.import_}` gives {_kind(module)}, not a torch.nn.Module",
@@ -204,9 +202,7 @@ def bind(
     """
     parameters = inspect.signature(module.forward).parameters
     kinds = inspect.Parameter
-    named = {
-        n: p for n, p in parameters.items() if p.kind not in (kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD)
-    }
+    named = {n: p for n, p in parameters.items() if p.kind not in (kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD)}
     known = [n for n in names if n in named and named[n].kind is not kinds.POSITIONAL_ONLY]
     signature = f"forward({', '.join(str(p).split(':')[0].split('=')[0] for p in parameters.values())})"
     required = {n for n, p in named.items() if p.default is kinds.empty}

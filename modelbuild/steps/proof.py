@@ -67,6 +67,10 @@ class Proof:
                 said = f"output `{name}` has shape {have.shape}, PyTorch {want.shape}, at {at}"
                 self._fail("baked-axis", said, name)
                 continue
+            if want.dtype != have.dtype:
+                said = f"output `{name}` is {have.dtype}, PyTorch {want.dtype}"
+                self._fail("outputs-mismatch", said, name)
+                continue
             self.by_output[name].append((sizes, compare.distance(want, have, self.of.tolerance)))
         if self._function is not None:
             self._ask(list(expected), got, at)
@@ -152,9 +156,7 @@ class Proof:
 
     def vacuous(self, inputs_vary: bool) -> list[Diagnostic]:
         """Outputs whose comparison proves nothing; an error if that is all of them."""
-        constant = [
-            n for n, o in self.seen.items() if compare.is_vacuous(o, inputs_vary=inputs_vary)
-        ]
+        constant = [n for n, o in self.seen.items() if compare.is_vacuous(o, inputs_vary=inputs_vary)]
         level = "error" if constant and len(constant) == len(self.names) else "warning"
         return [
             Diagnostic(

@@ -139,7 +139,7 @@ def record(
 
     cases: list[Case] = []
     said: list[Diagnostic] = []
-    counts = []
+    counts: list[dict[str, Any]] = []
     out_bytes = 0
 
     def keep(arrays: Mapping[str, Array], outs: Sequence[Array], sizes: Sizes, row: int | None) -> None:
@@ -254,9 +254,7 @@ def _called(
 # ---- a reference must be one ------------------------------------------------------------------
 
 
-def _self_agreement(
-    model: LiveModel, call: Callable[[], list[Array]]
-) -> tuple[list[Array], float]:
+def _self_agreement(model: LiveModel, call: Callable[[], list[Array]]) -> tuple[list[Array], float]:
     """Run the same input again, with the same and with another seed.
 
     Returns its outputs and the run's cost in FLOPs. The first call is let pass: models may fill

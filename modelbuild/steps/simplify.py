@@ -30,7 +30,8 @@ class Simplify(Step):
         from modelbuild.graph.simplification import simplify
 
         (source,) = given["model"].glob("*.onnx")
-        model, said = files.read(source), ()
+        model = files.read(source)
+        said: tuple[Diagnostic, ...] = ()
         if self.enabled:
             model, reason = simplify(model, fold=self.constant_folding)
             said = not_simplified(reason)

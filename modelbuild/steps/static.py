@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from modelbuild.errors import Diagnostic
 from modelbuild.steps.base import Outcome, Step
 from modelbuild.steps.simplify import not_simplified
 
@@ -31,7 +32,8 @@ class Static(Step):
         from modelbuild.graph.simplification import simplify
 
         (source,) = given["model"].glob("*.onnx")
-        model, said = files.read(source), ()
+        model = files.read(source)
+        said: tuple[Diagnostic, ...] = ()
         interface.set_initializers_as_inputs(model, False)
         interface.pin(model, self.sizes)
         interface.infer_outputs(model)

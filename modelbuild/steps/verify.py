@@ -79,9 +79,7 @@ class Verify(Step):
             raise ProofError(found, {"parity": {**parity, "passed": False}})
         return Outcome(found, {"parity": parity})
 
-    def _runner(
-        self, path: Path, model: Model
-    ) -> tuple[Run, str, tuple[Diagnostic, ...]]:
+    def _runner(self, path: Path, model: Model) -> tuple[Run, str, tuple[Diagnostic, ...]]:
         """How to run the file, what running it proves, and what to say about loading it."""
         from modelbuild.graph import runtime, simulate
 
@@ -112,9 +110,7 @@ class Verify(Step):
 
         half = interface.elem_type("float16")
         wanted = {
-            s.name: interface.elem_type(s.dtype)
-            if self.keep_io_types or s.dtype != "float32"
-            else half
+            s.name: interface.elem_type(s.dtype) if self.keep_io_types or s.dtype != "float32" else half
             for s in self.inputs
         }
         have = {p.name: p.dtype for p in interface.inputs(model)}
@@ -167,8 +163,7 @@ class VerifyEngine(Verify):
 
     def _admits(self, sizes: Sizes) -> bool:
         return not self.profiles or any(
-            all(low <= sizes[axis] <= high for axis, (low, _, high) in profile)
-            for profile in self.profiles
+            all(low <= sizes[axis] <= high for axis, (low, _, high) in profile) for profile in self.profiles
         )
 
 
@@ -229,9 +224,7 @@ def _full(array: Array) -> Array:
 
 
 def _invalid(message: str) -> StepError:
-    return StepError(
-        Diagnostic("export-failed", message, "please report this with the recipe and the log")
-    )
+    return StepError(Diagnostic("export-failed", message, "please report this with the recipe and the log"))
 
 
 def _crashed(message: str, level: Any) -> Diagnostic:

@@ -162,5 +162,3 @@ class Workers:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._selector.close()
-
-

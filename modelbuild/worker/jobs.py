@@ -87,9 +87,7 @@ class RunStep:
             tree = Store(self.around.cache).put(self.work)
         except ModelbuildError as error:
             traceback.print_exc()
-            return Done(
-                None, error.diagnostics, error.data, {}, _since(start), error.exit_code
-            )
+            return Done(None, error.diagnostics, error.data, {}, _since(start), error.exit_code)
         except MemoryError:
             raise
         except OSError as error:

@@ -34,7 +34,8 @@ def serve(control: socket.socket, preload: Sequence[str] = (), state: Any = None
     server = _Server(control, state)
     waiting = deque(preload)
     while True:
-        ready, _, _ = select.select([control, server.wakeup], [], [], 0 if waiting else None)
+        watched: list[Any] = [control, server.wakeup]
+        ready, _, _ = select.select(watched, [], [], 0 if waiting else None)
         if server.wakeup in ready:
             server.reap()
         elif control in ready:

@@ -38,17 +38,13 @@ def test_a_recipe_becomes_proven_files_and_the_second_build_runs_nothing(project
     shapes = first.artifacts["net.fp32.onnx"]["parity"]["shapes"]
     assert shapes == [{"batch": 1}, {"batch": 2}, {"batch": 3}, {"batch": 8}]
     manifest = json.loads((project.folder / "build/net/manifest.json").read_text())
-    assert [a["sha256"] for a in manifest["artifacts"]] == [
-        a["sha256"] for a in first.artifacts.values()
-    ]
+    assert [a["sha256"] for a in manifest["artifacts"]] == [a["sha256"] for a in first.artifacts.values()]
 
     second = project.build()
     assert second.code == 0
     assert set(second.statuses.values()) == {"cached"}
     assert second.stderr == ""
-    assert [a["sha256"] for a in second.artifacts.values()] == [
-        a["sha256"] for a in first.artifacts.values()
-    ]
+    assert [a["sha256"] for a in second.artifacts.values()] == [a["sha256"] for a in first.artifacts.values()]
 
 
 def test_turning_a_knob_rebuilds_what_depends_on_it_and_says_why(project: Project) -> None:
@@ -91,7 +87,9 @@ def test_a_changed_model_file_is_noticed(project: Project) -> None:
 
 def test_a_failing_artifact_is_not_published_and_the_good_one_stays(project: Project) -> None:
     good = project.build().artifacts["net.fp32.onnx"]["sha256"]
-    project.write("net.py", TINY.replace("return self", "x = x * 2 if x.shape[0] == 1 else x\n        return self"))
+    project.write(
+        "net.py", TINY.replace("return self", "x = x * 2 if x.shape[0] == 1 else x\n        return self")
+    )
     failed = project.build()
     assert failed.code == 3
     assert failed.statuses == {"net.fp32.onnx": "failed"}
@@ -189,9 +187,7 @@ def test_a_recipe_that_fails_does_not_stop_the_others(project: Project) -> None:
 
 
 @pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])
-def test_a_model_that_only_takes_multiples_is_proven_at_multiples(
-    project: Project, exporter: str
-) -> None:
+def test_a_model_that_only_takes_multiples_is_proven_at_multiples(project: Project, exporter: str) -> None:
     project.write(
         "net.py",
         "from torch import nn\n"

@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import Answer, Project
 
-MODELS = '''\
+MODELS = """\
 import os, signal
 import torch
 from torch import nn
@@ -105,7 +105,7 @@ def broken():
 
 def close_enough(reference, candidate):
     return False
-'''
+"""
 
 X = "{x: {shape: [batch, 6]}}"
 
@@ -220,8 +220,6 @@ def test_the_good_ones_among_them_are_built(answer: Answer) -> None:
 
 
 def test_errors_name_a_log_that_holds_the_whole_story(answer: Answer) -> None:
-    hint = next(
-        d["hint"] for d in _diagnostics(_of(answer, "broken")) if d["code"] == "import-failed"
-    )
+    hint = next(d["hint"] for d in _diagnostics(_of(answer, "broken")) if d["code"] == "import-failed")
     log = Path(hint.partition("log: ")[2])
     assert "the factory is closed" in log.read_text()

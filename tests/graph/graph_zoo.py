@@ -14,11 +14,13 @@ IR_VERSION = 8
 GRAPHS: dict[str, str] = {
     "linear": """
         g (float[batch, 4] x) => (float[batch, 3] y)
-        <float[4, 3] w = {0.5, -1.25, 0.1, 0.3, 2.0, -0.7, 0.01, 0.9, -0.33, 1.5, 0.2, -0.6}, float[3] b = {0.1, 0.2, 0.3}>
+        <float[4, 3] w = {0.5, -1.25, 0.1, 0.3, 2.0, -0.7, 0.01, 0.9, -0.33, 1.5, 0.2, -0.6},
+         float[3] b = {0.1, 0.2, 0.3}>
         { h = MatMul(x, w)  y = Add(h, b) }""",
     "conv-batch-norm-relu": """
         g (float[n, 1, 4, 4] x) => (float[n, 2, 4, 4] y)
-        <float[2, 1, 3, 3] w = {0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, -0.1, 0.2, -0.3, 0.4, -0.5, 0.6, -0.7, 0.8, -0.9},
+        <float[2, 1, 3, 3] w = {0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9,
+                                -0.1, 0.2, -0.3, 0.4, -0.5, 0.6, -0.7, 0.8, -0.9},
          float[2] s = {1.1, 0.9}, float[2] b = {0.1, -0.1}, float[2] m = {0.2, 0.3}, float[2] v = {1.5, 0.5}>
         { c = Conv<pads = [1, 1, 1, 1]>(x, w)  n = BatchNormalization(c, s, b, m, v)  y = Relu(n) }""",
     "output-used-inside": """
@@ -121,7 +123,8 @@ GRAPHS: dict[str, str] = {
                          else_branch = q () => (float[2] u) { u = Identity(m) }> }> }""",
     "scan": """
         g (float[2] x, float[3, 2] xs) => (float[2] y, float[3, 2] ys)
-        { y, ys = Scan(x, xs) <num_scan_inputs = 1, body = b (float[2] s, float[2] e) => (float[2] t, float[2] o)
+        { y, ys = Scan(x, xs) <num_scan_inputs = 1,
+            body = b (float[2] s, float[2] e) => (float[2] t, float[2] o)
             { a = Add(s, e)  t = Tanh(a)  o = Sigmoid(t) }> }""",
     "sequences": """
         g (float[4, 2] x) => (float[2, 2] y)
@@ -131,7 +134,8 @@ GRAPHS: dict[str, str] = {
         g (float[2] x, int64 n) => (float[m] y)
         <bool go = {1}>
         { e = SequenceEmpty()
-          s, t = Loop(n, go, e, x) <body = b (int64 i, bool c, seq(float[2]) q, float[2] v) => (bool d, seq(float[2]) r, float[2] w)
+          s, t = Loop(n, go, e, x) <
+            body = b (int64 i, bool c, seq(float[2]) q, float[2] v) => (bool d, seq(float[2]) r, float[2] w)
             { d = Identity(c)  w = Sigmoid(v)  r = SequenceInsert(q, w) }>
           k = ConcatFromSequence<axis = 0>(s)  y = Tanh(k) }""",
     "float64-inside": """
@@ -192,7 +196,8 @@ GRAPHS: dict[str, str] = {
         { f = CastLike(i, x)  y = Mul(f, x) }""",
     "casts-that-do-nothing": """
         g (float[2] x) => (float[2] y)
-        { a = Cast<to = 1>(x)  b = Sigmoid(a)  c = Cast<to = 1>(b)  d = Max(c, x)  e = Cast<to = 1>(d)  y = Tanh(e) }""",
+        { a = Cast<to = 1>(x)  b = Sigmoid(a)  c = Cast<to = 1>(b)  d = Max(c, x)
+          e = Cast<to = 1>(d)  y = Tanh(e) }""",
     "parts-in-half-already": """
         g (float[2] x) => (float[2] y)
         { a = Sigmoid(x)  b = Cast<to = 10>(a)  c = Mul(b, b)  d = Cast<to = 1>(c)  y = Tanh(d) }""",
@@ -218,7 +223,8 @@ GRAPHS: dict[str, str] = {
     "quantized": """
         g (float[2, 2] x) => (float[2, 2] y)
         <float scale = {0.05}, uint8 zero = {128}>
-        { h = Tanh(x)  q = QuantizeLinear(h, scale, zero)  d = DequantizeLinear(q, scale, zero)  y = Sigmoid(d) }""",
+        { h = Tanh(x)  q = QuantizeLinear(h, scale, zero)  d = DequantizeLinear(q, scale, zero)
+          y = Sigmoid(d) }""",
     "boxes-are-fixed-to-float": """
         g (float[1, 3, 4] boxes, float[1, 1, 3] scores) => (int64[n, 3] picked, float[1, 1, 3] s)
         <int64[1] most = {2}, float[1] overlap = {0.5}>
@@ -275,4 +281,3 @@ def feeds(proto: onnx.ModelProto, seed: int = 0, size: int = 3001) -> dict[str, 
             array = rng.normal(size=shape)
         arrays[value.name] = np.asarray(array, dtype)
     return arrays
-

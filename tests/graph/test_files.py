@@ -114,7 +114,9 @@ def test_weights_go_outside_when_the_file_would_be_too_large(inline, tmp_path, m
     monkeypatch.setattr(files, "INLINE_LIMIT", 10_000)
     path = tmp_path / "large.onnx"
     files.write(model, path)
-    entry = {e.key: e.value for e in onnx.load(path, load_external_data=False).graph.initializer[2].external_data}
+    entry = {
+        e.key: e.value for e in onnx.load(path, load_external_data=False).graph.initializer[2].external_data
+    }
     assert entry == {"location": "large.onnx.data", "offset": "12288", "length": "5600"}
     np.testing.assert_array_equal(values(files.read(path))["ints"], INTS)
 

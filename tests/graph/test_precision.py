@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 
 import graph_zoo
 import half_oracle
@@ -140,7 +139,9 @@ def test_a_blocked_node_and_its_weights_stay_as_they_are():
 
 @pytest.mark.parametrize("block", ["second", "h"], ids=["by-name", "unnamed-by-its-output"])
 def test_a_node_is_blocked_by_its_name_or_its_first_output(block):
-    proto = graph_zoo.parse("g (float[2] x) => (float[2] y) <float[2] w = {0.1, 0.2}> {h = Mul(x, w) y = Tanh(h)}")
+    proto = graph_zoo.parse(
+        "g (float[2] x) => (float[2] y) <float[2] w = {0.1, 0.2}> {h = Mul(x, w) y = Tanh(h)}"
+    )
     if block == "second":
         proto.graph.node[0].name = "second"
     model = half(proto, node_block_list=(block,))
@@ -378,7 +379,9 @@ class Growing:
                 (values,) = self.add("Constant", [], value_floats=[0.1, 0.2, 0.3, 0.4])
                 return self.add("Mul", [a, values])
             case "If":
-                return self.add("If", ["flag"], then_branch=self.branch("Max", a, b), else_branch=self.branch("Mul", a, b))
+                return self.add(
+                    "If", ["flag"], then_branch=self.branch("Max", a, b), else_branch=self.branch("Mul", a, b)
+                )
             case "Loop":
                 return self.add("Loop", [self.weight(2, np.int64), "", a], body=self.body(b))
             case "Transpose":
@@ -389,7 +392,9 @@ class Growing:
     def branch(self, op: str, a: str, b: str) -> onnx.GraphProto:
         inner = helper.make_node(op, [a, b], ["inner"], f"in{self.count}_{op}")
         out = helper.make_node("Tanh", ["inner"], ["out"])
-        return helper.make_graph([inner, out], "b", [], [helper.make_tensor_value_info("out", FLOAT, [SIDE, SIDE])])
+        return helper.make_graph(
+            [inner, out], "b", [], [helper.make_tensor_value_info("out", FLOAT, [SIDE, SIDE])]
+        )
 
     def body(self, b: str) -> onnx.GraphProto:
         value = helper.make_tensor_value_info
@@ -398,8 +403,14 @@ class Growing:
             helper.make_node("Add", ["state", b], ["sum"], f"in{self.count}_Add"),
             helper.make_node("Tanh", ["sum"], ["out"]),
         ]
-        inputs = [value("i", TensorProto.INT64, []), value("go", TensorProto.BOOL, []), value("state", FLOAT, [SIDE, SIDE])]
-        return helper.make_graph(nodes, "b", inputs, [value("on", TensorProto.BOOL, []), value("out", FLOAT, [SIDE, SIDE])])
+        inputs = [
+            value("i", TensorProto.INT64, []),
+            value("go", TensorProto.BOOL, []),
+            value("state", FLOAT, [SIDE, SIDE]),
+        ]
+        return helper.make_graph(
+            nodes, "b", inputs, [value("on", TensorProto.BOOL, []), value("out", FLOAT, [SIDE, SIDE])]
+        )
 
 
 @st.composite
@@ -439,7 +450,10 @@ def test_any_graph_converts_to_a_valid_one_that_computes_what_numpy_says(case, s
     assert_valid(model)
     assert_edges(model, proto, options.keep_io_types)
     kept = set(options.node_block_list)
-    types = {v.name: v.type.tensor_type.elem_type for v in onnx.shape_inference.infer_shapes(model.proto).graph.value_info}
+    types = {
+        v.name: v.type.tensor_type.elem_type
+        for v in onnx.shape_inference.infer_shapes(model.proto).graph.value_info
+    }
     types |= {t.name: t.data_type for t in model.proto.graph.initializer}
     for n in model.proto.graph.node:
         if n.name in kept:
@@ -448,5 +462,7 @@ def test_any_graph_converts_to_a_valid_one_that_computes_what_numpy_says(case, s
     found = session(simulated(model)).run(None, feeds)
     for array, wanted in zip(found, half_oracle.run(model.proto, feeds), strict=True):
         half_oracle.assert_agree(array, np.asarray(wanted))
-    for array, before in zip(found, session(Model(proto)).run(None, graph_zoo.feeds(proto, seed)), strict=True):
+    for array, before in zip(
+        found, session(Model(proto)).run(None, graph_zoo.feeds(proto, seed)), strict=True
+    ):
         np.testing.assert_allclose(array.astype(before.dtype), before, rtol=2e-2, atol=2e-2)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import warnings
-from pathlib import Path
 
 import graph_zoo
 import half_oracle
@@ -62,7 +61,8 @@ HALF_GRAPHS = {
     "casts": """
         g (float[2, 3] x, int64[2, 3] i, uint8[2, 3] b) => (float[2, 3] y, int64[2, 3] j, double[2, 3] d)
         { f = Cast<to = 10>(i)  c = Cast<to = 10>(b)  h = Mul(f, c)  w = Cast<to = 1>(x)  v = Tanh(w)
-          u = Cast<to = 10>(v)  s = Mul(u, h)  y = Cast<to = 10>(s)  j = Cast<to = 7>(s)  d = Cast<to = 11>(s) }""",
+          u = Cast<to = 10>(v)  s = Mul(u, h)  y = Cast<to = 10>(s)
+          j = Cast<to = 7>(s)  d = Cast<to = 11>(s) }""",
     "types-in-attributes": """
         g (int64[1] n, float[3] x) => (float[m] y)
         { c = ConstantOfShape<value = float[1] {0.1}>(n)  k = Constant<value = float[1] {0.3}>()
@@ -88,7 +88,8 @@ HALF_GRAPHS = {
     "statistics": """
         g (float[2, 8] x) => (float[2, 8] y, float[2] m, float[2, 8] s, float[2, 8] z)
         <float[8] w = {1, 0.5, 2, 1.5, 0.3, 0.1, 0.9, 1.1}, int64[1] axis = {1}, int64 one = {1}>
-        { y = LayerNormalization(x, w)  m = ReduceMean<keepdims = 0>(x, axis)  s = Softmax(x)  z = CumSum(x, one) }""",
+        { y = LayerNormalization(x, w)  m = ReduceMean<keepdims = 0>(x, axis)  s = Softmax(x)
+          z = CumSum(x, one) }""",
 }  # fmt: skip
 
 
@@ -110,7 +111,8 @@ FUSED = {
         g (float[5, 8] x) => (float[5, 8] y) <float[8, 8] w = {W}, float[8] b = {B}>
         { h = Gemm(x, w, b)  y = Relu(h) }""",
     "conv-add-relu": """
-        g (float[1, 1, 4, 4] x) => (float[1, 1, 3, 3] y) <float[1, 1, 2, 2] w = {0.1, 0.2, 0.3, 0.4}, float[1, 1, 1, 1] b = {0.123}>
+        g (float[1, 1, 4, 4] x) => (float[1, 1, 3, 3] y)
+        <float[1, 1, 2, 2] w = {0.1, 0.2, 0.3, 0.4}, float[1, 1, 1, 1] b = {0.123}>
         { h = Conv(x, w)  a = Add(h, b)  y = Relu(a) }""",
     "layer-normalization-in-pieces": """
         g (float[5, 8] x) => (float[5, 8] y)
@@ -149,9 +151,7 @@ def test_onnx_runtime_keeps_every_rounding_at_its_highest_level(name, tmp_path):
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
     options.log_severity_level = 3
-    onnxruntime.InferenceSession(
-        model.proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    onnxruntime.InferenceSession(model.proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
     optimized = Model(onnx.load(options.optimized_model_filepath))
     assert len(roundings(optimized)) == len(roundings(model))
 
@@ -189,12 +189,16 @@ def test_values_fall_to_zero_and_to_subnormals_as_half_does():
 
 def test_nodes_kept_in_float32_stay_exact():
     model, _ = convert(
-        Model(graph_zoo.parse("g (float[3] x) => (float[3] y) <float w = {0.1}> { h = Mul(x, w)  y = Tanh(h) }")),
+        Model(
+            graph_zoo.parse("g (float[3] x) => (float[3] y) <float w = {0.1}> { h = Mul(x, w)  y = Tanh(h) }")
+        ),
         HalfOptions(node_block_list=("h", "y")),
     )
     assert roundings(simulated(model)) == []
     x = np.array([0.1, 0.2, 0.3], np.float32)
-    np.testing.assert_allclose(session(simulated(model)).run(None, {"x": x})[0], np.tanh(x * np.float32(0.1)), rtol=1e-6)
+    np.testing.assert_allclose(
+        session(simulated(model)).run(None, {"x": x})[0], np.tanh(x * np.float32(0.1)), rtol=1e-6
+    )
 
 
 def test_moving_values_rounds_nothing():
@@ -221,7 +225,9 @@ def test_a_resize_rounds_only_what_it_interpolates(text, rounded):
 
 
 def test_the_interface_is_the_files():
-    proto = half_of("g (float[2, 3] x, int64[2] i) => (float[2, 3] y, int64[2] j) { y = Tanh(x)  j = Add(i, i) }")
+    proto = half_of(
+        "g (float[2, 3] x, int64[2] i) => (float[2, 3] y, int64[2] j) { y = Tanh(x)  j = Add(i, i) }"
+    )
     model = simulated(Model(proto))
     assert model.proto.graph.input == proto.graph.input
     assert model.proto.graph.output == proto.graph.output

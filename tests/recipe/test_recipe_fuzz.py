@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modelbuild.errors import RecipeError
-from modelbuild.recipe.loading import parse
 from modelbuild.recipe.json_schema import json_schema
+from modelbuild.recipe.loading import parse
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 TEXTS = [path.read_text() for path in CONFIGS]

@@ -11,8 +11,7 @@ from typing import get_args
 import pytest
 
 from modelbuild.recipe.loading import parse
-from modelbuild.recipe.schema import Recipe, Tolerance
-from modelbuild.recipe.schema import DType
+from modelbuild.recipe.schema import DType, Recipe, Tolerance
 from modelbuild.tensors import DTYPES, Axis, TensorSpec, Values
 
 SMALLEST = "model: {import: 'm:Net'}\ninputs: {x: {shape: [3]}}\n"
@@ -173,11 +172,10 @@ def test_a_variant_is_called_by_its_axes_in_the_order_of_the_recipe() -> None:
     [
         pytest.param("model: {import: 'm:Net'}\nopset: 20\n", 20, id="asked"),
         pytest.param("model: {import: 'm:Net'}\n", 18, id="default"),
-        pytest.param("model: {onnx: m.onnx}\n", None, id="an-onnx-file-keeps-its-own"),
         pytest.param("model: {onnx: m.onnx}\nopset: 20\n", 20, id="asked-of-an-onnx-file"),
     ],
 )
-def test_the_opset_that_is_asked_for(tail: str, opset: int | None) -> None:
+def test_the_opset_that_is_asked_for(tail: str, opset: int) -> None:
     assert recipe("inputs: {x: {shape: [3]}}\n" + tail).effective_opset == opset
 
 

@@ -1,0 +1,106 @@
+"""Distances and tolerances, against numpy's own definitions."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from modelbuild.steps.compare import distance, is_vacuous, worst_of
+from modelbuild.tolerance import Tolerance
+
+arrays = hnp.arrays(np.float32, st.integers(1, 20), elements=st.floats(-1e3, 1e3, width=32))
+
+
+@given(arrays, st.floats(0, 1e-2), st.floats(0, 1e-2), st.integers(0, 5))
+def test_rtol_and_atol_are_allclose(reference: np.ndarray, rtol: float, atol: float, seed: int) -> None:
+    noise = np.random.default_rng(seed).normal(0, 5e-3, reference.shape).astype(np.float32)
+    candidate = reference + noise
+    found = distance(reference, candidate, Tolerance(rtol=rtol, atol=atol))
+    wide = candidate.astype(np.float64), reference.astype(np.float64)
+    assert found.passed == np.allclose(*wide, rtol=rtol, atol=atol)
+
+
+def test_relative_l2_and_cosine_are_what_their_names_say() -> None:
+    reference = np.array([3.0, 4.0], np.float32)
+    found = distance(reference, reference * 2, Tolerance(relative_l2=0.5, cosine=0.9))
+    assert found.relative_l2 == pytest.approx(1.0)
+    assert found.cosine == pytest.approx(1.0)
+    assert found.headroom == pytest.approx(0.5)
+    assert not found.passed, "a cosine of 1 alone misses a wrong scale"
+
+
+def test_every_named_bound_must_hold() -> None:
+    reference, candidate = np.array([1.0, 1.0]), np.array([1.0, 1.1])
+    loose = Tolerance(relative_l2=1.0)
+    assert distance(reference, candidate, loose).passed
+    assert not distance(reference, candidate, Tolerance(relative_l2=1.0, rtol=1e-3, atol=0.0)).passed
+
+
+@pytest.mark.parametrize(
+    ("reference", "candidate", "one_sided"),
+    [
+        pytest.param([np.inf, 1], [np.inf, 1], 0, id="equal-infinities-agree"),
+        pytest.param([np.nan, 1], [np.nan, 1], 0, id="nan-on-both-sides-agrees"),
+        pytest.param([np.inf, 1], [-np.inf, 1], 1, id="another-sign"),
+        pytest.param([1, 1], [np.nan, np.inf], 2, id="only-the-candidate"),
+        pytest.param([np.nan, 1], [1, 1], 1, id="only-the-reference"),
+    ],
+)
+def test_what_is_not_finite_must_be_so_on_both_sides(
+    reference: list[float], candidate: list[float], one_sided: int
+) -> None:
+    found = distance(np.array(reference, np.float32), np.array(candidate), Tolerance(relative_l2=10))
+    assert found.one_sided == one_sided
+    assert found.passed == (one_sided == 0)
+
+
+def test_integers_must_be_equal() -> None:
+    reference = np.array([1, 2, 3])
+    assert distance(reference, reference, Tolerance(atol=9)).headroom == math.inf
+    off = distance(reference, np.array([1, 2, 4]), Tolerance(atol=9))
+    assert not off.passed
+    assert off.worst == "element [2]: 4, PyTorch 3; 33.33% of the elements differ"
+
+
+def test_the_worst_element_is_named_with_both_values() -> None:
+    reference = np.zeros((2, 2)) + 1
+    candidate = reference.copy()
+    candidate[1, 0] = 1.5
+    found = distance(reference, candidate, Tolerance(rtol=1e-3, atol=1e-3))
+    assert found.worst == "element [1, 0]: 1.5, PyTorch 1"
+    assert found.headroom == pytest.approx(2e-3 / 0.5)
+
+
+def test_empty_outputs_agree() -> None:
+    empty = np.zeros((0, 3), np.float32)
+    assert distance(empty, empty, Tolerance(rtol=0, atol=0)).passed
+
+
+def test_the_worst_of_several_is_the_tightest() -> None:
+    near = distance(np.ones(3), np.ones(3) + 1e-6, Tolerance(relative_l2=1e-3))
+    far = distance(np.ones(3), np.ones(3) + 1e-4, Tolerance(relative_l2=1e-3))
+    assert worst_of([near, far, near]).headroom == far.headroom
+
+
+def test_infinite_headroom_is_a_number_in_json() -> None:
+    found = distance(np.ones(3), np.ones(3), Tolerance(relative_l2=1e-3))
+    assert math.isfinite(found.as_json()["headroom"])
+
+
+@pytest.mark.parametrize(
+    ("outputs", "vary", "vacuous"),
+    [
+        pytest.param([[0, 0], [0, 0]], True, True, id="zeros-everywhere"),
+        pytest.param([[1, 2], [1, 2]], True, True, id="the-same-for-other-inputs"),
+        pytest.param([[1, 2], [1, 3]], True, False, id="differs"),
+        pytest.param([[1, 2], [1, 2]], False, False, id="constant-inputs-must-give-constant-outputs"),
+        pytest.param([[1, 2]], True, False, id="one-sample"),
+    ],
+)
+def test_a_check_that_proves_nothing_is_seen(outputs: list[list[float]], vary: bool, vacuous: bool) -> None:
+    assert is_vacuous([np.array(o, np.float32) for o in outputs], inputs_vary=vary) == vacuous
