@@ -38,19 +38,18 @@ def _placed(artifact: ArtifactResult) -> Iterable[Diagnostic]:
 
 
 def table(artifacts: Iterable[ArtifactResult]) -> str:
-    """``artifact  status  size  seconds  error against tolerance``, aligned, plain text."""
-    rows = [("artifact", "status", "size", "time", "worst output", "headroom", "proof")]
+    """What became of each artifact, and its worst output's error against the tolerance."""
+    rows = [("artifact", "status", "size", "time", "worst output", "tolerance", "headroom", "proof")]
     for a in artifacts:
-        worst, headroom, proof = _error(a.parity)
         status = (
             a.status
             if not a.reason or a.status in ("failed", "blocked")
             else f"{a.status} ({_clip(a.reason)})"
         )
         seconds = f"{a.seconds:.1f} s" if a.seconds else ""
-        rows.append((a.name, status, size(a.bytes), seconds, worst, headroom, proof))
+        rows.append((a.name, status, size(a.bytes), seconds, *_error(a.parity)))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    right = {2, 3, 5}
+    right = {2, 3, 6}
     lines = []
     for number, row in enumerate(rows):
         cells = [
@@ -62,15 +61,15 @@ def table(artifacts: Iterable[ArtifactResult]) -> str:
     return "\n".join(lines)
 
 
-def _error(parity: Mapping[str, Any] | None) -> tuple[str, str, str]:
+def _error(parity: Mapping[str, Any] | None) -> tuple[str, str, str, str]:
     if not parity or not parity["outputs"]:
-        return "", "", ""
+        return "", "", "", ""
     name, worst = next(iter(parity["outputs"].items()))
-    error = f"{name}: rel. L2 {worst['relative_l2']:.1e}"
+    error = f"{name}: L2 {worst['relative_l2']:.1e}"
     shapes = len(parity["shapes"])
     proof = f"{parity['evidence']}, {shapes} shape{'s' if shapes != 1 else ''}"
     headroom = worst["headroom"]
-    return error, "exact" if headroom > 1e300 else f"x{headroom:.3g}", proof
+    return error, parity["tolerance"], "exact" if headroom > 1e300 else f"x{headroom:.3g}", proof
 
 
 def size(count: int | None) -> str:
