@@ -228,7 +228,7 @@ class _Publisher:
             said.append(
                 Diagnostic(
                     "engine-unproven",
-                    f"{artifact.name} was built and not run: there is no GPU here; its ONNX is proven",
+                    "built, and not run: there is no GPU here; the ONNX file it comes from is proven",
                     "run `modelbuild verify` on a machine with a GPU",
                     level="info",
                 )

@@ -20,13 +20,13 @@ from modelbuild.worker.jobs import Done, HostModel, Ready, RunStep, Surroundings
 Status = Literal["cached", "built", "stale", "failed", "blocked", "skipped"]
 GOOD = ("cached", "built")
 
-# Set before any library is loaded. Passive: a thread that waits for work must not take the core
-# from another action. Hash seed: sets of strings come in one order, whatever the user's shell says.
+# Set before any library is loaded.
 ENVIRONMENT = {
-    "OMP_WAIT_POLICY": "PASSIVE",
-    "PYTHONHASHSEED": "0",
-    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
-    "TOKENIZERS_PARALLELISM": "false",
+    "OMP_WAIT_POLICY": "PASSIVE",  # a thread that waits for work leaves its core to another action
+    "ORT_DISABLE_TELEMETRY": "1",  # it would start a thread in the server, which forks
+    "PYTHONHASHSEED": "0",  # sets of strings come in one order, whatever the user's shell says
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # asking for a GPU must not spoil CUDA for the forks
+    "TOKENIZERS_PARALLELISM": "false",  # a thread pool that a fork would lose
 }
 # In this order: forks made early share what is there already.
 WITH_TORCH = ("torch",)

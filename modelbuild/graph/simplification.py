@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from onnx import ModelProto, NodeProto, helper
 
+from modelbuild.errors import Diagnostic
 from modelbuild.graph import files, interface
 from modelbuild.graph.files import Array, Model, Weight
 from modelbuild.isolate import in_child
@@ -22,8 +23,8 @@ _PLAIN = frozenset({"MatMul", "Gemm", "Gather", "LSTM", "GRU", "RNN"})
 _MOST_INLINE = 2**29
 
 
-def simplify(model: Model, *, fold: bool = True, fused: bool = False) -> tuple[Model, str | None]:
-    """The simplified model and None; or the same model, and why onnxsim could not do it.
+def simplify(model: Model, *, fold: bool = True, fused: bool = False) -> tuple[Model, tuple[Diagnostic, ...]]:
+    """The simplified model; or the same one, and a warning that says why onnxsim could not do it.
 
     ``fused`` says that the model was simplified before, so that all large weights can step aside.
     onnxsim runs in a child: it is native code that has been seen to die.
@@ -33,22 +34,38 @@ def simplify(model: Model, *, fold: bool = True, fused: bool = False) -> tuple[M
     aside = _aside(model, fused=fused)
     ended = in_child(lambda: _run(model, aside, fold=fold))
     if not ended.ok:
-        return model, ended.died or str(ended.error)
+        return model, _not_simplified(ended.died or str(ended.error))
     proto = files.parse(ended.value)
     interface.strip(proto)
-    tensors = {t.name: t for t in model.proto.graph.initializer}
-    needed = {name for node in proto.graph.node for name in node.input}
-    kept = [i for i in proto.graph.input if i.name not in aside]
     used = {name for node in model.proto.graph.node for name in node.input}
     lost = (aside & used) - {i.name for i in proto.graph.input}
     if lost:
-        return model, f"it dropped the weights {sorted(lost)[:3]}"
+        return model, _not_simplified(f"it dropped the weights {sorted(lost)[:3]}")
+    after = _with_weights(model, proto, aside)
+    changed = interface.same_interface(model, after)
+    return (model, _not_simplified(changed)) if changed else (after, ())
+
+
+def _with_weights(model: Model, proto: ModelProto, aside: set[str]) -> Model:
+    """The simplified structure with the weights that stepped aside back in place."""
+    tensors = {t.name: t for t in model.proto.graph.initializer}
+    inputs = [i for i in proto.graph.input if i.name not in aside]
     del proto.graph.input[:]
-    proto.graph.input.extend(kept)
-    proto.graph.initializer.extend(tensors[n] for n in sorted(aside & needed))
-    after = Model(proto, {n: model.weights[n] for n in sorted(aside & needed)})
-    reason = interface.same_interface(model, after)
-    return (model, reason) if reason else (after, None)
+    proto.graph.input.extend(inputs)
+    needed = sorted(aside & {name for node in proto.graph.node for name in node.input})
+    proto.graph.initializer.extend(tensors[n] for n in needed)
+    return Model(proto, {n: model.weights[n] for n in needed})
+
+
+def _not_simplified(reason: str) -> tuple[Diagnostic, ...]:
+    return (
+        Diagnostic(
+            "simplify-failed",
+            f"onnxsim: {reason}; the unsimplified graph goes on",
+            "set `simplify: false` to silence this",
+            level="warning",
+        ),
+    )
 
 
 def _run(model: Model, aside: set[str], *, fold: bool) -> bytes:

@@ -33,22 +33,7 @@ class Simplify(Step):
         model = files.read(source)
         said: tuple[Diagnostic, ...] = ()
         if self.enabled:
-            model, reason = simplify(model, fold=self.constant_folding)
-            said = not_simplified(reason)
+            model, said = simplify(model, fold=self.constant_folding)
         interface.set_initializers_as_inputs(model, self.keep_initializers_as_inputs)
         files.write(model, out / self.filename)
         return Outcome(said, {"nodes": len(model.proto.graph.node)})
-
-
-def not_simplified(reason: str | None) -> tuple[Diagnostic, ...]:
-    """The warning that the unsimplified graph goes on, if there is a reason for one."""
-    if reason is None:
-        return ()
-    return (
-        Diagnostic(
-            "simplify-failed",
-            f"onnxsim: {reason}; the unsimplified graph goes on",
-            "set `simplify: false` to silence this",
-            level="warning",
-        ),
-    )

@@ -9,7 +9,6 @@ from typing import ClassVar
 
 from modelbuild.errors import Diagnostic
 from modelbuild.steps.base import Outcome, Step
-from modelbuild.steps.simplify import not_simplified
 
 
 @dataclass(frozen=True)
@@ -38,8 +37,7 @@ class Static(Step):
         interface.pin(model, self.sizes)
         interface.infer_outputs(model)
         if self.simplify:
-            model, reason = simplify(model, fold=self.constant_folding, fused=True)
-            said = not_simplified(reason)
+            model, said = simplify(model, fold=self.constant_folding, fused=True)
             interface.infer_outputs(model)
         interface.set_initializers_as_inputs(model, self.keep_initializers_as_inputs)
         files.write(model, out / self.filename)

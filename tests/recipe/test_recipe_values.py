@@ -229,7 +229,8 @@ def test_the_dtypes_of_recipes_are_those_of_tensors() -> None:
 
 def test_reading_a_recipe_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from modelbuild.recipe.json_schema import schema_text; from modelbuild.recipe.loading import parse; schema_text();"
+        "import sys; from modelbuild.recipe.json_schema import schema_text;"
+        "from modelbuild.recipe.loading import parse; schema_text();"
         f"parse({CONTRACT!r}, 'a.yaml', 'a');"
         "heavy = {'torch', 'onnx', 'numpy', 'onnxruntime', 'transformers', 'modelbuild.graph'};"
         "sys.exit(' '.join(sorted(heavy & set(sys.modules))) or None)"
