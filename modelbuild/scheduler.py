@@ -152,7 +152,9 @@ class Scheduler:
                     progress |= self._settle(run, action)
             self._let_go(run)
         ready = [(run, a) for run in self.runs for a in run.waiting() if a.id in run.judged]
-        ready.sort(key=lambda row: -self._heights[row[0].identity][row[1].id])
+        # Recipe by recipe, so that models in memory stay few; in each, the longest chain first.
+        order = {run.identity: i for i, run in enumerate(self.runs)}
+        ready.sort(key=lambda row: (order[row[0].identity], -self._heights[row[0].identity][row[1].id]))
         side_by_side = min(self.options.jobs, self._busy() + len(ready))
         self._share = max(1, cores.available() // max(1, side_by_side))
         for run, action in ready:
@@ -252,7 +254,8 @@ class Scheduler:
         link = workers.first
         if action.beside_model:
             if run.host_state == "none":
-                self._start_host(run)
+                if sum(r.host is not None for r in self.runs) < self.options.jobs:
+                    self._start_host(run)
                 return
             if run.host_state != "ready" or run.host is None:
                 return
