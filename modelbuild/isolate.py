@@ -7,11 +7,13 @@ import os
 import pickle
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
+_memfd = getattr(os, "memfd_create", None)  # Linux: a file in memory
 
 
 @dataclass(frozen=True)
@@ -32,32 +34,31 @@ def in_child(function: Callable[[], Any]) -> Ended:
 
     For work on what is already in memory; threads of the caller do not exist in the child.
     """
-    reader, writer = os.pipe()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            os.close(reader)
-            die_with_parent()
+    # A file and not a pipe: a value of 100 MB would go through a pipe 64 KiB at a time.
+    with tempfile.TemporaryFile() if _memfd is None else os.fdopen(_memfd("result"), "w+b") as file:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid == 0:
+            status = 1
             try:
-                ended = Ended(value=function())
-            except BaseException as error:
-                ended = Ended(error=error)
-            with os.fdopen(writer, "wb") as pipe:
-                pipe.write(_pickled(ended))
-            status = 0
-        finally:
-            os._exit(status)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        data = pipe.read()
-    _, status = os.waitpid(pid, 0)
-    if os.WIFSIGNALED(status) or not data:
-        return Ended(died=describe(status))
-    ended = pickle.loads(data)
-    return ended if isinstance(ended, Ended) else Ended(died=describe(status))
+                die_with_parent()
+                try:
+                    ended = Ended(value=function())
+                except BaseException as error:
+                    ended = Ended(error=error)
+                file.write(_pickled(ended))
+                file.flush()
+                status = 0
+            finally:
+                os._exit(status)
+        _, status = os.waitpid(pid, 0)
+        if status:
+            return Ended(died=describe(status))
+        file.seek(0)
+        ended = pickle.load(file)
+    assert isinstance(ended, Ended)
+    return ended
 
 
 def _pickled(ended: Ended) -> bytes:

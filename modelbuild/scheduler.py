@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from modelbuild import cores, toolchain, trace
-from modelbuild.errors import EXIT_STEP_FAILED, EXIT_TOOLCHAIN, Diagnostic
+from modelbuild.errors import EXIT_STEP_FAILED, EXIT_TOOLCHAIN, Diagnostic, ModelbuildError
 from modelbuild.freshness import Verdict, facts, full_key, judge
 from modelbuild.isolate import describe
 from modelbuild.plan import Action, Artifact, Plan
@@ -30,7 +31,11 @@ ENVIRONMENT = {
 }
 # In this order: forks made early share what is there already.
 WITH_TORCH = ("torch",)
-PRELOAD = ("onnx", "onnx.shape_inference", "onnxruntime", "modelbuild.steps.verify", "onnxsim")
+PRELOAD = (
+    "onnx", "onnx.shape_inference", "onnxruntime", "modelbuild.worker.jobs",
+    "modelbuild.graph.simplification", "onnxsim", "modelbuild.graph.precision",
+    "modelbuild.graph.simulate", "modelbuild.graph.runtime", "modelbuild.steps.proof",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -193,7 +198,11 @@ class Scheduler:
             reason = next(b.reason for b in before if b is not None and b.status == "stale")
             self._end(run, action, Ended("stale", reason=reason))
             return True
-        verdict = self._judge(run, action)
+        try:
+            verdict = self._judge(run, action)
+        except ModelbuildError as error:
+            self._end(run, action, Ended("failed", diagnostics=error.diagnostics, exit_code=error.exit_code))
+            return True
         if verdict.entry is not None:
             self._end(run, action, _from_entry(verdict.entry))
             return True
@@ -220,6 +229,8 @@ class Scheduler:
             if name not in self._versions:
                 self._versions[name] = toolchain.versions([name])[name]
         known = facts(action, inputs, self._versions)
+        if declared := action.step.declared(run.around.base):
+            known["declared files"] = [os.path.relpath(p, run.around.base) for p in declared]
         if isinstance(action.step, BuildEngine) and action.step.device_decides:
             known["gpu"] = self._device
         run.known[action.id] = known

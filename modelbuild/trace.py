@@ -29,7 +29,17 @@ _installed = tuple(
 )
 # The installation's other folders hold no user files; a virtual environment inside a project does
 # not hide the project, because only its library folders are named above.
-_elsewhere = ("/proc/", "/sys/", "/dev/", "/usr/lib/", "/usr/share/", "/etc/")
+# modelbuild's own code is in the keys as the steps' versions.
+_OWN = "modelbuild"
+_elsewhere = (
+    os.path.dirname(os.path.realpath(__file__)) + os.sep,
+    "/proc/",
+    "/sys/",
+    "/dev/",
+    "/usr/lib/",
+    "/usr/share/",
+    "/etc/",
+)
 
 
 class Trace:
@@ -78,7 +88,7 @@ class Trace:
 
 def packages(modules: Iterable[str]) -> dict[str, str | None]:
     """Versions of the installed distributions behind these modules."""
-    tops = {m.partition(".")[0] for m in modules} - set(sys.stdlib_module_names)
+    tops = {m.partition(".")[0] for m in modules} - set(sys.stdlib_module_names) - {_OWN}
     facts: dict[str, str | None] = {}
     unknown = set()
     for top in sorted(tops):

@@ -8,6 +8,7 @@ from typing import Any
 from modelbuild.errors import Diagnostic
 from modelbuild.results import ArtifactResult, BuildResult, RecipeResult
 
+_TELLING = ("built", "cached", "stale")  # a failure has its own words
 _RANK = {"error": 0, "warning": 1, "info": 2}
 
 
@@ -41,11 +42,8 @@ def table(artifacts: Iterable[ArtifactResult]) -> str:
     """What became of each artifact, and its worst output's error against the tolerance."""
     rows = [("artifact", "status", "size", "time", "worst output", "tolerance", "headroom", "proof")]
     for a in artifacts:
-        status = (
-            a.status
-            if not a.reason or a.status in ("failed", "blocked")
-            else f"{a.status} ({_clip(a.reason)})"
-        )
+        told = a.reason and a.status in _TELLING and a.reason != "never built"
+        status = f"{a.status} ({_clip(str(a.reason))})" if told else a.status
         seconds = f"{a.seconds:.1f} s" if a.seconds else ""
         rows.append((a.name, status, size(a.bytes), seconds, *_error(a.parity)))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]

@@ -78,8 +78,11 @@ class AdoptedReference(Step):
     version: ClassVar[int] = 1
     distributions: ClassVar[tuple[str, ...]] = ("onnxruntime", "numpy")
 
+    def declared(self, base: Path) -> tuple[Path, ...]:
+        return self.sampling.declared(base)
+
     def reads(self, base: Path) -> tuple[Path, ...]:
-        return (*_files(base / self.path), *self.sampling.reads(base))
+        return (*_files(base / self.path), *self.declared(base))
 
     def run_at(self, base: Path, given: Mapping[str, Path], out: Path) -> Outcome:
         """Write one ``.npz`` per input and an index of them.

@@ -42,9 +42,17 @@ class Step:
         """The facts that the recipe decides, as plain data."""
         return dataclasses.asdict(self)
 
+    def declared(self, base: Path) -> tuple[Path, ...]:
+        """The files that the recipe's patterns match now: their list is a fact, too.
+
+        Raises:
+            ModelbuildError: a pattern matches nothing.
+        """
+        return ()
+
     def reads(self, base: Path) -> tuple[Path, ...]:
         """Files that decide the result and that no hook can see being read, under ``base``."""
-        return ()
+        return self.declared(base)
 
     def run(self, given: Mapping[str, Path], out: Path) -> Outcome:
         """Do the work: read ``given`` (a folder per role), write files into ``out``.

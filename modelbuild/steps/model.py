@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelbuild.errors import Diagnostic, StepError, first_line
+from modelbuild.steps.patterns import matching
 
 if TYPE_CHECKING:
     import torch
@@ -32,12 +33,14 @@ class ModelSource:
     files: tuple[str, ...] = ()
     seed: int = 0
 
-    def reads(self, base: Path) -> tuple[Path, ...]:
-        """Declared files; safetensors and torch read theirs where no hook sees it."""
-        paths = [base / self.weights] if self.weights else []
-        for pattern in self.files:
-            paths += sorted(base.glob(pattern)) if not Path(pattern).is_absolute() else [Path(pattern)]
-        return tuple(paths)
+    def declared(self, base: Path) -> tuple[Path, ...]:
+        """Weights and other files; safetensors and torch read theirs where no hook sees it.
+
+        Raises:
+            StepError: a pattern matches nothing.
+        """
+        weights = (base / self.weights,) if self.weights else ()
+        return (*weights, *matching(base, self.files, "model.files", "import-failed"))
 
 
 @dataclass

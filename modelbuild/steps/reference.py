@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from modelbuild.errors import Diagnostic, ModelbuildError, ProofError, StepError, first_line
 from modelbuild.steps.base import ModelStep, Outcome
 from modelbuild.steps.model import LiveModel, ModelSource
+from modelbuild.steps.patterns import matching
 from modelbuild.tensors import ITEM_BYTES, Axis, Sizes, TensorSpec
 
 if TYPE_CHECKING:
@@ -46,25 +46,13 @@ class Sampling:
     seed: int
     data: tuple[str, ...] = ()
 
-    def reads(self, base: Path) -> tuple[Path, ...]:
+    def declared(self, base: Path) -> tuple[Path, ...]:
         """The recipe's own inputs.
 
         Raises:
             StepError: a pattern matches nothing.
         """
-        found: list[Path] = []
-        for pattern in self.data:
-            hits = sorted(glob.glob(str(base / pattern), recursive=True))
-            if not hits:
-                raise StepError(
-                    Diagnostic(
-                        "inputs-mismatch",
-                        f"`verify.data`: `{pattern}` matches no file in {base}",
-                        "it takes .npz files with one array per input",
-                    )
-                )
-            found += [Path(h) for h in hits]
-        return tuple(found)
+        return matching(base, self.data, "verify.data", "inputs-mismatch")
 
     def count(self, row: Sizes, flops: float, out_bytes: int) -> int:
         """How many random inputs at this row: as asked, or what the work allows, but at least two.
@@ -92,8 +80,8 @@ class Reference(ModelStep):
     version: ClassVar[int] = 1
     distributions: ClassVar[tuple[str, ...]] = ("torch", "numpy")
 
-    def reads(self, base: Path) -> tuple[Path, ...]:
-        return (*self.source.reads(base), *self.sampling.reads(base))
+    def declared(self, base: Path) -> tuple[Path, ...]:
+        return (*self.source.declared(base), *self.sampling.declared(base))
 
     def run_beside(self, model: LiveModel, given: Mapping[str, Path], out: Path) -> Outcome:
         """Write one ``.npz`` per input and an index of them.
@@ -166,7 +154,7 @@ def record(
                 out_bytes = sum(a.nbytes for a in outs)
                 count = sampling.count(sizes, flops, out_bytes)
         counts.append({"sizes": dict(sizes), "samples": count})
-    for path in sampling.reads(base):
+    for path in sampling.declared(base):
         arrays = samples.read_data(path, sampling.inputs)
         sizes = samples.sizes_of(sampling.inputs, arrays)
         keep(arrays, _called(call, arrays, sizes), sizes, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import socket
 import sys
@@ -74,6 +75,7 @@ class RunStep:
         start = time.perf_counter()
         trace: Trace | None = None
         cores.limit(self.threads)
+        gc.enable()
         try:
             if isinstance(self.step, ModelStep):
                 trace = state.trace

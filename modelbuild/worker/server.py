@@ -131,4 +131,5 @@ def main() -> NoReturn:
     control = socket.socket(fileno=int(sys.argv[1]))
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.disable()  # imports make a million objects and no garbage; jobs turn it on again
     serve(control, sys.argv[2:])

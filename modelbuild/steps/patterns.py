@@ -1,0 +1,25 @@
+"""Files that a recipe names by patterns."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from pathlib import Path
+
+from modelbuild.errors import Diagnostic, StepError
+
+
+def matching(base: Path, patterns: Sequence[str], key: str, code: str) -> tuple[Path, ...]:
+    """The files that a recipe's patterns name, sorted within each; relative ones from ``base``.
+
+    Raises:
+        StepError: a pattern matches nothing; ``key`` is where it stands in the recipe.
+    """
+    found: list[Path] = []
+    for pattern in patterns:
+        hits = sorted(glob.glob(str(base / pattern), recursive=True))
+        if not hits:
+            said = f"`{key}`: `{pattern}` matches no file in {base}"
+            raise StepError(Diagnostic(code, said, "patterns are relative to the recipe's folder"))
+        found += [Path(h) for h in hits]
+    return tuple(found)
