@@ -7,6 +7,7 @@ comes before a BatchNormalization, fused; they step aside as inputs and come bac
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -101,7 +102,10 @@ def _aside(model: Model, *, fused: bool) -> set[str]:
     graph = model.proto.graph
     normalised = {n for node in graph.node if node.op_type == "BatchNormalization" for n in node.input}
     aside = set(fixed)
+    shared = _shared(model)
     for node in graph.node:
+        if node.op_type == "Transpose" and shared & set(node.input):
+            continue
         if node.op_type not in _PLAIN or normalised & set(node.output):
             aside -= set(node.input)
     inline = sum(w.nbytes for n, w in model.weights.items() if n not in aside)
@@ -115,12 +119,14 @@ def _not_foldable(model: Model) -> set[str]:
     computed = {i.name for i in graph.input} - own
     used: set[str] = set()
     foldable: set[str] = {o.name for o in graph.output}
+    shared = _shared(model)
     for node in graph.node:
         nested = any(True for _ in interface.subgraphs(node))
         depends = nested or bool(computed & set(node.input))
         if depends and node.op_type not in ("Shape", "Size"):
             computed |= set(node.output)
-        if depends and not nested:
+        kept = node.op_type == "Transpose" and bool(shared & set(node.input))
+        if kept or (depends and not nested):
             used |= set(node.input)
         else:
             foldable |= set(node.input)
@@ -132,15 +138,19 @@ def _not_foldable(model: Model) -> set[str]:
 def fold_transposes(model: Model) -> None:
     """Turn ``Transpose(weight)`` into a weight, transposed when it is written.
 
-    PyTorch keeps a Linear's weight the other way round, so that exporters write one for each.
+    PyTorch keeps a Linear's weight the other way round, so that exporters write one for each. A
+    weight that is used elsewhere too (an embedding that is also the head) keeps its Transpose:
+    folded, it would be in the file twice.
     """
     graph = model.proto.graph
     kept: list[NodeProto] = []
     tensors = {t.name: t for t in graph.initializer}
     outputs = {o.name for o in graph.output}
+    shared = _shared(model)
     for node in graph.node:
         name = node.input[0] if node.input else ""
-        if node.op_type != "Transpose" or name not in model.weights or node.output[0] in outputs:
+        fits = name in model.weights and name not in shared and node.output[0] not in outputs
+        if node.op_type != "Transpose" or not fits:
             kept.append(node)
             continue
         weight = model.weights[name]
@@ -161,6 +171,12 @@ def fold_transposes(model: Model) -> None:
     del graph.initializer[:]
     graph.initializer.extend(t for n, t in tensors.items() if n in needed)
     model.weights = {n: w for n, w in model.weights.items() if n in needed}
+
+
+def _shared(model: Model) -> set[str]:
+    """Weights that are used more than once."""
+    uses = Counter(name for node in model.proto.graph.node for name in node.input)
+    return {name for name in model.weights if uses[name] > 1}
 
 
 def _turned(weight: Weight, order: list[int]) -> Callable[[], Array]:

@@ -18,6 +18,13 @@ from modelbuild.tolerance import Tolerance
 Run = Callable[[Mapping[str, Array]], list[Array]]
 
 
+_HINTS = {
+    "baked-axis": "the exporter fixed something at the traced size: look for Python loops or "
+    "branches over it in forward()",
+    "parity-failed": "the function gets two lists of arrays: PyTorch's and the artifact's",
+}
+
+
 class Comparison(Protocol):
     """What a proof needs to know of the step that makes it."""
 
@@ -37,7 +44,8 @@ class Proof:
         self.shapes: list[dict[str, int]] = []
         self.counts: list[int] = []
         self.failures: list[Diagnostic] = []
-        self.ran = 0
+        self.ran: Mapping[str, Array] | None = None  # the first input that it took
+        self.refused: dict[str, str] = {}  # where it does not run, and why
         self.seen: dict[str, list[Array]] = {n: [] for n in names}
         self._function = import_attribute(of.function) if of.function else None
 
@@ -53,9 +61,9 @@ class Proof:
         try:
             got = run(arrays)
         except Exception as error:
-            self._fail("baked-axis", f"the graph does not run at {at}: {first_line(error)}", at)
+            self.refused.setdefault(at, first_line(error))
             return
-        self.ran += 1
+        self.ran = self.ran or arrays
         if len(got) != len(expected):
             message = f"the graph has {len(got)} outputs, PyTorch {len(expected)}"
             self._fail("outputs-mismatch", message, at)
@@ -92,12 +100,7 @@ class Proof:
         """One diagnostic per code and subject: twenty samples say the same."""
         if any(f.code == code and f.where == about for f in self.failures):
             return
-        hints = {
-            "baked-axis": "the exporter fixed something at the traced size: look for Python loops "
-            "or branches over it in forward()",
-            "parity-failed": "the function gets two lists of arrays: PyTorch's and the artifact's",
-        }
-        self.failures.append(Diagnostic(code, message, hints.get(code), about))
+        self.failures.append(Diagnostic(code, message, _HINTS.get(code), about))
 
     def parity(self, evidence: str) -> dict[str, Any]:
         """The contract's ``parity``, worst output first."""
@@ -116,11 +119,15 @@ class Proof:
 
     def errors(self) -> list[Diagnostic]:
         """Why this artifact may not be published; empty if it may."""
-        found = [Diagnostic(f.code, f.message, f.hint) for f in self.failures]
-        if not self.ran and found:
-            return [Diagnostic("parity-failed", found[0].message, "the graph runs at no size")]
         if not self.shapes:
             return [Diagnostic("parity-failed", "no recorded input fits this artifact")]
+        found = []
+        if self.refused:
+            places = " nor at ".join(list(self.refused)[:4])
+            said = f"the graph does not run at {places}: {next(iter(self.refused.values()))}"
+            code = "baked-axis" if self.ran else "parity-failed"
+            found.append(Diagnostic(code, said, _HINTS["baked-axis"] if self.ran else None))
+        found += [Diagnostic(f.code, f.message, f.hint) for f in self.failures]
         for name, rows in self.by_output.items():
             failed = [(s, d) for s, d in rows if not d.passed]
             if failed:
