@@ -1,8 +1,9 @@
 """modelbuild: PyTorch models into proven ONNX files and TensorRT engines, incrementally.
 
 The commands as functions: ``build``, ``check``, ``verify`` and ``inspect``. They print nothing, and
-answer what ``--format json`` says as typed values. A recipe that is wrong raises ``RecipeError``; a
-step that fails does not raise, it is in the result, whose ``ok`` is then False.
+answer what ``--format json`` says as typed values. What is wrong with a
+recipe, and a step that fails, is in the result, whose ``ok`` is then False; a path that names no
+recipe raises ``RecipeError``.
 
     result = modelbuild.build("configs/resnet50.yaml")
     for artifact in result.recipes[0].artifacts:
@@ -69,8 +70,7 @@ def build(
     the children are gone and the result is marked ``interrupted``.
 
     Raises:
-        RecipeError: a recipe, a path or ``only`` is wrong; with ``keep_going`` a wrong recipe is a
-            failed result instead.
+        RecipeError: a path or ``only`` names nothing, or two recipes have one name.
     """
     from modelbuild import building
 
@@ -91,7 +91,7 @@ def verify(
     """Measure the published artifacts in ``out`` against PyTorch again, as ``modelbuild verify`` does.
 
     Raises:
-        RecipeError: a recipe, a path or ``only`` is wrong.
+        RecipeError: a path or ``only`` names nothing.
     """
     from modelbuild import building
 

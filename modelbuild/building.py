@@ -49,12 +49,12 @@ def build(request: Request, reporter: Reporter) -> BuildResult:
     it the others are built. A step that fails never stops what does not need it.
 
     Raises:
-        RecipeError: a recipe, a path or ``only`` is wrong.
+        RecipeError: a path or ``only`` names nothing, or two recipes have one name.
     """
     started = state.now()
     loaded, broken = _load(request)
     if broken and not request.keep_going:
-        raise RecipeError([d for r in broken for d in r.diagnostics])
+        return BuildResult(tuple(broken))
     cache = (request.cache or state.default_root()).absolute()
     store = Store(cache)
     out = request.out

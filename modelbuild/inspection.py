@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelbuild import toolchain
+from modelbuild.engines.running import describe_engine
 from modelbuild.errors import Diagnostic, ModelbuildError, RecipeError, first_line
-from modelbuild.steps.engine import describe_engine
 from modelbuild.store import hash_file
 
 if TYPE_CHECKING:

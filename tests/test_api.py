@@ -119,13 +119,16 @@ def test_checking_finds_what_is_wrong_without_raising(tmp_path: Path) -> None:
     assert found.hint == "did you mean `outputs`?"
 
 
-def test_building_a_wrong_recipe_raises(tmp_path: Path) -> None:
+def test_a_wrong_recipe_is_in_the_result_and_a_wrong_path_raises(tmp_path: Path) -> None:
     recipe = tmp_path / "wrong.yaml"
     recipe.write_text("name: wrong\n")
+    places = {"out": tmp_path / "out", "cache_dir": tmp_path / "cache"}
+    result = modelbuild.build(recipe, **places)
+    assert (result.ok, result.exit_code) == (False, 2)
+    assert {d.code for d in result.recipes[0].diagnostics} == {"recipe-invalid"}
     with pytest.raises(modelbuild.RecipeError) as caught:
-        modelbuild.build(recipe, out=tmp_path / "out", cache_dir=tmp_path / "cache")
+        modelbuild.build(tmp_path / "nowhere.yaml", **places)
     assert isinstance(caught.value, modelbuild.ModelbuildError)
-    assert {d.code for d in caught.value.diagnostics} == {"recipe-invalid"}
 
 
 def test_the_package_knows_its_version_and_its_names() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from modelbuild import drafting
+from modelbuild.drafting.text import recipe_name
 from modelbuild.errors import ModelbuildError, RecipeError
 from modelbuild.recipe.loading import load, parse
 from modelbuild.recipe.schema import Recipe
@@ -256,7 +257,7 @@ def test_what_cannot_be_drafted_is_said(model: str, code: str, message: str) -> 
     ],
 )
 def test_a_recipe_is_named_after_the_attribute(attribute: str, name: str) -> None:
-    assert drafting._name(f"package:{attribute}") == name
+    assert recipe_name(f"package:{attribute}") == name
 
 
 def test_a_file_that_exists_is_never_overwritten() -> None:

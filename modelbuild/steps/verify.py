@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from modelbuild import toolchain
+from modelbuild.engines.profiles import AxisRanges
+from modelbuild.engines.running import run_engine
 from modelbuild.errors import Diagnostic, ProofError, StepError, first_line
 from modelbuild.isolate import in_child
 from modelbuild.steps.base import Outcome, Step
-from modelbuild.steps.engine import AxisRanges, run_engine
 from modelbuild.tensors import Sizes, TensorSpec
 from modelbuild.tolerance import Tolerance
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from modelbuild.worker import wire
@@ -37,11 +38,12 @@ class Link:
 
 @dataclass
 class _Job:
+    number: int
     token: Any
     channel: socket.socket
     result: Any = None
     ended: wire.Exited | None = None
-    closed: bool = False
+    closed: bool = False  # the channel: nothing more will come
 
 
 class Workers:
@@ -51,9 +53,14 @@ class Workers:
         self._numbers = itertools.count()
         self._selector = selectors.DefaultSelector()
         mine, theirs = socket.socketpair()
-        program = "from modelbuild.worker.server import main; main()"
+        # -P: a file in the current folder must not take the place of a library in the server; what
+        # the user's code may import, its host adds. So this package's own folder has to be named.
+        program = (
+            "import sys; sys.path.append(sys.argv.pop(1)); from modelbuild.worker.server import main; main()"
+        )
+        home = str(Path(__file__).resolve().parents[2])
         self._process = subprocess.Popen(
-            [sys.executable, "-c", program, str(theirs.fileno()), *preload],
+            [sys.executable, "-P", "-c", program, home, str(theirs.fileno()), *preload],
             pass_fds=[theirs.fileno()],
             env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
@@ -73,7 +80,7 @@ class Workers:
         """Have ``link`` fork a child that runs ``job``; ``token`` comes back with its end."""
         mine, theirs = socket.socketpair()
         number = next(self._numbers)
-        record = _Job(token, mine)
+        record = _Job(number, token, mine)
         link.jobs[number] = record
         self._watch(mine, (link, record))
         with contextlib.suppress(OSError):  # a server that is gone is noticed in wait()
@@ -111,34 +118,34 @@ class Workers:
         record = link.jobs.get(gone.job)
         if record is not None:
             record.ended = gone
-            if record.closed or record.result is not None or gone.status:
-                yield from self._finish(link, gone.job, record)
+            yield from self._finish(link, record)
 
     def _channel(self, link: Link, record: _Job) -> Iterator[Finished]:
+        """A job's result, or the end of its channel. Its exit is told by its server."""
+        if record.number not in link.jobs:  # its exit was told first
+            self._unwatch(record.channel)
+            return
+        self._take(record)
+        if getattr(record.result, "hosting", False):
+            yield Finished(record.token, record.result, None, 0)
+
+    def _take(self, record: _Job) -> None:
         try:
             record.result, _ = wire.receive(record.channel)
         except (EOFError, OSError):
             record.closed = True
             self._unwatch(record.channel)
-        if getattr(record.result, "hosting", False):
-            yield Finished(record.token, record.result, None, 0)
-            return
-        if record.ended is not None:
-            number = next(n for n, r in link.jobs.items() if r is record)
-            yield from self._finish(link, number, record)
 
-    def _finish(self, link: Link, number: int, record: _Job) -> Iterator[Finished]:
-        del link.jobs[number]
-        if not record.closed and record.result is None:
-            with contextlib.suppress(EOFError, OSError):  # sent just before it died
-                record.channel.settimeout(1)
-                record.result, _ = wire.receive(record.channel)
+    def _finish(self, link: Link, record: _Job) -> Iterator[Finished]:
+        """The child is gone: what it sent is in its channel now, or never."""
+        del link.jobs[record.number]
+        if record.result is None and not record.closed:
+            self._take(record)
         if not getattr(record.result, "hosting", False):
             self._unwatch(record.channel)
             record.channel.close()
-        ended = record.ended
-        assert ended is not None
-        yield Finished(record.token, record.result, ended.status, ended.peak)
+        assert record.ended is not None
+        yield Finished(record.token, record.result, record.ended.status, record.ended.peak)
 
     def _gone(self, link: Link) -> Iterator[Finished]:
         """The server itself died: every job it had is lost."""

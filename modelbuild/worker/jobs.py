@@ -97,7 +97,7 @@ class RunStep:
             return _failed(self.step, error, start, "check the disk and the cache folder")
         except Exception as error:
             traceback.print_exc()
-            return _failed(self.step, error, start, f"see {self.log}")
+            return _failed(self.step, error, start, None)
         discovered = trace.found(self.step.reads(self.around.base)) if trace else {}
         return Done(tree, outcome.diagnostics, outcome.data, discovered, _since(start))
 
@@ -131,7 +131,7 @@ class HostModel:
         serve(channel, state=live)
 
 
-def _failed(step: Step, error: Exception, start: float, hint: str) -> Done:
+def _failed(step: Step, error: Exception, start: float, hint: str | None) -> Done:
     said = Diagnostic("step-failed", f"{step.kind}: {first_line(error)}", hint)
     return Done(None, (said,), seconds=_since(start), exit_code=EXIT_STEP_FAILED)
 

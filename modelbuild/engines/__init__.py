@@ -1,0 +1,1 @@
+"""Engines of TensorRT and TensorRT-RTX: what both need, and all that calls them."""
