@@ -103,7 +103,7 @@ class Reference(ModelStep):
             return [_numpy(t) for t in outs]
 
         first = samples.random_inputs(self.sampling.inputs, self.sampling.rows[0], (0, 2))
-        settled, flops = _self_agreement(model, lambda: call(first))
+        settled, flops = _self_agreement(model, lambda: call(first), describe(self.sampling.rows[0]))
         said, counts = record(self.sampling, call, model.base, out, flops)
         if not _agree(settled, call(first)):
             raise _stateful("the first input gives another output after the others have run")
@@ -230,19 +230,23 @@ def _called(
     except ModelbuildError:
         raise
     except Exception as error:
-        raise StepError(
-            Diagnostic(
-                "reference-failed",
-                f"the model itself fails at {describe(sizes)}: {first_line(error)}",
-                "narrow the axes' min and max, or the inputs' values, to what the model takes",
-            )
-        ) from error
+        raise _fails(describe(sizes), error) from error
+
+
+def _fails(at: str, error: Exception) -> StepError:
+    return StepError(
+        Diagnostic(
+            "reference-failed",
+            f"the model itself fails at {at}: {first_line(error)}",
+            "narrow the axes' min and max, or the inputs' values, to what the model takes",
+        )
+    )
 
 
 # ---- a reference must be one ------------------------------------------------------------------
 
 
-def _self_agreement(model: LiveModel, call: Callable[[], list[Array]]) -> tuple[list[Array], float]:
+def _self_agreement(model: LiveModel, call: Callable[[], list[Array]], at: str) -> tuple[list[Array], float]:
     """Run the same input again, with the same and with another seed.
 
     Returns its outputs and the run's cost in FLOPs. The first call is let pass: models may fill
@@ -265,13 +269,7 @@ def _self_agreement(model: LiveModel, call: Callable[[], list[Array]]) -> tuple[
     except ModelbuildError:
         raise
     except Exception as error:
-        raise StepError(
-            Diagnostic(
-                "reference-failed",
-                f"forward() fails in PyTorch at the axes' minimum: {first_line(error)}",
-                "the recipe's shapes, dtypes and values must suit forward()",
-            )
-        ) from error
+        raise _fails(at, error) from error
     changed = _changed(before, _state(model.module))
     if changed:
         raise _stateful(f"calling the model changes {', '.join(changed[:5])}")
