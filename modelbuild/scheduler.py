@@ -12,6 +12,7 @@ from modelbuild import cores, toolchain, trace
 from modelbuild.errors import EXIT_STEP_FAILED, EXIT_TOOLCHAIN, Diagnostic, ModelbuildError
 from modelbuild.freshness import Verdict, facts, full_key, judge
 from modelbuild.isolate import describe
+from modelbuild.keys import digest
 from modelbuild.plan import Action, Artifact, Plan
 from modelbuild.steps.engine import BuildEngine
 from modelbuild.store import Entry, Store, Tree
@@ -83,7 +84,6 @@ class Run:
         self.judged: dict[str, Verdict] = {}
         self.host: Link | None = None
         self.host_state: Literal["none", "starting", "ready", "failed"] = "none"
-        self.host_seconds = 0.0
         self.host_diagnostics: tuple[Diagnostic, ...] = ()
         self.published: set[str] = set()
 
@@ -237,7 +237,7 @@ class Scheduler:
         last = self._history[run.identity].get(action.id)
         verdict = judge(
             known,
-            [] if not action.remembered else self.store.entries(_cheap(known)),
+            [] if not action.remembered else self.store.entries(digest(known)),
             lambda entry: self.store.folder(entry.tree) is not None,
             lambda name: self._fact_now(run.around.base, name),
             last,
@@ -353,26 +353,22 @@ class Scheduler:
             assert self.workers is not None
             run.host = self.workers.adopt(finished.token, self.workers.first)
             run.host_state = "ready"
-            run.host_seconds = finished.result.seconds
-            self.reporter.ended(run.path, "model", Ended("built", seconds=run.host_seconds))
+            self.reporter.ended(run.path, "model", Ended("built", seconds=finished.result.seconds))
             return
-        if run.host_state == "ready":
-            if run.host is not None and not run.running:  # it died while idle
-                run.host = None
-                run.host_state = "none"
-            return
+        beside = [a for a in run.waiting() if a.beside_model]
+        if run.host_state == "ready" and not beside:
+            return  # let go, or the steps that it took along say so
         log = self.store.log(run.name, "model")
         done = finished.result
         if not isinstance(done, Done):
-            done = _crashed("making the model", finished.status or 0, log)
-        run.host_state = "failed"
+            done = _crashed("the model's process", finished.status or 0, log)
+        run.host, run.host_state = None, "failed"
         run.host_diagnostics = _with_log(done.diagnostics, log)
         failed = Ended("failed", diagnostics=run.host_diagnostics, exit_code=done.exit_code)
         self.reporter.ended(run.path, "model", failed)
-        for action in run.waiting():
-            if action.beside_model and action.id in run.judged:
-                run.judged.pop(action.id)
-                self._end(run, action, Ended("failed", exit_code=done.exit_code))
+        for action in beside:
+            run.judged.pop(action.id, None)
+            self._end(run, action, Ended("failed", exit_code=done.exit_code))
 
     def _end(self, run: Run, action: Action, ended: Ended) -> None:
         run.ended[action.id] = ended
@@ -406,12 +402,6 @@ def _from_entry(entry: Entry) -> Ended:
     )
 
 
-def _cheap(known: Mapping[str, Any]) -> str:
-    from modelbuild.keys import digest
-
-    return digest(known)
-
-
 def _on_device(plan: Plan) -> bool:
     steps = (a.step for a in plan.actions)
     return any(isinstance(s, BuildEngine) and s.device_decides for s in steps)
@@ -430,7 +420,7 @@ def _crashed(what: str, status: int, log: Path) -> Done:
     words = _last_words(log)
     said = Diagnostic(
         "worker-crashed",
-        f"{what}: the process was {describe(status)}" + (f"; last words: {words}" if words else ""),
+        f"{what} was {describe(status)}" + (f"; last words: {words}" if words else ""),
         "native code died, or memory ran out; the other artifacts are not touched",
     )
     return Done(None, (said,), exit_code=EXIT_STEP_FAILED)

@@ -33,6 +33,7 @@ class Link:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
+        self.dead = False
         self.jobs: dict[int, _Job] = {}
 
 
@@ -51,6 +52,7 @@ class Workers:
 
     def __init__(self, preload: Sequence[str], environment: Mapping[str, str]) -> None:
         self._numbers = itertools.count()
+        self._lost: list[Finished] = []
         self._selector = selectors.DefaultSelector()
         mine, theirs = socket.socketpair()
         # -P: a file in the current folder must not take the place of a library in the server; what
@@ -78,6 +80,9 @@ class Workers:
 
     def submit(self, link: Link, job: Any, token: Any) -> None:
         """Have ``link`` fork a child that runs ``job``; ``token`` comes back with its end."""
+        if link.dead:
+            self._lost.append(Finished(token, None, signal.SIGKILL, 0))
+            return
         mine, theirs = socket.socketpair()
         number = next(self._numbers)
         record = _Job(number, token, mine)
@@ -102,7 +107,9 @@ class Workers:
 
     def wait(self, timeout: float | None = None) -> Iterator[Finished]:
         """What finished, as soon as something did or after ``timeout`` seconds."""
-        for key, _ in self._selector.select(timeout):
+        lost, self._lost = self._lost, []
+        yield from lost
+        for key, _ in self._selector.select(0 if lost else timeout):
             owner = key.data
             if isinstance(owner, Link):
                 yield from self._control(owner)
@@ -149,6 +156,7 @@ class Workers:
 
     def _gone(self, link: Link) -> Iterator[Finished]:
         """The server itself died: every job it had is lost."""
+        link.dead = True
         self._unwatch(link.sock)
         lost = list(link.jobs.values())
         link.jobs.clear()

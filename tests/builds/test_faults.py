@@ -90,6 +90,19 @@ def test_killing_the_command_takes_its_children_along(project: Project) -> None:
     assert not list((project.folder / "cache/work").iterdir())
 
 
+def test_a_model_process_that_is_killed_fails_its_recipe_and_hangs_nothing(project: Project) -> None:
+    project.write("net.py", SLOW)
+    process = _start(project, "-j", "1")
+    server = _server_of(process.pid)
+    _wait_for("export", process)
+    time.sleep(0.3)
+    (host,) = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+    os.kill(int(host), signal.SIGKILL)
+    out, _ = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "killed by SIGKILL (out of memory?)" in out
+
+
 def test_two_builds_of_one_recipe_at_once_both_succeed(project: Project) -> None:
     both = [_start(project, "--format", "json") for _ in range(2)]
     assert [p.communicate(timeout=120) and p.returncode for p in both] == [0, 0]

@@ -60,6 +60,8 @@ def test_a_server_that_dies_ends_all_its_jobs(workers: Workers) -> None:
     time.sleep(0.5)
     os.kill(workers._process.pid, signal.SIGKILL)
     assert {f.token for f in _until(workers, 3)} == {0, 1, 2}
+    workers.submit(workers.first, Small("look"), "late")
+    assert [f.token for f in _until(workers, 1)] == ["late"]
 
 
 def test_a_fork_finds_what_was_preloaded_and_nothing_running(workers: Workers) -> None:
