@@ -58,7 +58,8 @@ def build(request: Request, reporter: Reporter) -> BuildResult:
     cache = (request.cache or state.default_root()).absolute()
     store = Store(cache)
     out = request.out
-    gpu = toolchain.gpu() is not None if any(r.engines for _, r in loaded) else False
+    device = toolchain.gpu() if any(r.engines for _, r in loaded) else None
+    gpu = device.target if device else None
     runs = []
     for path, recipe in loaded:
         todo = plan(recipe, gpu=gpu)
@@ -228,8 +229,8 @@ class _Publisher:
             said.append(
                 Diagnostic(
                     "engine-unproven",
-                    "built, and not run: there is no GPU here; the ONNX file it comes from is proven",
-                    "run `modelbuild verify` on a machine with a GPU",
+                    "built, and not run: no GPU here that it is for; the ONNX file it comes from is proven",
+                    "run `modelbuild verify` on a machine with such a GPU",
                     level="info",
                 )
             )

@@ -91,20 +91,20 @@ class Plan:
                         action,
                         needs={"reference": "reference"},
                         gates=(),
-                        folders={"model": folder},
+                        folders={"model": folder, "onnx": folder},
                         remembered=False,
                     )
                 )
         return replace(self, actions=tuple(actions), artifacts=artifacts)
 
 
-def plan(recipe: Recipe, *, gpu: bool = False) -> Plan:
-    """Everything that this recipe asks for. With ``gpu``, engines are proven too."""
+def plan(recipe: Recipe, *, gpu: str | None = None) -> Plan:
+    """Everything that this recipe asks for. Engines for ``gpu`` (``sm89``) are proven, too."""
     return _Planner(recipe, gpu).plan()
 
 
 class _Planner:
-    def __init__(self, recipe: Recipe, gpu: bool) -> None:
+    def __init__(self, recipe: Recipe, gpu: str | None) -> None:
         self.recipe = recipe
         self.gpu = gpu
         self.axes: tuple[Axis, ...] = recipe.axes()
@@ -243,13 +243,14 @@ class _Planner:
         self._add(Action(action, step, {"model": model}, gates=(f"verify {model}",)))
         axes = {a.name: sizes[a.name] for a in self.axes if a.name in sizes}
         proof = None
-        if self.gpu:
+        if self.gpu and step.runs_on(self.gpu):
             proof = f"verify {action}"
             asked = getattr(recipe.precision, engine.precision)
             check = VerifyEngine(
                 filename, engine.precision, tuple(s.pinned(sizes) for s in self.specs),
                 dict(sizes), None, Tolerance(**asked.tolerance.model_dump()),
-                function=recipe.verify.function, backend=engine.backend, profiles=step.profiles,
+                function=recipe.verify.function, backend=engine.backend,
+                onnx=self._file(engine.precision, sizes), profiles=step.profiles,
             )  # fmt: skip
             needs = {"model": action, "onnx": model, "reference": "reference"}
             self._add(Action(proof, check, needs, discovers=check.function is not None))

@@ -122,7 +122,7 @@ class Scheduler:
         self._heights = {r.identity: _heights(r.plan) for r in runs}
         gpu = toolchain.gpu() if any(_on_device(r.plan) for r in runs) else None
         self._share = cores.available()
-        self._device = f"{gpu.name} sm{gpu.compute_capability.replace('.', '')}" if gpu else None
+        self._device = f"{gpu.name} {gpu.target}" if gpu else None
 
     def run(self) -> None:
         """Bring every action to an end.

@@ -36,6 +36,11 @@ class Gpu:
     name: str  # NVIDIA GeForce RTX 4090
     compute_capability: str  # 8.9
 
+    @property
+    def target(self) -> str:
+        """As recipes write it: ``sm89``."""
+        return f"sm{self.compute_capability.replace('.', '')}"
+
 
 def versions(distributions: Iterable[str]) -> dict[str, str | None]:
     """Each distribution's installed version; None where it is not installed."""

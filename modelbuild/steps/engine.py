@@ -27,6 +27,8 @@ from modelbuild.engines.words import failed, listed
 from modelbuild.errors import StepError
 from modelbuild.steps.base import Outcome, Step
 
+# What TensorRT-RTX 1.7 builds for when no target is named.
+RTX_TARGETS = ("sm80", "sm86", "sm89", "sm120", "sm121")
 CURRENT = "current"  # the target that means the GPU in this machine
 
 
@@ -62,6 +64,10 @@ class BuildEngine(Step):
     @property
     def device_decides(self) -> bool:
         """Whether the engine is for the GPU of this machine, which is then a fact of its key."""
+        raise NotImplementedError
+
+    def runs_on(self, target: str) -> bool:
+        """Whether the engine is for GPUs of this target (``sm89``)."""
         raise NotImplementedError
 
     def configure(self, kit: Kit, profiles: list[Any]) -> Any:
@@ -123,7 +129,7 @@ class BuildEngine(Step):
 class BuildRtxEngine(BuildEngine):
     """An engine of TensorRT-RTX, built without a GPU and compiled for the real one when loaded.
 
-    Without targets it runs on everything from Ampere (sm80) on. Turing (sm75) has to be named.
+    Without targets it is for ``RTX_TARGETS``; Turing (sm75) has to be named.
     """
 
     backend: ClassVar[str] = "tensorrt-rtx"
@@ -132,6 +138,9 @@ class BuildRtxEngine(BuildEngine):
     @property
     def device_decides(self) -> bool:
         return CURRENT in self.targets
+
+    def runs_on(self, target: str) -> bool:
+        return self.device_decides or target in (self.targets or RTX_TARGETS)
 
     def configure(self, kit: Kit, profiles: list[Any]) -> Any:
         self._check_targets(kit)
@@ -179,6 +188,9 @@ class BuildTensorrtEngine(BuildEngine):
     @property
     def device_decides(self) -> bool:
         return True
+
+    def runs_on(self, target: str) -> bool:
+        return True  # it is built for the GPU of the machine that builds it
 
     def configure(self, kit: Kit, profiles: list[Any]) -> Any:
         if self.targets:

@@ -133,6 +133,7 @@ class VerifyEngine(Verify):
     """Compare an engine with the recorded reference, on the GPU of this machine."""
 
     backend: str = "tensorrt-rtx"
+    onnx: str = ""  # the file that the engine was built from: its outputs' order and dtypes
     profiles: tuple[AxisRanges, ...] = ()
 
     kind: ClassVar[str] = "verify engine"
@@ -150,8 +151,7 @@ class VerifyEngine(Verify):
         from modelbuild.graph import files, interface
         from modelbuild.steps.proof import Proof
 
-        (onnx,) = given["onnx"].glob("*.onnx")
-        model = files.read(onnx)
+        model = files.read(given["onnx"] / self.onnx)
         names = [p.name for p in interface.outputs(model)]
         dtypes = {p.name: files.numpy_dtype(p.dtype) for p in interface.inputs(model)}
         cases = [row for row in self._cases(given["reference"]) if self._admits(row[0].sizes)]

@@ -1,0 +1,103 @@
+"""Recipe -> actions and artifacts, without running anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from modelbuild.plan import plan
+from modelbuild.recipe.loading import parse
+
+TEXT = """\
+model: {import: "net:Net"}
+inputs: {x: {shape: [batch, sequence]}}
+dynamic_axes: {batch: {min: 1, opt: 4, max: 8}, sequence: {min: 16, opt: 64, max: 128}}
+precision: {fp32: {}, fp16: {}}
+static: [{batch: 1}]
+engines:
+  - {precision: fp16, targets: [sm89, sm86]}
+  - {precision: fp16, variant: {batch: 1}}
+"""
+
+
+def _plan(text: str = TEXT, gpu: str | None = None):  # type: ignore[no-untyped-def]
+    return plan(parse(text, "net.yaml", "net"), gpu=gpu)
+
+
+def test_the_files_that_come_out_have_the_names_of_the_contract() -> None:
+    assert [a.name for a in _plan().artifacts] == [
+        "net.fp32.onnx",
+        "net.fp16.onnx",
+        "net.fp32.batch1.onnx",
+        "net.fp16.batch1.onnx",
+        "net.fp16.tensorrt-rtx.engine",
+        "net.fp16.batch1.tensorrt-rtx.engine",
+    ]
+
+
+def test_actions_come_after_what_they_need() -> None:
+    done: set[str] = set()
+    for action in _plan(gpu="sm89").actions:
+        assert set(action.before) <= done, action.id
+        done.add(action.id)
+
+
+def test_there_is_one_export_and_one_reference_for_everything() -> None:
+    kinds = [a.step.kind for a in _plan().actions]
+    assert kinds.count("export") == 1
+    assert kinds.count("reference") == 1
+
+
+def test_half_and_autocast_are_exports_of_their_own_and_fp32_is_made_only_where_it_is_needed() -> None:
+    text = TEXT.replace("fp32: {}, fp16: {}", "fp16: {method: half}")
+    actions = [a.id for a in _plan(text).actions]
+    assert "export fp16" in actions
+    assert "export" not in actions
+    converted = TEXT.replace("fp32: {}, fp16: {}", "fp16: {}")
+    assert {"export", "fp32"} <= {a.id for a in _plan(converted).actions}
+    assert "net.fp32.onnx" not in {a.name for a in _plan(converted).artifacts}
+
+
+def test_an_engine_waits_for_the_proof_of_its_onnx_file() -> None:
+    (engine,) = (a for a in _plan().actions if a.id == "fp16.batch1.tensorrt-rtx")
+    assert engine.needs == {"model": "fp16.batch1"}
+    assert engine.gates == ("verify fp16.batch1",)
+
+
+def test_engines_are_proven_where_there_is_a_gpu() -> None:
+    engines = [a for a in _plan(gpu="sm89").artifacts if a.kind == "engine"]
+    assert [e.proof for e in engines] == [f"verify {e.action}" for e in engines]
+    assert {e.proof for e in _plan().artifacts if e.kind == "engine"} == {None}
+
+
+def test_an_engine_for_other_gpus_than_this_one_is_not_run() -> None:
+    engines = [a.proof for a in _plan(gpu="sm120").artifacts if a.kind == "engine"]
+    assert engines == [None, "verify fp16.batch1.tensorrt-rtx"]
+
+
+def test_every_variant_is_compared_at_its_own_sizes_whatever_the_sampled_ones() -> None:
+    text = TEXT.replace("static: [{batch: 1}]", "static: [{batch: 1}, {batch: 5, sequence: 48}]")
+    (reference,) = (a for a in _plan(text).actions if a.id == "reference")
+    rows = reference.step.sampling.rows  # type: ignore[attr-defined]
+    assert {"batch": 5, "sequence": 48} in rows
+    assert any(row["batch"] == 1 and row["sequence"] == 128 for row in rows)
+
+
+def test_a_part_of_the_plan_holds_what_the_part_needs() -> None:
+    part = _plan().only(lambda a: a.name == "net.fp16.batch1.onnx")
+    assert [a.id for a in part.actions] == [
+        "reference", "export", "fp32", "fp16", "fp16.batch1", "verify fp16.batch1",
+    ]  # fmt: skip
+
+
+def test_measuring_reads_the_published_files_and_builds_nothing() -> None:
+    folder = Path("build/net")
+    measured = _plan(gpu="sm89").measuring(folder)
+    assert {a.step.kind for a in measured.actions} == {"reference", "verify", "verify engine"}
+    assert {a.folders.get("model") for a in measured.actions[1:]} == {folder}
+
+
+def test_the_order_of_targets_is_not_a_fact() -> None:
+    def targets(text: str) -> object:
+        return next(a.step.knobs()["targets"] for a in _plan(text).actions if a.step.kind == "engine")
+
+    assert targets(TEXT) == targets(TEXT.replace("[sm89, sm86]", "[sm86, sm89]"))
