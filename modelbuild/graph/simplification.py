@@ -2,24 +2,22 @@
 
 A BERT-base passed whole costs onnxsim 5 s and 2 GB, nearly all of it copies of 437 MB of weights.
 Large weights that only meet values computed from inputs can be neither folded nor, but for what
-comes before a BatchNormalization, fused; they step aside as inputs and come back after it.
+comes before a BatchNormalization, fused; they step aside as inputs and come back after it. What
+can be folded weight by weight is folded before (see ``folding``).
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
-
-import numpy as np
-from onnx import ModelProto, NodeProto, helper
+from onnx import ModelProto, helper
 
 from modelbuild.errors import Diagnostic
 from modelbuild.graph import files, interface
-from modelbuild.graph.files import Array, Model, Weight
+from modelbuild.graph.files import Model
+from modelbuild.graph.folding import fold_weights, shared_weights
 from modelbuild.isolate import in_child
 
 # Weights of these are fused with nothing but a BatchNormalization that follows.
-_PLAIN = frozenset({"MatMul", "Gemm", "Gather", "LSTM", "GRU", "RNN"})
+_PLAIN = frozenset({"Conv", "MatMul", "Gemm", "Gather", "LSTM", "GRU", "RNN"})
 # protobuf's limit is 2 GiB, and onnxsim holds several copies.
 _MOST_INLINE = 2**29
 
@@ -31,7 +29,7 @@ def simplify(model: Model, *, fold: bool = True, fused: bool = False) -> tuple[M
     onnxsim runs in a child: it is native code that has been seen to die.
     """
     if fold:
-        fold_transposes(model)
+        fold_weights(model)
     aside = _aside(model, fused=fused)
     ended = in_child(lambda: _run(model, aside, fold=fold))
     if not ended.ok:
@@ -102,7 +100,7 @@ def _aside(model: Model, *, fused: bool) -> set[str]:
     graph = model.proto.graph
     normalised = {n for node in graph.node if node.op_type == "BatchNormalization" for n in node.input}
     aside = set(fixed)
-    shared = _shared(model)
+    shared = shared_weights(model)
     for node in graph.node:
         if node.op_type == "Transpose" and shared & set(node.input):
             continue
@@ -119,7 +117,7 @@ def _not_foldable(model: Model) -> set[str]:
     computed = {i.name for i in graph.input} - own
     used: set[str] = set()
     foldable: set[str] = {o.name for o in graph.output}
-    shared = _shared(model)
+    shared = shared_weights(model)
     for node in graph.node:
         nested = any(True for _ in interface.subgraphs(node))
         depends = nested or bool(computed & set(node.input))
@@ -133,51 +131,3 @@ def _not_foldable(model: Model) -> set[str]:
             for inner in interface.subgraphs(node):
                 foldable |= interface.value_names(inner)
     return (set(model.weights) & used) - foldable
-
-
-def fold_transposes(model: Model) -> None:
-    """Turn ``Transpose(weight)`` into a weight, transposed when it is written.
-
-    PyTorch keeps a Linear's weight the other way round, so that exporters write one for each. A
-    weight that is used elsewhere too (an embedding that is also the head) keeps its Transpose:
-    folded, it would be in the file twice.
-    """
-    graph = model.proto.graph
-    kept: list[NodeProto] = []
-    tensors = {t.name: t for t in graph.initializer}
-    outputs = {o.name for o in graph.output}
-    shared = _shared(model)
-    for node in graph.node:
-        name = node.input[0] if node.input else ""
-        fits = name in model.weights and name not in shared and node.output[0] not in outputs
-        if node.op_type != "Transpose" or not fits:
-            kept.append(node)
-            continue
-        weight = model.weights[name]
-        order = next((list(a.ints) for a in node.attribute if a.name == "perm"), None)
-        order = order or list(reversed(range(len(weight.dims))))
-        dims = tuple(weight.dims[i] for i in order)
-        turned = Weight(weight.dtype, dims, weight.nbytes, _turned(weight, order))
-        model.weights[node.output[0]] = turned
-        tensors[node.output[0]] = files.empty_initializer(node.output[0], weight.dtype, dims)
-    if len(kept) == len(graph.node):
-        return
-    del graph.node[:]
-    graph.node.extend(kept)
-    needed = {n for node in kept for n in node.input} | outputs
-    for node in kept:
-        for inner in interface.subgraphs(node):
-            needed |= interface.value_names(inner)
-    del graph.initializer[:]
-    graph.initializer.extend(t for n, t in tensors.items() if n in needed)
-    model.weights = {n: w for n, w in model.weights.items() if n in needed}
-
-
-def _shared(model: Model) -> set[str]:
-    """Weights that are used more than once."""
-    uses = Counter(name for node in model.proto.graph.node for name in node.input)
-    return {name for name in model.weights if uses[name] > 1}
-
-
-def _turned(weight: Weight, order: list[int]) -> Callable[[], Array]:
-    return lambda: np.ascontiguousarray(np.transpose(weight.load(), order))
