@@ -25,11 +25,16 @@ Row = list[Any]
 
 
 def default_root() -> Path:
-    """``$MODELBUILD_CACHE_DIR``, else the user's cache folder."""
+    """``$MODELBUILD_CACHE_DIR``, else the user's cache folder, else (for a user without a home, as
+    in some containers) one among the temporary files."""
     if named := os.environ.get("MODELBUILD_CACHE_DIR"):
         return Path(named)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "modelbuild"
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "modelbuild"
+    home = os.path.expanduser("~")
+    if os.path.isabs(home):
+        return Path(home) / ".cache" / "modelbuild"
+    return Path(os.environ.get("TMPDIR", "/tmp")) / f"modelbuild-{os.getuid()}"
 
 
 def row(path: str) -> Row:

@@ -25,6 +25,25 @@ def kept(project: Project) -> Project:
     return project
 
 
+@pytest.mark.parametrize(
+    ("environment", "root"),
+    [
+        ({"MODELBUILD_CACHE_DIR": "/c", "XDG_CACHE_HOME": "/x", "HOME": "/h"}, "/c"),
+        ({"XDG_CACHE_HOME": "/x", "HOME": "/h"}, "/x/modelbuild"),
+        ({"HOME": "/h"}, "/h/.cache/modelbuild"),
+    ],
+    ids=["named", "xdg", "home"],
+)
+def test_the_cache_is_where_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], root: str
+) -> None:
+    for name in ("MODELBUILD_CACHE_DIR", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert str(state.default_root()) == root
+
+
 def test_a_fresh_build_imports_nothing_heavy(kept: Project) -> None:
     code = (
         "import sys; from modelbuild.cli import main; code = main(['build', 'net.yaml']);"

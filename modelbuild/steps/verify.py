@@ -209,7 +209,7 @@ def _overflows(model: Model, arrays: Mapping[str, Array]) -> tuple[Diagnostic, .
     found = overflow_report(model, {n: np.asarray(arrays[n], d) for n, d in dtypes.items()})
     if not found:
         return ()
-    first = ", ".join(str(o) for o in found[:3])
+    first = ", ".join(f"`{o.node}` ({o.op_type}, up to {o.largest:.3g})" for o in found[:3])
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
     return (
         Diagnostic(

@@ -95,6 +95,12 @@ class Log(Linear):
         return torch.log(x.abs() - 1e-8)
 
 
+class Large(Linear):
+    def forward(self, x):
+        x = self.f(x) * 500.0
+        return x * torch.rsqrt((x * x).mean(-1, keepdim=True) + 1e-6)
+
+
 def not_a_module():
     return 3
 
@@ -139,6 +145,7 @@ RECIPES = {
     "broken": _recipe("broken"),
     "opset": _recipe("Linear", more="exporter: dynamo\nopset: 10\n"),
     "wrong_dtype": _recipe("Linear", "{x: {shape: [batch, 6], dtype: int64}}"),
+    "large": _recipe("Large", more="precision: {fp16: {}}\n"),
     "tight": _recipe("Linear", more="precision: {fp16: {tolerance: {relative_l2: 1.0e-9}}}\n"),
     "function": _recipe("Linear").replace("samples: 2", 'samples: 2, function: "models:close_enough"'),
     "no_data": _recipe("Linear").replace("samples: 2", "samples: 2, data: nothing/*.npz"),
@@ -191,6 +198,7 @@ def _diagnostics(recipe: dict[str, Any]) -> list[dict[str, Any]]:
          "calling `models:broken` failed: RuntimeError: the factory is closed"),
         ("opset", "opset-mismatch", "the dynamo exporter returned opset 18, the recipe asks for 10"),
         ("wrong_dtype", "export-failed", "forward() fails in PyTorch itself, at batch=2: RuntimeError"),
+        ("large", "fp16-overflow", "values leave fp16's range (65504) at `node_mul_"),
         ("tight", "parity-failed", "against relative_l2 1e-09"),
         ("function", "parity-failed", "`models:close_enough` says False at batch=1"),
         ("no_data", "inputs-mismatch", "`verify.data`: `nothing/*.npz` matches no file"),
