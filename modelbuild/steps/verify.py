@@ -58,8 +58,8 @@ class Verify(Step):
         proof = Proof(self, [p.name for p in interface.outputs(model)])
         for case, arrays, expected in self._cases(given["reference"]):
             proof.add(case, expected, run, arrays)
-        if proof.ran and proof.errors() and self.precision != "fp32" and evidence != "gpu":
-            said += _overflows(model, proof.ran)
+        if proof.failing and self.precision != "fp32" and evidence != "gpu":
+            said += _overflows(model, proof.failing)
         return self._verdict(proof, evidence, said)
 
     def _cases(self, folder: Path) -> Iterator[tuple[Case, dict[str, Array], list[Array]]]:
