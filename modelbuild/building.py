@@ -17,7 +17,7 @@ from modelbuild.recipe.loading import load
 from modelbuild.recipe.schema import Recipe
 from modelbuild.results import ArtifactResult, BuildResult, RecipeResult
 from modelbuild.scheduler import GOOD, Options, Reporter, Run, Scheduler
-from modelbuild.store import Store, hash_file, publish, write_atomically
+from modelbuild.store import Store, Tree, hash_file, publish, write_atomically
 from modelbuild.worker.jobs import Surroundings
 
 MANIFEST = "manifest.json"
@@ -61,16 +61,21 @@ def build(request: Request, reporter: Reporter) -> BuildResult:
     device = toolchain.gpu() if any(r.engines for _, r in loaded) else None
     gpu = device.target if device else None
     runs = []
+    unpublished: set[str] = set()
     for path, recipe in loaded:
         todo = plan(recipe, gpu=gpu)
         if request.only:
             todo = todo.only(lambda a: fnmatch.fnmatch(a.name, str(request.only)))
         if request.measure:
             todo = todo.measuring((out / recipe.name).absolute())
-            todo = todo.only(lambda a, n=recipe.name: (out / n / a.name).is_file())  # type: ignore[misc]
+            absent = {a.name for a in todo.artifacts if not (out / recipe.name / a.name).is_file()}
+            todo = todo.only(lambda a, absent=absent: a.name not in absent)  # type: ignore[misc]
+            unpublished |= absent
         base = path.absolute().parent
         around = Surroundings(base, Path.cwd(), cache, out.absolute())
         runs.append(Run(todo, str(path), around, str(path.absolute())))
+    if unpublished and not any(r.plan.artifacts for r in runs):
+        raise _nothing_to_measure(out, sorted(unpublished))
     if request.only and not any(r.plan.artifacts for r in runs):
         raise _nothing_matches(request, [plan(r) for _, r in loaded])
     publisher = _Publisher(store, request)
@@ -84,6 +89,10 @@ def build(request: Request, reporter: Reporter) -> BuildResult:
     if not request.dry_run and not request.measure:
         scheduler.remember()
     done = [publisher.result(run) for run in runs]
+    if interrupted:
+        done = [
+            r if run.all_ended() else replace(r, status="failed") for run, r in zip(runs, done, strict=True)
+        ]
     if not request.dry_run and not request.measure and not interrupted:
         for run, result in zip(runs, done, strict=True):
             publisher.write_manifest(run, result)
@@ -161,6 +170,17 @@ def _nothing_matches(request: Request, plans: Iterable[Plan]) -> RecipeError:
     )
 
 
+def _nothing_to_measure(out: Path, names: Sequence[str]) -> RecipeError:
+    more = f" or any of {len(names) - 1} more" if len(names) > 1 else ""
+    return RecipeError(
+        Diagnostic(
+            "recipe-invalid",
+            f"nothing to verify: {out} has no {names[0]}{more}",
+            "`modelbuild build` puts them there; `--out` names another folder",
+        )
+    )
+
+
 @dataclass
 class _Publisher:
     """Puts proven files where users look for them, and writes down what is there."""
@@ -188,6 +208,10 @@ class _Publisher:
                     self.republished[run.path, artifact.name] = "its file was changed"
                 else:
                     continue
+                # What was made just now was hashed just now; what was found may have rotted.
+                if run.ended[artifact.action].status == "cached" and not self.store.intact(tree):
+                    self._set_aside(run, artifact, tree)
+                    return
                 publish(folder / name, place)
         except OSError as error:
             self.problems[run.path, artifact.name] = Diagnostic(
@@ -195,6 +219,14 @@ class _Publisher:
                 f"{artifact.name} cannot be written to {target}: {first_line(error)}",
                 "check the folder and the disk; the proven file is in the cache",
             )
+
+    def _set_aside(self, run: Run, artifact: Artifact, tree: Tree) -> None:
+        self.store.set_aside(tree.digest)
+        self.problems[run.path, artifact.name] = Diagnostic(
+            "cache-corrupt",
+            f"{artifact.name} has other bytes in the cache than were proven; it was set aside",
+            "build again: it is made anew; look at the disk if this comes back",
+        )
 
     def result(self, run: Run) -> RecipeResult:
         artifacts = tuple(self._artifact(run, a) for a in run.plan.artifacts)

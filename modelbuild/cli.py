@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from modelbuild.errors import EXIT_INTERRUPTED, EXIT_STEP_FAILED, Diagnostic, ModelbuildError
+from modelbuild.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_STEP_FAILED,
+    EXIT_USAGE,
+    Diagnostic,
+    ModelbuildError,
+    first_line,
+)
 
 if TYPE_CHECKING:
     from modelbuild.results import BuildResult
@@ -31,13 +39,25 @@ exit codes: 0 all right, 1 a step failed, 2 the recipe or the command line is wr
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns its exit code; never raises for a user's mistake."""
-    parser = _parser()
-    options = parser.parse_args(argv)
+    # A message may quote what this terminal's encoding does not have.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        options = _parser().parse_args(arguments)
+    except _Misused as wrong:
+        if _asks_for_json(arguments):
+            _print_failure(Diagnostic("recipe-invalid", wrong.said, "`--help` shows what there is"))
+        raise
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it
+        signal.signal(signal.SIGHUP, _interrupt)
     try:
         return int(options.run(options))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
+        if _asks_for_json(arguments):
+            _print_failure()
         return EXIT_INTERRUPTED
     except ModelbuildError as error:
         _complain(error.diagnostics, options)
@@ -50,6 +70,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         said = Diagnostic("system-error", f"{place}{error.strerror or error}", "check the path and the disk")
         _complain((said,), options)
         return EXIT_STEP_FAILED
+    except Exception as error:
+        # Nobody foresaw it: the traceback is for the report, and a program still gets its object.
+        import traceback
+
+        traceback.print_exc()
+        said = Diagnostic("step-failed", f"modelbuild itself failed: {first_line(error)}",
+                          "please report this with the traceback")  # fmt: skip
+        _complain((said,), options)
+        return EXIT_STEP_FAILED
 
 
 def _interrupt(*_: object) -> None:
@@ -60,9 +89,20 @@ def _complain(diagnostics: Sequence[Diagnostic], options: argparse.Namespace) ->
     for found in diagnostics:
         print(found.render(), file=sys.stderr)
     if getattr(options, "format", "text") == "json":
-        rows = [d.as_json() for d in diagnostics]
-        recipe = {"recipe": "", "name": "", "status": "failed", "diagnostics": rows, "artifacts": []}
-        _print_json({"schema": 1, "ok": False, "recipes": [recipe]})
+        _print_failure(*diagnostics)
+
+
+def _print_failure(*diagnostics: Diagnostic) -> None:
+    """The answer of a command that did not come as far as its recipes."""
+    rows = [d.as_json() for d in diagnostics]
+    recipe = {"recipe": "", "name": "", "status": "failed", "diagnostics": rows, "artifacts": []}
+    _print_json({"schema": 1, "ok": False, "recipes": [recipe]})
+
+
+def _asks_for_json(arguments: Sequence[str]) -> bool:
+    """Whether a program reads the answer, also of a command line that cannot be parsed."""
+    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
+    return any(a == "--format=json" or (a, b) == ("--format", "json") for a, b in pairs)
 
 
 def _print_json(data: Any) -> None:
@@ -104,14 +144,18 @@ def _known(options: argparse.Namespace) -> BuildResult | None:
         answer = state.recall(cache, str(path), options.out)
         if answer is None or (options.require_engines and "skipped" in str(answer)):
             return None
-        answer["recipe"] = str(path)
-        for artifact in answer["artifacts"]:
-            if artifact["path"]:
-                artifact["path"] = str(options.out / answer["name"] / artifact["name"])
-        answers.append(answer)
+        answers.append((path, answer))
     from modelbuild.results import BuildResult, RecipeResult
 
-    return BuildResult(tuple(RecipeResult.from_json(a) for a in answers))
+    try:
+        for path, answer in answers:
+            answer["recipe"] = str(path)
+            for artifact in answer["artifacts"]:
+                if artifact["path"]:
+                    artifact["path"] = str(options.out / answer["name"] / artifact["name"])
+        return BuildResult(tuple(RecipeResult.from_json(a) for _, a in answers))
+    except (KeyError, TypeError, AttributeError):
+        return None  # somebody edited it: the long way finds out
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -190,8 +234,23 @@ def _schema(options: argparse.Namespace) -> int:
 # ---- arguments ---------------------------------------------------------------------------------
 
 
+class _Misused(SystemExit):
+    """The command line cannot be parsed. Ends the process as argparse would, if nobody catches it."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(EXIT_USAGE)
+        self.said = said
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        print(f"{self.prog}: error: {message}", file=sys.stderr)
+        raise _Misused(message)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="modelbuild",
         description="Build proven ONNX files and TensorRT engines from recipes.",
         epilog="Start with: modelbuild init transformers:BertModel -o bert.yaml",

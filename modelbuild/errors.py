@@ -15,6 +15,9 @@ EXIT_PROOF_FAILED = 3
 EXIT_TOOLCHAIN = 4
 EXIT_INTERRUPTED = 130
 
+# Messages quote what users' code said: a terminal must show its escape sequences, not obey them.
+_VISIBLE = {i: f"\\x{i:02x}" for i in (*range(32), *range(127, 160)) if chr(i) not in "\n\t"}
+
 
 @dataclass(frozen=True)
 class Diagnostic:
@@ -50,7 +53,7 @@ class Diagnostic:
             lines.append(self.excerpt)
         if self.hint:
             lines.append(f"hint: {self.hint}")
-        return "\n".join(lines)
+        return "\n".join(lines).translate(_VISIBLE)
 
 
 class ModelbuildError(Exception):

@@ -418,10 +418,12 @@ def _heights(plan: Plan) -> dict[str, int]:
 
 def _crashed(what: str, status: int, log: Path) -> Done:
     words = _last_words(log)
+    killed = os.WIFSIGNALED(status)
+    cause = "native code died, or memory ran out" if killed else "something in it ended the process"
     said = Diagnostic(
         "worker-crashed",
-        f"{what} was {describe(status)}" + (f"; last words: {words}" if words else ""),
-        "native code died, or memory ran out; the other artifacts are not touched",
+        f"{what} {'was ' if killed else ''}{describe(status)}" + (f"; last words: {words}" if words else ""),
+        f"{cause}; the other artifacts are not touched",
     )
     return Done(None, (said,), exit_code=EXIT_STEP_FAILED)
 

@@ -83,10 +83,13 @@ def keep(
     rows += [row(p) for p in sorted(set(written))]
     state = {"program": _program(), "rows": rows, "answer": answer}
     place = _place(cache, recipe, out)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    draft = place.with_name(f".{place.name}.{os.getpid()}")
-    draft.write_text(json.dumps(state), encoding="utf-8")
-    draft.replace(place)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        draft = place.with_name(f".{place.name}.{os.getpid()}")
+        draft.write_text(json.dumps(state), encoding="utf-8")
+        draft.replace(place)
+    except OSError:
+        pass  # the build is done and good; the next one only takes the long way
 
 
 def now() -> int:

@@ -64,9 +64,20 @@ class Entry:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Entry:
+        """The entry as it was written.
+
+        Raises:
+            TypeError: this is not what ``as_json`` gives; or KeyError, or ValueError.
+        """
+        if not isinstance(data, dict) or not isinstance(data["tree"], dict):
+            raise TypeError("not an entry")
+        mappings = (data["facts"], data["discovered"], data["data"], data["tree"]["files"])
+        said = data["diagnostics"]
+        if not all(isinstance(m, dict) for m in (*mappings, *said)):
+            raise TypeError("not an entry")
         files = {name: File(*row) for name, row in data["tree"]["files"].items()}
         tree = Tree(data["tree"]["digest"], files)
-        return cls(**{**data, "tree": tree, "diagnostics": tuple(data["diagnostics"])})
+        return cls(**{**data, "tree": tree, "diagnostics": tuple(said)})
 
 
 class Store:
@@ -111,8 +122,27 @@ class Store:
         except OSError:
             if not place.is_dir():
                 raise
-            shutil.rmtree(folder)
+            if not self.intact(Tree(name, files)):
+                self.set_aside(name)
+                with contextlib.suppress(OSError):  # another build was quicker
+                    folder.rename(place)
+            self.discard(folder)
         return Tree(name, files)
+
+    def intact(self, tree: Tree) -> bool:
+        """Whether every byte of an object is what its name says."""
+        place = self._place("objects", tree.digest)
+        try:
+            return all(hash_file(place / name) == file for name, file in tree.files.items())
+        except OSError:
+            return False
+
+    def set_aside(self, name: str) -> None:
+        """Take a damaged object out of the store, so that it is made again."""
+        aside = self.workspace()
+        with contextlib.suppress(FileNotFoundError):
+            self._place("objects", name).rename(aside / "object")
+        self.discard(aside)
 
     def folder(self, tree: Tree) -> Path | None:
         """Where an object is, or None if it, or one of its files, is gone or has another size."""
@@ -151,7 +181,7 @@ class Store:
         """The facts of each action when this recipe was last built; empty if never."""
         with contextlib.suppress(OSError, ValueError):
             data = json.loads(self._history(recipe).read_text())
-            if isinstance(data, dict):
+            if isinstance(data, dict) and all(_is_memory(m) for m in data.values()):
                 return data
         return {}
 
@@ -203,6 +233,13 @@ def publish(source: Path, target: Path) -> None:
         draft.replace(target)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _is_memory(found: object) -> bool:
+    """Whether this is what a build remembers of an action: its facts, and what it read by itself."""
+    return isinstance(found, dict) and all(
+        isinstance(found.get(part), dict) for part in ("facts", "discovered")
+    )
 
 
 def _alive(pid: int) -> bool:

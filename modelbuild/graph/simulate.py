@@ -127,9 +127,9 @@ class _Rewriting:
             self._cast(half, after, TensorProto.FLOAT),
         ]
 
-    @staticmethod
-    def _cast(source: str, target: str, to: int) -> NodeProto:
-        return onnx.helper.make_node("Cast", [source], [target], target, to=to)
+    def _cast(self, source: str, target: str, to: int) -> NodeProto:
+        # Two nodes of one name do not load, and a node of the file may be called like a tensor.
+        return onnx.helper.make_node("Cast", [source], [target], self.names.take(f"{target}_cast"), to=to)
 
 
 def _make_float(node: NodeProto) -> None:

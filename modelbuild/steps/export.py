@@ -64,6 +64,7 @@ class Export(ModelStep):
 
         from modelbuild.graph import files, interface
         from modelbuild.graph.edges import with_edge_types
+        from modelbuild.graph.norms import with_norms_of_one_type
         from modelbuild.steps import samples
 
         gc.disable()  # a tenth of the time of tracing; the process ends with the step
@@ -84,6 +85,8 @@ class Export(ModelStep):
         interface.strip(graph.proto)
         if graph.opset != self.opset:
             raise self._opset_mismatch(graph.opset)
+        if self.precision == "autocast":
+            graph = with_norms_of_one_type(graph)
         said = interface.settle(graph, self.inputs, self.outputs, labels)
         if self.precision != "fp32":
             graph = with_edge_types(graph, self._edges(graph))
@@ -142,6 +145,9 @@ class Export(ModelStep):
             assert program is not None
             return _structure(program.model)
         path = out / "torchscript.onnx"
+        if _has_keyword_only(module) and kwargs:
+            # This exporter passes every parameter by position, those that are keyword-only too.
+            module, args, kwargs = _by_position(module, ordered), tuple(kwargs.values()), {}
         torch.onnx.export(
                 module, args, str(path), kwargs=kwargs, dynamo=False, opset_version=self.opset,
                 input_names=ordered, dynamic_axes={n: a for n, a in axes.items() if a},
@@ -227,6 +233,28 @@ def _structure(model: Any) -> files.Model:
             "weights", 0, tensor.nbytes, dtype, shape=ir.Shape(shape), name=name, base_dir=""
         )
     return files.Model(ir.to_proto(model), weights)
+
+
+def _has_keyword_only(module: torch.nn.Module) -> bool:
+    import inspect
+
+    parameters = inspect.signature(module.forward).parameters.values()
+    return any(p.kind is inspect.Parameter.KEYWORD_ONLY for p in parameters)
+
+
+def _by_position(module: torch.nn.Module, names: Sequence[str]) -> torch.nn.Module:
+    """A module around ``module`` that takes these parameters of it by position."""
+    import torch
+
+    class ByPosition(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = module
+
+        def forward(self, *values: Any) -> Any:
+            return self.model(**dict(zip(names, values, strict=True)))
+
+    return ByPosition().eval()
 
 
 def _positional(module: torch.nn.Module, shapes: list[Any]) -> Any:

@@ -72,6 +72,13 @@ class LiveModel:
                 f"`{source.import_}` gives {_kind(module)}, not a torch.nn.Module",
                 "name a Module class, a function that returns one, or an instance",
             )
+        if isinstance(module, torch.jit.ScriptModule):
+            raise _import_failed(
+                f"`{source.import_}` gives a TorchScript module, whose Python code is gone",
+                "name the nn.Module that it was made from",
+            )
+        # torch.compile's wrapper takes *args and **kwargs; its forward() says nothing of the inputs.
+        module = getattr(module, "_orig_mod", module)
         if source.weights:
             load_weights(module, base / source.weights)
         module.eval().requires_grad_(False)
@@ -97,6 +104,12 @@ def resolve(spec: Any) -> Any:
     path = str(spec["import"])
     attribute = import_attribute(path)
     if not callable(attribute) or _is_module_instance(attribute):
+        given = [key for key in ("args", "kwargs") if spec.get(key)]
+        if given:
+            raise _import_failed(
+                f"`{path}` is an object already ({_kind(attribute)}), and {_listed(given)} would do nothing",
+                f"remove {_listed(given)}, or name what makes the object",
+            )
         return attribute
     args = [resolve(a) for a in spec.get("args", [])]
     kwargs = {k: resolve(v) for k, v in spec.get("kwargs", {}).items()}
@@ -263,11 +276,14 @@ def flatten(value: Any, path: str = "") -> list[tuple[str, torch.Tensor]]:
             for label, v in zip(labels, value, strict=True)
         ]
     else:
+        hint = "return tensors, or tuples, lists and dicts of tensors"
+        if type(value).__name__.endswith("Cache"):  # transformers' keys and values
+            hint = "for transformers, set `use_cache: false` in the config"
         raise StepError(
             Diagnostic(
                 "outputs-mismatch",
                 f"forward() returns {_kind(value)} at {path or 'the top'}, which no ONNX output can hold",
-                "return tensors, or tuples, lists and dicts of tensors",
+                hint,
             )
         )
     return [row for label, part in parts for row in flatten(part, label)]

@@ -53,6 +53,17 @@ class Convolution(nn.Module):
 
 def within(reference, candidate):
     return all(abs(r - c).max() < 0.1 for r, c in zip(reference, candidate))
+
+class Norm(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.f, self.norm = nn.Linear(6, 6), nn.LayerNorm(6)
+    def forward(self, x):
+        return self.norm(self.f(x))
+
+class KeywordOnly(Norm):
+    def forward(self, x, scale=2.0, *, mask=None):
+        return super().forward(x) * scale
 """
 
 AXES = "dynamic_axes: {batch: {min: 1, opt: 4, max: 8}}\n"
@@ -74,6 +85,8 @@ RECIPES = {
     "half": _recipe("Convolution", IMAGE, HALF % "half"),
     "half_edges": _recipe("Convolution", IMAGE, HALF % "half, keep_io_types: false"),
     "autocast": _recipe("Convolution", IMAGE, HALF % "autocast"),
+    "autocast_norm": _recipe("Norm", more=HALF % "autocast"),
+    "keyword_only": _recipe("KeywordOnly", more="exporter: torchscript\n"),
     "plain": _recipe("Convolution", IMAGE, "simplify: false\nconstant_folding: false\n"),
     "listed": _recipe(
         "Convolution", IMAGE,

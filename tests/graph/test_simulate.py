@@ -325,3 +325,12 @@ def test_the_simulated_error_is_the_error_of_pytorchs_half_modules(kind):
     simulated_error, true_error = error(found, exact), error(wanted, exact)
     assert simulated_error == pytest.approx(true_error, rel=0.5), (simulated_error, true_error)
     assert error(found, wanted) < 1.5 * true_error
+
+
+def test_a_node_of_the_file_may_be_called_like_a_tensor():
+    proto = half_of("g (float[2] x) => (float[2] y) { h = Sqrt(x) y = Relu(h) }")
+    proto.graph.node[1].name = "h"
+    model = simulated(Model(proto))
+    names = [node.name for node in model.proto.graph.node if node.name]
+    assert len(names) == len(set(names))
+    session(model)  # ONNX Runtime takes no two nodes of one name

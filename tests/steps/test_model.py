@@ -36,6 +36,13 @@ def from_config(config):
     return Net(config.width)
 
 ready = Net(7)
+
+def scripted():
+    return torch.jit.script(Net())
+
+def compiled():
+    return torch.compile(Net())
+
 class Holder:
     inner = Net
 """
@@ -213,3 +220,28 @@ def test_outputs_are_flattened_in_order_without_none() -> None:
     labels, values = zip(*flatten(nested), strict=True)
     assert labels == ("a", "b[0]", "b[1][0]", "b[1][1].c", "d")
     assert [int(v) for v in values] == [0, 1, 2, 3, 4]
+
+
+def test_a_compiled_module_is_the_one_inside(folder: Path) -> None:
+    module = _make(folder, import_="a_model_file:compiled")
+    assert type(module).__name__ == "Net"
+
+
+def test_a_torchscript_module_is_refused_by_name(folder: Path) -> None:
+    with pytest.raises(StepError, match="TorchScript"):
+        _make(folder, import_="a_model_file:scripted")
+
+
+@pytest.mark.parametrize("given", [{"args": (1,)}, {"kwargs": {"width": 3}}])
+def test_arguments_for_an_instance_are_refused(folder: Path, given: dict[str, Any]) -> None:
+    with pytest.raises(StepError, match="would do nothing"):
+        _make(folder, import_="a_model_file:ready", **given)
+
+
+def test_a_cache_among_the_outputs_names_the_setting() -> None:
+    class DynamicCache:
+        pass
+
+    with pytest.raises(StepError) as found:
+        flatten({"y": torch.zeros(1), "past": DynamicCache()})
+    assert "use_cache" in str(found.value.diagnostics[0].hint)

@@ -1,0 +1,41 @@
+"""The verdict over several cases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from modelbuild.steps.proof import Proof
+from modelbuild.steps.reference import Case
+from modelbuild.tolerance import Tolerance
+
+
+@dataclass(frozen=True)
+class Of:
+    """The least that a proof asks of its step."""
+
+    tolerance: Tolerance
+    function: str | None = None
+
+
+@pytest.mark.parametrize(
+    ("outputs", "vacuous"),
+    [
+        pytest.param([[1], [1], [0.2, 0.8], [0.3, 0.7]], False, id="a-softmax-over-one-element-first"),
+        pytest.param([[1], [1], [0.5, 0.5], [0.5, 0.5]], True, id="constant-at-every-size"),
+        pytest.param([[1], [0.5, 0.5], [0.2, 0.2, 0.2]], True, id="constant-with-one-input-per-size"),
+        pytest.param([[1], [0.2, 0.8], [0.2, 0.2, 0.6]], False, id="varies-within-one-input"),
+        pytest.param([[1]], False, id="one-number-says-nothing"),
+    ],
+)
+def test_an_output_is_constant_only_if_it_is_at_every_size(
+    outputs: Sequence[Sequence[float]], vacuous: bool
+) -> None:
+    proof = Proof(Of(Tolerance(rtol=1e-3, atol=1e-4)), ["y"])
+    for value in outputs:
+        y = np.array(value, np.float32)
+        proof.add(Case("", {"n": len(value)}, 0), [y], lambda _, y=y: [y], {})  # type: ignore[misc]
+    assert [d.code for d in proof.vacuous(True)] == ["vacuous-check"] * vacuous

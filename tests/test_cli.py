@@ -1,0 +1,115 @@
+"""The command line: whatever happens, a program that reads it gets one object."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelbuild import building, cli
+from tests.conftest import TINY, Project
+
+
+def _answer(capsys: pytest.CaptureFixture[str]) -> Any:
+    report = json.loads(capsys.readouterr().out)
+    assert (report["schema"], report["ok"], len(report["recipes"])) == (1, False, 1)
+    return report["recipes"][0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["build", "--format", "json"], "the following arguments are required: RECIPE"),
+        (["build", "r.yaml", "--format=json", "-j", "0"], "argument -j/--jobs: '0' is not a whole number"),
+        (["build", "r.yaml", "--format", "json", "--bogus"], "unrecognized arguments: --bogus"),
+    ],
+    ids=["nothing", "jobs", "unknown"],
+)
+def test_a_command_line_that_cannot_be_parsed_is_answered_in_json(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(arguments)
+    assert end.value.code == 2
+    assert said in _answer(capsys)["diagnostics"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "codes"),
+    [(KeyboardInterrupt(), 130, []), (LookupError("what?"), 1, ["step-failed"])],
+    ids=["interrupt", "a-mistake-of-ours"],
+)
+def test_a_command_that_ends_early_is_answered_in_json(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    raised: BaseException,
+    code: int,
+    codes: list[str],
+) -> None:
+    def check(_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(building, "check", check)
+    assert cli.main(["check", "r.yaml", "--format", "json"]) == code
+    assert [d["code"] for d in _answer(capsys)["diagnostics"]] == codes
+
+
+def test_verify_says_that_nothing_is_published(project: Project) -> None:
+    answer = project.run("verify", "net.yaml", "--format", "json")
+    assert answer.code == 2
+    assert answer.said("recipe-invalid") == "nothing to verify: build has no net.fp32.onnx"
+
+
+def test_a_terminal_that_lacks_a_letter_gets_the_rest(project: Project) -> None:
+    project.write("net.py", TINY.replace("return self", "raise ValueError('caf\xe9'); return self"))
+    project.environment["PYTHONIOENCODING"] = "ascii"
+    answer = project.run("build", "net.yaml")
+    assert answer.code == 1
+    assert "ValueError: caf\\xe9" in answer.stdout
+
+
+def test_a_terminal_that_is_closed_ends_the_build_and_its_recipe_is_not_ok(project: Project) -> None:
+    project.write("net.py", TINY.replace("return self", "import time; time.sleep(60); return self"))
+    process = subprocess.Popen(
+        project.command("build", "net.yaml", "--format", "json"), cwd=project.folder,
+        env=project.environ(), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stderr is not None
+    assert any("reference" in line for line in process.stderr)
+    time.sleep(0.1)
+    os.kill(process.pid, signal.SIGHUP)
+    out, _ = process.communicate(timeout=10)
+    assert process.returncode == 130
+    report = json.loads(out)
+    assert (report["ok"], report["recipes"][0]["status"]) == (False, "failed")
+    assert not Path(project.folder / "build").exists()
+
+
+def test_bytes_that_rotted_in_the_cache_are_not_published(project: Project) -> None:
+    assert project.build().code == 0
+    good = project.output("net.fp32.onnx").read_bytes()
+    project.output("net.fp32.onnx").unlink()
+    (stored,) = project.folder.glob("cache/objects/*/*/net.fp32.onnx")
+    stored.chmod(0o644)
+    stored.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    answer = project.build()
+    assert (answer.code, answer.statuses) == (1, {"net.fp32.onnx": "failed"})
+    assert answer.said("cache-corrupt").startswith("net.fp32.onnx has other bytes in the cache")
+    assert not project.output("net.fp32.onnx").exists()
+    assert project.build().code == 0
+    assert project.output("net.fp32.onnx").read_bytes() == good
+
+
+def test_a_state_file_that_holds_something_else_is_not_asked(project: Project) -> None:
+    assert project.build().code == 0
+    time.sleep(0.1)
+    assert project.build().code == 0
+    (place,) = project.folder.glob("cache/state/*.json")
+    place.write_text(json.dumps({**json.loads(place.read_text()), "answer": {"x": 1}}))
+    assert project.build().statuses == {"net.fp32.onnx": "cached"}
