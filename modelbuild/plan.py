@@ -164,7 +164,8 @@ class _Planner:
             step = Adopt(str(recipe.model.onnx), self.specs, recipe.outputs, recipe.opset)
         else:
             step = Export(
-                self.source, self.specs, recipe.outputs, self.traced, recipe.effective_opset,
+                self.source, self.specs, recipe.outputs, self.traced,
+                {a.name: (a.min, a.max) for a in self.axes}, recipe.effective_opset,
                 recipe.exporter, recipe.constant_folding, precision, keep_io_types,
             )  # fmt: skip
         self._add(Action(name, step, discovers=True))

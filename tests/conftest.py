@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -93,6 +94,18 @@ class Project:
     def environ(self) -> dict[str, str]:
         clean = {k: v for k, v in os.environ.items() if not k.startswith("MODELBUILD")}
         return {**clean, "MODELBUILD_CACHE_DIR": str(self.folder / "cache"), **self.environment}
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """The command, running; signals are as on a terminal, also where the tests run under nohup."""
+
+        def as_on_a_terminal() -> None:
+            for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+                signal.signal(number, signal.SIG_DFL)
+
+        return subprocess.Popen(
+            self.command(*arguments), cwd=self.folder, env=self.environ(), text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=as_on_a_terminal,
+        )  # fmt: skip
 
     def run(self, *arguments: str, cwd: Path | None = None) -> Answer:
         done = subprocess.run(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -76,10 +75,7 @@ def test_a_terminal_that_lacks_a_letter_gets_the_rest(project: Project) -> None:
 
 def test_a_terminal_that_is_closed_ends_the_build_and_its_recipe_is_not_ok(project: Project) -> None:
     project.write("net.py", TINY.replace("return self", "import time; time.sleep(60); return self"))
-    process = subprocess.Popen(
-        project.command("build", "net.yaml", "--format", "json"), cwd=project.folder,
-        env=project.environ(), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+    process = project.start("build", "net.yaml", "--format", "json")
     assert process.stderr is not None
     assert any("reference" in line for line in process.stderr)
     time.sleep(0.1)

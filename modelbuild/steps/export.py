@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from modelbuild.errors import Diagnostic, StepError, first_line
+from modelbuild.isolate import in_child
+from modelbuild.steps import guards
 from modelbuild.steps.base import ModelStep, Outcome
 from modelbuild.steps.model import LiveModel, ModelSource, bind, flatten
 from modelbuild.tensors import TensorSpec
+from modelbuild.tolerance import Tolerance
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +41,7 @@ class Export(ModelStep):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[str, ...] | None
     traced: Mapping[str, int]
+    ranges: Mapping[str, tuple[int, int]]  # of each axis: its smallest and its largest size
     opset: int
     exporter: Literal["dynamo", "torchscript"]
     constant_folding: bool
@@ -78,7 +82,7 @@ class Export(ModelStep):
         if self.precision == "autocast":
             context = torch.autocast("cpu", torch.float16)
         try:
-            with torch.no_grad(), context:
+            with torch.no_grad(), context, guards.recorded() as assumed:
                 graph = self._export(model.module, tensors, out)
         except Exception as error:
             raise self._failure(error) from error
@@ -96,7 +100,63 @@ class Export(ModelStep):
         for leftover in out.iterdir():
             if leftover.name not in (FILE, FILE + ".data"):
                 leftover.unlink()
+        self._compare_other_paths(model, assumed, out / FILE)
         return Outcome(said, {"outputs": names})
+
+    def _compare_other_paths(self, model: LiveModel, assumed: Sequence[str], path: Path) -> None:
+        """Where forward() takes another path than the traced one, the graph must still be right.
+
+        It often is: models branch on sizes that make no difference. A size that PyTorch itself
+        refuses is no size of the model.
+
+        Raises:
+            StepError: ``baked-axis``.
+        """
+        for axis, sizes in guards.exceptions(assumed, self.inputs, self.ranges).items():
+            for size in sizes:
+                if not self._same_at({**self.traced, axis: size}, model, path):
+                    raise StepError(
+                        Diagnostic(
+                            "baked-axis",
+                            f"forward() takes another path at {axis}={size} than at the traced "
+                            f"{axis}={self.traced[axis]}, and the graph holds only the traced one",
+                            "look for branches on this size in forward(), or keep it out of the "
+                            "axis's min and max",
+                        )
+                    )
+
+    def _same_at(self, sizes: Mapping[str, int], model: LiveModel, path: Path) -> bool:
+        """Whether the graph computes roughly what PyTorch does; the proof measures it finely."""
+        import numpy as np
+
+        from modelbuild.graph import files, interface, runtime
+        from modelbuild.steps import compare, samples
+
+        arrays = samples.random_inputs(self.inputs, sizes, (0, 4))
+        tensors = samples.as_tensors(arrays)
+        if self.precision == "half":
+            tensors = [t.half() if t.is_floating_point() else t for t in tensors]
+        try:
+            outs = model.call(list(arrays), tensors)
+        except Exception:
+            return True
+        ports = interface.inputs(files.read(path))
+        feeds = {p.name: np.asarray(arrays[p.name], files.numpy_dtype(p.dtype)) for p in ports}
+        ended = in_child(lambda: runtime.session_of_file(path, extended=True).run(None, feeds))
+        if ended.died:
+            return True  # the proof will meet it, and say so
+        if not ended.ok or len(ended.value) != len(outs):
+            return False
+        limit = 1e-2 if self.precision == "fp32" else 5e-2
+        for out, got in zip(outs, ended.value, strict=True):
+            want = out.float().numpy() if out.is_floating_point() else out.numpy()
+            if want.shape != got.shape:
+                return False
+            if want.dtype.kind == "f":
+                found = compare.distance(want, got.astype(np.float32), Tolerance(relative_l2=limit))
+                if not found.passed:
+                    return False
+        return True
 
     def _try_eager(self, model: LiveModel, tensors: Sequence[torch.Tensor]) -> list[str]:
         """Run forward() once: what PyTorch cannot run, an exporter only obscures."""

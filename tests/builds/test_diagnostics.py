@@ -95,6 +95,16 @@ class Log(Linear):
         return torch.log(x.abs() - 1e-8)
 
 
+class OnlyAtFive(Linear):
+    def forward(self, x):
+        return -self.f(x) if x.shape[0] == 5 else self.f(x)
+
+
+class HarmlessAtFive(Linear):
+    def forward(self, x):
+        return self.f(x) * 1.0 if x.shape[0] == 5 else self.f(x)
+
+
 class Large(Linear):
     def forward(self, x):
         x = self.f(x) * 500.0
@@ -145,6 +155,8 @@ RECIPES = {
     "broken": _recipe("broken"),
     "opset": _recipe("Linear", more="exporter: dynamo\nopset: 10\n"),
     "wrong_dtype": _recipe("Linear", "{x: {shape: [batch, 6], dtype: int64}}"),
+    "at_five": _recipe("OnlyAtFive"),
+    "harmless": _recipe("HarmlessAtFive"),
     "large": _recipe("Large", more="precision: {fp16: {}}\n"),
     "tight": _recipe("Linear", more="precision: {fp16: {tolerance: {relative_l2: 1.0e-9}}}\n"),
     "function": _recipe("Linear").replace("samples: 2", 'samples: 2, function: "models:close_enough"'),
@@ -198,6 +210,8 @@ def _diagnostics(recipe: dict[str, Any]) -> list[dict[str, Any]]:
          "calling `models:broken` failed: RuntimeError: the factory is closed"),
         ("opset", "opset-mismatch", "the dynamo exporter returned opset 18, the recipe asks for 10"),
         ("wrong_dtype", "export-failed", "forward() fails in PyTorch itself, at batch=2: RuntimeError"),
+        ("at_five", "baked-axis",
+         "forward() takes another path at batch=5 than at the traced batch=2, and the graph holds"),
         ("large", "fp16-overflow", "values leave fp16's range (65504) at `node_mul_"),
         ("tight", "parity-failed", "against relative_l2 1e-09"),
         ("function", "parity-failed", "`models:close_enough` says False at batch=1"),
@@ -213,7 +227,7 @@ def test_what_is_wrong_is_said_with_its_code_and_place(
     assert message in said, said
 
 
-@pytest.mark.parametrize("name", sorted(set(RECIPES) - {"good", "unused"}))
+@pytest.mark.parametrize("name", sorted(set(RECIPES) - {"good", "unused", "harmless"}))
 def test_what_is_wrong_is_not_published(answer: Answer, name: str) -> None:
     recipe = _of(answer, name)
     assert recipe["status"] == "failed"
@@ -223,7 +237,7 @@ def test_what_is_wrong_is_not_published(answer: Answer, name: str) -> None:
 
 def test_the_good_ones_among_them_are_built(answer: Answer) -> None:
     assert answer.code == 3
-    for name in ("good", "unused"):
+    for name in ("good", "unused", "harmless"):
         assert [a["status"] for a in _of(answer, name)["artifacts"]] == ["built"]
 
 

@@ -30,11 +30,7 @@ def _children(session: int) -> list[int]:
 
 
 def _start(project: Project, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        project.command("build", "net.yaml", *arguments),
-        cwd=project.folder, env=project.environ(), text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+    return project.start("build", "net.yaml", *arguments)
 
 
 def _server_of(pid: int, timeout: float = 30) -> int:
