@@ -52,8 +52,9 @@ def recorded() -> Iterator[list[str]]:
 def exceptions(
     guards: Sequence[str], inputs: Sequence[TensorSpec], ranges: Mapping[str, tuple[int, int]]
 ) -> dict[str, list[int]]:
-    """For each axis, a few sizes within its range (both ends included) at which a guard fails.
+    """For each axis, a few sizes inside its range at which a guard fails.
 
+    Its ends are left to the proof, which always compares there, and measures.
     Guards about several axes at once, or about anything but sizes, are passed over.
     """
     shapes = {s.name: s.shape for s in inputs}
@@ -70,7 +71,7 @@ def exceptions(
             continue
         low, high = ranges[axis]
         step = max(1, (high - low) // _MOST_SIZES)
-        failing = [n for n in sorted({*range(low, high + 1, step), high}) if not _holds(guard, n)]
+        failing = [n for n in range(low + 1, high, step) if not _holds(guard, n)]
         ends = [*failing[:1], *failing[len(failing) // 2 :][:1], *failing[-1:]]
         found[axis] = sorted({*found.get(axis, []), *ends})[:_MOST_PER_AXIS]
     return {axis: sizes for axis, sizes in found.items() if sizes}
