@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from modelbuild.errors import EXIT_INTERRUPTED, EXIT_OK, Diagnostic
@@ -76,7 +76,6 @@ class BuildResult:
 
     recipes: tuple[RecipeResult, ...]
     interrupted: bool = False
-    diagnostics: tuple[Diagnostic, ...] = field(default=())
 
     @property
     def exit_code(self) -> int:
