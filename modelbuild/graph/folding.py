@@ -15,11 +15,13 @@ import onnx.numpy_helper
 from onnx import GraphProto, NodeProto, TensorProto
 
 from modelbuild.graph import files, interface
+from modelbuild.graph.constants import fold_constants
 from modelbuild.graph.files import Array, Model, Weight
 
 
 def fold_weights(model: Model) -> None:
     """Fold what can be folded without looking at the rest of the graph."""
+    fold_constants(model)
     _fold_transposes(model)
     _fold_batch_normalizations(model)
 

@@ -169,3 +169,35 @@ def test_equal_models_give_equal_bytes(tmp_path: Path, fused: bool) -> None:
         files.write(after, tmp_path / name)
         written.append((tmp_path / name).read_bytes())
     assert written[0] == written[1]
+
+
+def test_a_bias_that_is_computed_from_constants_does_not_keep_a_normalisation_apart(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Constant", [], ["zero"], value=onnx.numpy_helper.from_array(np.float32(0))),
+        helper.make_node("CastLike", ["zero", "x"], ["typed"]),
+        helper.make_node("Shape", ["w"], ["channels"], start=0, end=1),
+        helper.make_node("Expand", ["typed", "channels"], ["bias"]),
+        helper.make_node("Conv", ["x", "w", "bias"], ["c"]),
+        helper.make_node("BatchNormalization", ["c", "s", "b", "m", "v"], ["y"]),
+    ]
+    weights = {"w": _weight(16, 8, 3, 3), "s": _weight(16), "b": _weight(16), "m": _weight(16)}
+    before = _model(tmp_path, nodes, {**weights, "v": np.abs(_weight(16)) + 1}, ["batch", 8, 9, 9], rank=4)
+    expected = _model(tmp_path, nodes, {**weights, "v": before.array(before.proto.graph.initializer[4])},
+                      ["batch", 8, 9, 9], rank=4)  # fmt: skip
+    after, said = simplify(before)
+    assert not said
+    assert _ops(after) == ["Conv"]
+    _same(expected, after, RNG.normal(size=(2, 8, 9, 9)).astype(np.float32))
+
+
+def test_a_cast_like_something_computed_is_the_cast_that_it_is(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Shape", ["x"], ["n"]),
+        helper.make_node("CastLike", ["n", "x"], ["f"]),
+        helper.make_node("Mul", ["x", "f"], ["y"]),
+    ]
+    before = _model(tmp_path, nodes, {}, ["batch", 2])
+    expected = _model(tmp_path, nodes, {}, ["batch", 2])
+    after, _ = simplify(before)
+    assert "CastLike" not in _ops(after)
+    _same(expected, after, RNG.normal(size=(3, 2)).astype(np.float32))
