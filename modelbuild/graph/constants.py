@@ -70,8 +70,8 @@ def _value(node: NodeProto, known: dict[str, Array], dims: dict[str, tuple[int, 
         return None
     given = [known.get(name) for name in node.input]
     match node.op_type:
-        case "Constant" if (tensor := attribute(node, "value")) is not None:
-            return np.asarray(onnx.numpy_helper.to_array(tensor.t))
+        case "Constant":
+            return _constant(node)
         case "Shape" if node.input[0] in dims:
             start, end = attribute(node, "start"), attribute(node, "end")
             shape = dims[node.input[0]][start.i if start else 0 : end.i if end else None]
@@ -88,6 +88,19 @@ def _value(node: NodeProto, known: dict[str, Array], dims: dict[str, tuple[int, 
                 return None
             return np.array(np.broadcast_to(given[0], np.broadcast_shapes(given[0].shape, wanted)))
         case _:
+            return None
+
+
+def _constant(node: NodeProto) -> Array | None:
+    given = node.attribute[0]
+    match given.name:
+        case "value":
+            return np.asarray(onnx.numpy_helper.to_array(given.t))
+        case "value_int" | "value_ints":
+            return np.array(onnx.helper.get_attribute_value(given), np.int64)
+        case "value_float" | "value_floats":
+            return np.array(onnx.helper.get_attribute_value(given), np.float32)
+        case _:  # strings, and sparse values
             return None
 
 
