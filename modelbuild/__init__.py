@@ -63,6 +63,7 @@ def build(
     force: bool = False,
     only: str | None = None,
     require_engines: bool = False,
+    write_back: bool = False,
 ) -> BuildResult:
     """Build what is not fresh, as ``modelbuild build`` does.
 
@@ -76,7 +77,7 @@ def build(
 
     request = building.Request(
         _texts(recipes), _path(out), _path(cache_dir) if cache_dir is not None else None, jobs,
-        keep_going, dry_run, force, only, require_engines,
+        keep_going, dry_run, force, only, require_engines, write_back=write_back,
     )  # fmt: skip
     return _run(request)
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from modelbuild import cores, state, toolchain
+from modelbuild import cores, sources, state, toolchain, writing_back
 from modelbuild.errors import EXIT_STEP_FAILED, EXIT_USAGE, Diagnostic, RecipeError, first_line
 from modelbuild.plan import Artifact, Plan, plan
 from modelbuild.recipe.finding import find
 from modelbuild.recipe.loading import load
 from modelbuild.recipe.schema import Recipe
 from modelbuild.results import ArtifactResult, BuildResult, RecipeResult
-from modelbuild.scheduler import GOOD, Options, Reporter, Run, Scheduler
+from modelbuild.scheduler import GOOD, Ended, Options, Reporter, Run, Scheduler
 from modelbuild.store import Store, Tree, hash_file, publish, write_atomically
 from modelbuild.worker.jobs import Surroundings
 
@@ -37,6 +37,7 @@ class Request:
     only: str | None = None
     require_engines: bool = False
     measure: bool = False  # verify: compare the published files again, build nothing
+    write_back: bool = False  # put the nodes that a search kept in fp32 into the recipe
 
     def job_count(self) -> int:
         return self.jobs or cores.available()
@@ -52,6 +53,7 @@ def build(request: Request, reporter: Reporter) -> BuildResult:
         RecipeError: a path or ``only`` names nothing, or two recipes have one name.
     """
     started = state.now()
+    texts = writing_back.loaded(_paths(request)) if request.write_back else {}
     loaded, broken = _load(request)
     if broken and not request.keep_going:
         return BuildResult(tuple(broken))
@@ -98,6 +100,9 @@ def build(request: Request, reporter: Reporter) -> BuildResult:
             publisher.write_manifest(run, result)
             if not request.only:
                 _keep(cache, run, result, out, started)
+    if request.write_back and not interrupted:
+        recipes = {str(path): recipe for path, recipe in loaded}
+        done = [writing_back.written_back(recipes[r.recipe], r, texts) for r in done]
     order = {str(p): i for i, p in enumerate(_paths(request))}
     everything = sorted([*done, *broken], key=lambda r: order.get(r.recipe, 0))
     return BuildResult(tuple(everything), interrupted)
@@ -257,6 +262,9 @@ class _Publisher:
         problem = self.problems.get((run.path, artifact.name))
         if problem is not None:
             status, said = "failed", [*said, problem]
+        lines = _lines(run, artifact)
+        ranges = sources.located(_measured("ranges", made, proof), lines)
+        said = [sources.told(d, lines, ranges) for d in said]
         if status in GOOD and artifact.kind == "engine" and proof is None:
             said.append(
                 Diagnostic(
@@ -272,7 +280,9 @@ class _Publisher:
             key=made.key if made else None,
             seconds=sum(run.ended[i].seconds for i in (artifact.action, artifact.proof)
                         if i and i in run.ended),
-            parity=proof.data.get("parity") if proof else None,
+            parity=_measured("parity", made, proof),
+            conversion=made.data.get("conversion") if made else None,
+            ranges=ranges,
             diagnostics=tuple(said),
         )  # fmt: skip
         place = self.request.out / run.name / artifact.name
@@ -332,6 +342,24 @@ class _Publisher:
         manifest["toolchain"] = _toolchain(run)
         if folder.is_dir() or any(a.status in GOOD for a in result.artifacts):
             write_atomically(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+
+
+def _measured(what: str, made: Ended | None, proof: Ended | None) -> Any:
+    """What the proof measured, or what was measured before there was a file to prove."""
+    of = proof if proof is not None and what in proof.data else made
+    return of.data.get(what) if of is not None else None
+
+
+def _lines(run: Run, artifact: Artifact) -> dict[str, str]:
+    """Node -> line of the model's source, of the export that the artifact comes from."""
+    needs = {a.id: a.needs for a in run.plan.actions}
+    todo = [artifact.action]
+    for action in todo:
+        ended = run.ended.get(action)
+        if ended is not None and "sources" in ended.data:
+            return sources.lines(ended.data["sources"])
+        todo += needs.get(action, {}).values()
+    return {}
 
 
 def _good(run: Run, artifact: Artifact) -> bool:

@@ -113,7 +113,7 @@ def _print_json(data: Any) -> None:
 
 
 def _build(options: argparse.Namespace) -> int:
-    if not (options.force or options.dry_run or options.only):
+    if not (options.force or options.dry_run or options.only or options.write_back):
         known = _known(options)
         if known is not None:
             return _answer(known, options.format)
@@ -129,6 +129,7 @@ def _build(options: argparse.Namespace) -> int:
         force=options.force,
         only=options.only,
         require_engines=options.require_engines,
+        write_back=options.write_back,
     )
     return _run(request, options.format)
 
@@ -267,6 +268,8 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--force", action="store_true", help="build even what is fresh")
     build.add_argument("--require-engines", action="store_true",
                        help="a missing engine backend is an error (exit code 4), not a skip")  # fmt: skip
+    build.add_argument("--write-back", action="store_true",
+                       help="put the nodes that a search kept in fp32 into the recipe")  # fmt: skip
     _format(build)
 
     verify = _command(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import pickle
 import signal
@@ -43,6 +44,9 @@ def in_child(function: Callable[[], Any]) -> Ended:
             status = 1
             try:
                 die_with_parent()
+                # What the parent left in a cycle is not the child's to collect: a session of ONNX
+                # Runtime would wait for its threads, which do not exist here, for ever.
+                gc.freeze()
                 try:
                     ended = Ended(value=function())
                 except BaseException as error:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from modelbuild.recipe.schema import Engine, Fp16, Recipe
+from modelbuild.recipe.schema import Bf16, Engine, Fp16, Recipe, Reduced, ReducedName
 from modelbuild.steps.adopt import Adopt, AdoptedReference
 from modelbuild.steps.base import ModelStep, Step
 from modelbuild.steps.engine import ENGINES
 from modelbuild.steps.export import Export
 from modelbuild.steps.half import Half
+from modelbuild.steps.mixed import Mixed
 from modelbuild.steps.model import ModelSource
 from modelbuild.steps.reference import Reference, Sampling
 from modelbuild.steps.simplify import Simplify
@@ -120,25 +121,25 @@ class _Planner:
         recipe = self.recipe
         self._reference()
         precisions = recipe.precision
-        if precisions.fp32 is not None or self._converted(precisions.fp16):
+        if precisions.fp32 is not None or any(map(self._converted, precisions.reduced.values())):
             self._export("export", "fp32")
             self._simplify("fp32", "export")
         if precisions.fp32 is not None:
             self._onnx("fp32", "fp32", {}, precisions.fp32.tolerance, True)
-        if (fp16 := precisions.fp16) is not None:
-            self._fp16(fp16)
-            self._onnx("fp16", "fp16", {}, fp16.tolerance, fp16.keep_io_types)
-        built = [p for p in ("fp32", "fp16") if getattr(precisions, p) is not None]
+        for name, knobs in precisions.reduced.items():
+            self._reduced(name, knobs)
+            self._onnx(name, name, {}, knobs.tolerance, knobs.keep_io_types)
         for sizes in recipe.static:
-            for precision in built:
+            for precision in precisions.names:
                 self._static(precision, sizes)
         for engine in recipe.engines:
             self._engine(engine)
         return Plan(recipe, tuple(self.actions), tuple(self.artifacts), self.source)
 
     @staticmethod
-    def _converted(fp16: Fp16 | None) -> bool:
-        return fp16 is not None and fp16.method == "convert"
+    def _converted(knobs: Reduced) -> bool:
+        """Whether this precision is made from the fp32 graph."""
+        return knobs.method not in ("half", "autocast")
 
     def _reference(self) -> None:
         verify = self.recipe.verify
@@ -157,7 +158,9 @@ class _Planner:
             step = AdoptedReference(str(self.recipe.model.onnx), sampling)
         self._add(Action("reference", step, discovers=True))
 
-    def _export(self, name: str, precision: Any, keep_io_types: bool = True) -> None:
+    def _export(
+        self, name: str, precision: Any, dtype: ReducedName = "fp16", keep_io_types: bool = True
+    ) -> None:
         recipe = self.recipe
         step: Step
         if self.source is None:
@@ -166,7 +169,7 @@ class _Planner:
             step = Export(
                 self.source, self.specs, recipe.outputs, self.traced,
                 {a.name: (a.min, a.max) for a in self.axes}, recipe.effective_opset,
-                recipe.exporter, recipe.constant_folding, precision, keep_io_types,
+                recipe.exporter, recipe.constant_folding, precision, dtype, keep_io_types,
             )  # fmt: skip
         self._add(Action(name, step, discovers=True))
 
@@ -178,17 +181,23 @@ class _Planner:
         )  # fmt: skip
         self._add(Action(precision, step, {"model": source}))
 
-    def _fp16(self, fp16: Fp16) -> None:
-        if fp16.method != "convert":
-            self._export("export fp16", fp16.method, fp16.keep_io_types)
-            self._simplify("fp16", "export fp16")
+    def _reduced(self, name: ReducedName, knobs: Fp16 | Bf16) -> None:
+        if not self._converted(knobs):
+            self._export(f"export {name}", knobs.method, name, knobs.keep_io_types)
+            self._simplify(name, f"export {name}")
             return
-        step = Half(
-            self._file("fp16", {}), fp16.keep_io_types, fp16.disable_shape_infer,
-            fp16.op_block_list, fp16.node_block_list, fp16.min_positive_val,
-            fp16.max_finite_val, self.recipe.keep_initializers_as_inputs,
+        options = (
+            self._file(name, {}), name, knobs.keep_io_types, knobs.disable_shape_infer,
+            knobs.op_block_list, knobs.node_block_list, getattr(knobs, "min_positive_val", None),
+            getattr(knobs, "max_finite_val", None), self.recipe.keep_initializers_as_inputs,
         )  # fmt: skip
-        self._add(Action("fp16", step, {"model": "fp32"}))
+        if knobs.method not in ("mixed", "auto"):
+            self._add(Action(name, Half(*options), {"model": "fp32"}))
+            return
+        proof = self._proof(name, {}, knobs.tolerance, knobs.keep_io_types)
+        needs = {"model": "fp32", "reference": "reference"}
+        mixed = Mixed(*options, knobs.method, proof)
+        self._add(Action(name, mixed, needs, discovers=proof.function is not None))
 
     def _static(self, precision: str, sizes: Mapping[str, int]) -> None:
         recipe = self.recipe
@@ -206,7 +215,14 @@ class _Planner:
     ) -> None:
         """The artifact that ``action`` makes, and its proof."""
         proof = f"verify {action}"
-        step = Verify(
+        step = self._proof(precision, sizes, tolerance, keep)
+        needs = {"model": action, "reference": "reference"}
+        self._add(Action(proof, step, needs, discovers=step.function is not None))
+        axes = {a.name: sizes[a.name] for a in self.axes if a.name in sizes}
+        self.artifacts.append(Artifact(self._file(precision, sizes), "onnx", precision, axes, action, proof))
+
+    def _proof(self, precision: str, sizes: Mapping[str, int], tolerance: Any, keep: bool) -> Verify:
+        return Verify(
             filename=self._file(precision, sizes),
             precision=precision,
             inputs=tuple(s.pinned(sizes) for s in self.specs),
@@ -216,10 +232,6 @@ class _Planner:
             keep_io_types=keep,
             function=self.recipe.verify.function,
         )
-        needs = {"model": action, "reference": "reference"}
-        self._add(Action(proof, step, needs, discovers=step.function is not None))
-        axes = {a.name: sizes[a.name] for a in self.axes if a.name in sizes}
-        self.artifacts.append(Artifact(self._file(precision, sizes), "onnx", precision, axes, action, proof))
 
     def _engine(self, engine: Engine) -> None:
         recipe, sizes = self.recipe, engine.variant

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,12 @@ class ArtifactResult:
 
     ``status`` is built, cached, failed, blocked or skipped; in a dry run stale instead of built.
     ``bytes`` and ``sha256`` are of the published file; ``seconds`` of the work done now.
+    ``conversion`` says how ``auto`` and ``mixed`` converted: ``method`` (convert or mixed), ``kept``
+    (the nodes left in fp32), and after a search ``before`` (the outputs' errors without them) and
+    ``runs`` (how many candidates were measured). ``ranges``, where the proof of a half precision
+    file failed, has a row for each tensor that it makes in half: ``node``, ``op_type``, ``tensor``,
+    ``largest``, ``overflows``, ``zeros``, ``nonfinite``, ``elements`` and ``source``, the line of
+    the model. A graph that is not half, or passed, has none.
     """
 
     name: str
@@ -29,6 +35,8 @@ class ArtifactResult:
     key: str | None = None
     seconds: float = 0.0
     parity: Mapping[str, Any] | None = None
+    conversion: Mapping[str, Any] | None = None
+    ranges: Sequence[Mapping[str, Any]] | None = None
     diagnostics: tuple[Diagnostic, ...] = ()
 
     def as_json(self) -> dict[str, Any]:

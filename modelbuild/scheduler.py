@@ -14,9 +14,10 @@ from modelbuild.freshness import Verdict, facts, full_key, judge
 from modelbuild.isolate import describe
 from modelbuild.keys import digest
 from modelbuild.plan import Action, Artifact, Plan
+from modelbuild.steps.base import Outcome
 from modelbuild.steps.engine import BuildEngine
 from modelbuild.store import Entry, Store, Tree
-from modelbuild.worker.client import Finished, Link, Workers
+from modelbuild.worker.client import Finished, Link, Told, Workers
 from modelbuild.worker.jobs import Done, HostModel, Ready, RunStep, Surroundings
 
 Status = Literal["cached", "built", "stale", "failed", "blocked", "skipped"]
@@ -59,6 +60,7 @@ class Reporter(Protocol):
 
     def started(self, recipe: str, action: str, why: str | None) -> None: ...
     def ended(self, recipe: str, action: str, ended: Ended) -> None: ...
+    def told(self, recipe: str, action: str, word: str) -> None: ...
     def tick(self) -> None: ...
 
 
@@ -82,6 +84,7 @@ class Run:
         self.running: dict[str, Verdict] = {}
         self.known: dict[str, dict[str, Any]] = {}
         self.judged: dict[str, Verdict] = {}
+        self.proofs: dict[str, Outcome] = {}  # of what an action made, made by that action
         self.host: Link | None = None
         self.host_state: Literal["none", "starting", "ready", "failed"] = "none"
         self.host_diagnostics: tuple[Diagnostic, ...] = ()
@@ -136,8 +139,12 @@ class Scheduler:
                 if all(r.all_ended() for r in self.runs):
                     return
                 assert self.workers is not None, "actions wait for nothing"
-                for finished in self.workers.wait(0.1):
-                    self._finished(finished)
+                for news in self.workers.wait(0.1):
+                    if isinstance(news, Told):
+                        run, action = news.token
+                        self.reporter.told(run.path, action.id, news.text)
+                    else:
+                        self._finished(news)
                 self.reporter.tick()
         finally:
             if self.workers is not None:
@@ -208,6 +215,10 @@ class Scheduler:
             return True
         if self.options.dry_run:
             self._end(run, action, Ended("stale", reason=verdict.reason))
+            return True
+        if (proof := _proof_at_hand(run, action)) is not None:
+            tree = self.store.put(self.store.workspace())
+            self._record(run, action, verdict, Done(tree, proof.diagnostics, proof.data), 0)
             return True
         run.judged[action.id] = verdict
         return False
@@ -337,11 +348,17 @@ class Scheduler:
                 ),
             )  # fmt: skip
             return
+        if done.proof is not None:
+            run.proofs[action.id] = done.proof
+        self._record(run, action, verdict, done, finished.peak)
+
+    def _record(self, run: Run, action: Action, verdict: Verdict, done: Done, peak: int) -> None:
+        """Write down what an action made, and end it."""
+        assert done.tree is not None
         known = run.known[action.id]
         entry = Entry(
             full_key(known, done.discovered), done.tree, known, dict(done.discovered),
-            tuple(d.as_json() for d in done.diagnostics), dict(done.data), done.seconds,
-            finished.peak,
+            tuple(d.as_json() for d in done.diagnostics), dict(done.data), done.seconds, peak,
         )  # fmt: skip
         if action.remembered:
             self.store.record(verdict.cheap, entry)
@@ -387,6 +404,15 @@ class Scheduler:
         """Keep the facts of this build, so that the next one can say what moved."""
         for run in self.runs:
             self.store.remember(run.identity, self._history[run.identity])
+
+
+def _proof_at_hand(run: Run, action: Action) -> Outcome | None:
+    """The proof that an action would make, if what it proves came with it."""
+    maker = action.needs.get("model")
+    if maker is None or maker not in run.proofs or action.discovers:
+        return None
+    made_by = next(a.step for a in run.plan.actions if a.id == maker)
+    return run.proofs[maker] if made_by.proven_by == action.step else None
 
 
 def _from_entry(entry: Entry) -> Ended:

@@ -57,6 +57,37 @@ def test_half_and_autocast_are_exports_of_their_own_and_fp32_is_made_only_where_
     assert "net.fp32.onnx" not in {a.name for a in _plan(converted).artifacts}
 
 
+def test_bf16_takes_the_roads_of_fp16_with_a_type_of_its_own() -> None:
+    text = TEXT.replace("fp32: {}, fp16: {}", "fp16: {}, bf16: {keep_io_types: false}").replace(
+        "{precision: fp16, v", "{precision: bf16, v"
+    )
+    made = _plan(text)
+    assert [a.name for a in made.artifacts] == [
+        "net.fp16.onnx",
+        "net.bf16.onnx",
+        "net.fp16.batch1.onnx",
+        "net.bf16.batch1.onnx",
+        "net.fp16.tensorrt-rtx.engine",
+        "net.bf16.batch1.tensorrt-rtx.engine",
+    ]
+    steps = {a.id: a.step.knobs() for a in made.actions}
+    assert [steps[name]["dtype"] for name in ("fp16", "bf16")] == ["fp16", "bf16"]
+    assert [steps[name]["max_finite_val"] for name in ("fp16", "bf16")] == [65504, None]
+    proof = steps["verify bf16.batch1"]
+    assert (proof["precision"], proof["keep_io_types"]) == ("bf16", False)
+    assert proof["tolerance"]["relative_l2"] == 5e-2
+
+
+def test_bf16_of_its_own_export_needs_no_fp32() -> None:
+    text = TEXT.replace("fp32: {}, fp16: {}", "bf16: {method: autocast}").replace("fp16", "bf16")
+    actions = {a.id: a.step.knobs() for a in _plan(text).actions}
+    assert "export" not in actions
+    assert {k: actions["export bf16"][k] for k in ("precision", "dtype")} == {
+        "precision": "autocast",
+        "dtype": "bf16",
+    }
+
+
 def test_an_engine_waits_for_the_proof_of_its_onnx_file() -> None:
     (engine,) = (a for a in _plan().actions if a.id == "fp16.batch1.tensorrt-rtx")
     assert engine.needs == {"model": "fp16.batch1"}

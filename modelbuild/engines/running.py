@@ -13,6 +13,7 @@ from modelbuild.errors import StepError
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    import torch
 
 
 def run_engine(
@@ -23,7 +24,8 @@ def run_engine(
 ) -> list[list[npt.NDArray[np.generic]]]:
     """The values of ``outputs``, in this order, for each feed. Needs a GPU.
 
-    Each feed runs in the first optimization profile that admits its shapes.
+    Each feed runs in the first optimization profile that admits its shapes. Of an engine with
+    bfloat16 at its edges, bfloat16 outputs come back as float32.
 
     Raises:
         StepError: the engine cannot be loaded or run here, or no profile admits a feed.
@@ -34,6 +36,8 @@ def run_engine(
     with kit.own_words(f"{kit.name} cannot run {path.name}"):
         engine = kit.polygraphy.engine_from_bytes(path.read_bytes())
         profiles = _profiles_of(kit, engine)
+        # Polygraphy takes numpy's arrays or PyTorch's tensors, and of these only PyTorch's can be bfloat16.
+        foreign = "BF16" in {engine.get_tensor_dtype(name).name for name in _tensors_of(engine)}
         with kit.polygraphy.TrtRunner(engine) as runner:
             for feed in feeds:
                 shapes = {name: array.shape for name, array in feed.items()}
@@ -42,10 +46,29 @@ def run_engine(
                     said = ", ".join(f"{n} {list(s)}" for n, s in shapes.items())
                     raise StepError(invalid(f"no profile of {path.name} admits {said}", None))
                 runner.set_profile(index)
-                found = runner.infer(feed_dict=dict(feed))
+                found = runner.infer(feed_dict={n: _tensor(a) if foreign else a for n, a in feed.items()})
                 # The runner writes the next outputs into the same memory.
-                results.append([found[name].copy() for name in outputs])
+                outs = (found[name] for name in outputs)
+                results.append([_array(o) if foreign else o.copy() for o in outs])
     return results
+
+
+def _tensor(array: npt.NDArray[np.generic]) -> torch.Tensor:
+    import numpy as np
+    import torch
+
+    if array.dtype.name == "bfloat16":
+        return torch.from_numpy(np.array(array.view(np.uint16))).view(torch.bfloat16)
+    return torch.from_numpy(np.array(array))
+
+
+def _array(tensor: torch.Tensor) -> npt.NDArray[np.generic]:
+    """The values in memory of their own; bfloat16 as float32, which holds them."""
+    import numpy as np
+    import torch
+
+    whole = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
+    return np.array(whole.numpy())
 
 
 def describe_engine(path: Path, backend: str) -> dict[str, Any]:

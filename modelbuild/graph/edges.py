@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import onnx
-from onnx import GraphProto, NodeProto, ValueInfoProto
+from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto
 
+from modelbuild.graph import interface
 from modelbuild.graph.files import Model
 from modelbuild.graph.naming import Names, graphs, prepared
 from modelbuild.graph.types import SHORT, type_name
@@ -48,6 +49,16 @@ def with_edge_types(model: Model, wanted: Mapping[str, int]) -> Model:
     del main.node[:]
     main.node.extend(kept.node)
     return Model(proto, {inner.get(name, name): w for name, w in model.weights.items()})
+
+
+def with_numpy_edges(model: Model) -> Model:
+    """The same graph, whose bfloat16 inputs and outputs are float32: numpy has no such type.
+
+    What comes in is rounded by a Cast, as it would have been by the caller.
+    """
+    edges = (*interface.inputs(model), *interface.outputs(model))
+    foreign = {p.name: int(TensorProto.FLOAT) for p in edges if p.dtype == TensorProto.BFLOAT16}
+    return with_edge_types(model, foreign) if foreign else model
 
 
 def _rename(graph: GraphProto, inner: Mapping[str, str], edges: bool) -> None:

@@ -95,6 +95,21 @@ def _rename(graph: GraphProto, names: Mapping[str, str]) -> None:
 # ---- after the exporter -----------------------------------------------------------------------
 
 
+def traces(proto: ModelProto) -> dict[str, str]:
+    """Node -> what its exporter noted of the Python stack that made it; without constants."""
+    return dict(_traces(proto.graph))
+
+
+def _traces(graph: GraphProto) -> Iterator[tuple[str, str]]:
+    for node in graph.node:
+        noted = {entry.key: entry.value for entry in node.metadata_props}
+        trace = noted.get("pkg.torch.onnx.stack_trace") or node.doc_string
+        if trace and node.op_type != "Constant":
+            yield node.name, trace
+        for inner in subgraphs(node):
+            yield from _traces(inner)
+
+
 def strip(proto: ModelProto) -> None:
     """Remove what depends on where and when the exporter ran: source paths, docs, metadata."""
     del proto.metadata_props[:]

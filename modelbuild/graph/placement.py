@@ -91,7 +91,7 @@ def place(
     independent = set(constants)
     opsets = opset_versions(proto)
     steps: list[Step] = []
-    for node, keep in _walk(proto.graph, blocked, keep=False):
+    for node, keep in walk(proto.graph, blocked):
         steps.append(_step(node, ports(node, opsets), types, half, keep, independent))
         if is_independent(node, independent):
             independent.update(node.output)
@@ -127,14 +127,14 @@ def place(
     return Placement(half, steps, home, wanted)
 
 
-def _walk(
-    graph: GraphProto, blocked: Callable[[NodeProto], bool], keep: bool
+def walk(
+    graph: GraphProto, blocked: Callable[[NodeProto], bool], keep: bool = False
 ) -> Iterator[tuple[NodeProto, bool]]:
     """All nodes, a body's before its carrier; and whether they must stay in float32."""
     for node in graph.node:
         kept = keep or blocked(node)
         for body in bodies(node):
-            yield from _walk(body, blocked, kept or node.op_type not in CONTROL_FLOW)
+            yield from walk(body, blocked, kept or node.op_type not in CONTROL_FLOW)
         yield node, kept
 
 
@@ -155,7 +155,7 @@ def _step(
     settled = {variable: half if can else FLOAT for variable, can in halvable.items()}
     if node.op_type in CONTROL_FLOW and not (keep or domain(node)):
         return Step(node, floats, settled, "settled")
-    if keep or _must_stay(node, found, types):
+    if keep or must_stay(node, found, types):
         return Step(node, floats, dict.fromkeys(settled, FLOAT), "settled")
     if all(halvable.values()):
         if node.op_type in SOURCES and any(port.defines for port in floats):
@@ -167,7 +167,7 @@ def _step(
     return Step(node, floats, settled, "settled")
 
 
-def _must_stay(node: NodeProto, found: list[Port], types: Mapping[str, str]) -> bool:
+def must_stay(node: NodeProto, found: list[Port], types: Mapping[str, str]) -> bool:
     """Whether no type variable of a node can be half, whatever its schema says.
 
     Sequences and optionals of tensors keep their element type, so what fills or reads them does;

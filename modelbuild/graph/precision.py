@@ -9,7 +9,7 @@ Weights have no Casts: each wanted precision is a weight of its own, rounded whe
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +17,11 @@ import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from modelbuild.errors import Diagnostic
+from modelbuild.graph.casts import drop_redundant_casts
 from modelbuild.graph.files import Array, Model, Weight, empty_initializer, numpy_dtype
 from modelbuild.graph.naming import Names, graphs, label, prepared
 from modelbuild.graph.placement import Placement, place
-from modelbuild.graph.rounding import Bounds, Clamping, to_half
+from modelbuild.graph.rounding import BOUNDS, Bounds, Clamping, to_half
 from modelbuild.graph.types import (
     FLOAT,
     SHORT,
@@ -38,23 +39,43 @@ class HalfOptions:
 
     ``op_block_list=None`` is their ``DEFAULT_OP_BLOCK_LIST``. A node without a name is blocked by
     the name of its first output. ``disable_shape_infer`` keeps ONNX's shape inference from being
-    asked for types that operator schemas leave open.
+    asked for types that operator schemas leave open. The bounds are those of ``dtype`` by default.
     """
 
     keep_io_types: bool = True
     disable_shape_infer: bool = False
     op_block_list: tuple[str, ...] | None = None
     node_block_list: tuple[str, ...] = ()
-    min_positive_val: float = 1e-7
-    max_finite_val: float = 65504.0
+    min_positive_val: float | None = None
+    max_finite_val: float | None = None
     dtype: int = TensorProto.FLOAT16
 
-    def blocked_ops(self) -> frozenset[str]:
-        if self.op_block_list is None:
-            from onnxconverter_common.float16 import DEFAULT_OP_BLOCK_LIST
+    @property
+    def half(self) -> str:
+        """The type to convert to, as schemas write it."""
+        return f"tensor({type_name(self.dtype)})"
 
-            return frozenset(DEFAULT_OP_BLOCK_LIST)
-        return frozenset(self.op_block_list)
+    def bounds(self) -> Bounds:
+        """The range that values are clamped into."""
+        own = BOUNDS[self.dtype]
+        return Bounds(
+            own.smallest if self.min_positive_val is None else self.min_positive_val,
+            own.largest if self.max_finite_val is None else self.max_finite_val,
+        )
+
+    def blocks(self) -> Callable[[NodeProto], bool]:
+        """Whether a node is kept in float32 because its name or its operator is listed."""
+        ops, nodes = self._blocked_ops(), frozenset(self.node_block_list)
+        return lambda node: node.op_type in ops or label(node) in nodes
+
+    def _blocked_ops(self) -> frozenset[str]:
+        return _default_op_block_list() if self.op_block_list is None else frozenset(self.op_block_list)
+
+
+def _default_op_block_list() -> frozenset[str]:
+    from onnxconverter_common.float16 import DEFAULT_OP_BLOCK_LIST
+
+    return frozenset(DEFAULT_OP_BLOCK_LIST)
 
 
 def convert(model: Model, options: HalfOptions) -> tuple[Model, tuple[Diagnostic, ...]]:
@@ -67,31 +88,43 @@ def convert(model: Model, options: HalfOptions) -> tuple[Model, tuple[Diagnostic
     """
     proto = prepared(model.proto)
     types = tensor_types(proto, infer=not options.disable_shape_infer)
-    half = f"tensor({type_name(options.dtype)})"
-    ops, nodes = options.blocked_ops(), frozenset(options.node_block_list)
-    placement = place(
-        proto,
-        types,
-        half,
-        edge=FLOAT if options.keep_io_types else half,
-        blocked=lambda node: node.op_type in ops or label(node) in nodes,
-    )
-    unknown = tuple(_unknown_nodes(proto, options.node_block_list))
+    edge = FLOAT if options.keep_io_types else options.half
+    placement = place(proto, types, options.half, edge, options.blocks())
+    unknown = (*_unknown_ops(proto, options.op_block_list), *_unknown_nodes(proto, options.node_block_list))
     conversion = _Conversion(model, proto, types, placement, options)
     return conversion.run(), (*conversion.clamping.diagnostics(), *unknown)
+
+
+def _unknown_ops(proto: ModelProto, wanted: tuple[str, ...] | None) -> Iterator[Diagnostic]:
+    """A list is written for many graphs, so only what neither ONNX nor this graph has is a mistake."""
+    if not wanted:
+        return
+    used = {node.op_type for graph in graphs(proto.graph) for node in graph.node}
+    known = used | _default_op_block_list()
+    known |= {schema.name for schema in onnx.defs.get_all_schemas_with_history()}
+    for name in wanted:
+        if name not in known:
+            yield _unknown(
+                "op_block_list", f"the operator {name!r}", "neither ONNX nor the graph has", name, known
+            )
 
 
 def _unknown_nodes(proto: ModelProto, wanted: tuple[str, ...]) -> Iterator[Diagnostic]:
     known = {label(node) for graph in graphs(proto.graph) for node in graph.node}
     for name in wanted:
         if name not in known:
-            close = difflib.get_close_matches(name, sorted(known), 1)
-            yield Diagnostic(
-                "recipe-invalid",
-                f"`node_block_list` names the node {name!r}, which the graph does not have",
-                hint=f"did you mean {close[0]!r}?" if close else None,
-                level="warning",
-            )
+            yield _unknown("node_block_list", f"the node {name!r}", "the graph does not have", name, known)
+
+
+def _unknown(key: str, what: str, why: str, name: str, known: set[str]) -> Diagnostic:
+    lower = {other.lower(): other for other in sorted(known, reverse=True)}
+    close = difflib.get_close_matches(name.lower(), sorted(lower), 1)
+    return Diagnostic(
+        "recipe-invalid",
+        f"`{key}` names {what}, which {why}",
+        hint=f"did you mean {lower[close[0]]!r}?" if close else None,
+        level="warning",
+    )
 
 
 class _Conversion:
@@ -109,7 +142,7 @@ class _Conversion:
         self.half = placement.half
         self.numbers = {FLOAT: int(TensorProto.FLOAT), self.half: options.dtype}
         self.edge = FLOAT if options.keep_io_types else self.half
-        self.clamping = Clamping(Bounds(options.min_positive_val, options.max_finite_val))
+        self.clamping = Clamping(options.bounds(), options.dtype)
         self.outputs = {v.name for v in proto.graph.output if types.get(v.name) == FLOAT}
         self.names = Names.of(proto)
         self.named: dict[tuple[str, str], str] = {}
@@ -117,8 +150,10 @@ class _Conversion:
 
     def run(self) -> Model:
         behind = dict(self._casts())  # what stands right behind the definition of a tensor
+        types = dict(self._new_types())
         for graph in graphs(self.proto.graph):
             self._value_infos(graph)
+        called = [label(step.node) for step in self.placement.steps]
         for step in self.placement.steps:
             self._set_output_type(step.node)
             for port in step.ports:
@@ -126,6 +161,7 @@ class _Conversion:
                 port.rename(self.name(port.tensor, type_))
                 if port.formal is not None:
                     self._retype(port.formal, type_)
+        self._keep_labels(called)
         for value in self.proto.graph.input:
             if self.types.get(value.name) == FLOAT:
                 self._retype(value, self.placement.home.get(value.name, FLOAT))
@@ -135,6 +171,7 @@ class _Conversion:
         for graph in graphs(self.proto.graph):
             self._initializers(graph)
             self._insert(graph, behind)
+        drop_redundant_casts(self.proto, types)
         return Model(self.proto, self.weights)
 
     def name(self, tensor: str, type_: str) -> str:
@@ -152,7 +189,22 @@ class _Conversion:
         other = self.half if home == FLOAT else FLOAT
         return [home, other] if other in self.placement.wanted[tensor] else [home]
 
+    def _new_types(self) -> Iterator[tuple[str, str]]:
+        """The tensors that there will be, with their types."""
+        for tensor, type_ in self.types.items():
+            for version in self._versions(tensor) if type_ == FLOAT else [""]:
+                yield (self.name(tensor, version), version) if version else (tensor, type_)
+
     # ---- nodes ---------------------------------------------------------------------------------
+
+    def _keep_labels(self, called: list[str]) -> None:
+        """Name the nodes that went by the name of a tensor that has another one now."""
+        nodes = [step.node for step in self.placement.steps]
+        taken = {node.name for node in nodes}
+        for node, was in zip(nodes, called, strict=True):
+            if label(node) != was and was not in taken:
+                node.name = was
+                taken.add(was)
 
     def _casts(self) -> Iterator[tuple[str, NodeProto]]:
         """``(name of the home, node that makes the other version)``."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+from onnx import TensorProto
 
 from modelbuild.errors import Diagnostic
 from modelbuild.graph.files import Array, numpy_dtype
@@ -30,6 +31,17 @@ class Bounds:
     largest: float
 
 
+# float16: onnxconverter-common's default, two steps from zero, and the largest that it holds.
+# bfloat16 has float32's exponents, so only what would round to infinity is clamped.
+BOUNDS = {
+    int(TensorProto.FLOAT16): Bounds(1e-7, 65504.0),
+    int(TensorProto.BFLOAT16): Bounds(0.0, float.fromhex("0x1.fep+127")),
+}
+# How far apart neighbours are, relative to them: a clamp that moves a value by less is no more than
+# a rounding, as of a mask of float32's lowest in bfloat16.
+_STEP = {int(TensorProto.FLOAT16): 2.0**-10, int(TensorProto.BFLOAT16): 2.0**-7}
+
+
 @dataclass(frozen=True)
 class Clamped:
     """How many values of one tensor lie beyond a bound, and the one farthest beyond."""
@@ -44,6 +56,7 @@ class Clamping:
     """Everything that ``Bounds`` changed in a model."""
 
     bounds: Bounds
+    dtype: int = TensorProto.FLOAT16
     raised: list[Clamped] = field(default_factory=list)
     lowered: list[Clamped] = field(default_factory=list)
     values: int = 0
@@ -62,15 +75,15 @@ class Clamping:
     def diagnostics(self) -> Iterator[Diagnostic]:
         """At most one per direction, worst tensors first."""
         if self.lowered:
-            bound = self.bounds.largest
+            bound, most = self.bounds.largest, BOUNDS[self.dtype].largest
             worst = sorted(self.lowered, key=lambda c: (-abs(c.extreme), c.tensor))
-            yield Diagnostic(
-                "value-clamped",
-                f"{_values(self.lowered)} beyond ±{bound:g} became ±{bound:g}: {_listed(worst)}",
-                hint="keep the nodes that use them in fp32 with `node_block_list`"
-                + (", or raise `max_finite_val`" if bound < 65504 else ""),
-                level="warning",
-            )
+            said = f"{_values(self.lowered)} beyond ±{bound:g} became ±{bound:g}: {_listed(worst)}"
+            hint = "keep the nodes that use them in fp32 with `node_block_list`"
+            hint += ", or raise `max_finite_val`" if bound < most else ""
+            if abs(worst[0].extreme) <= bound * (1 + _STEP[self.dtype]):
+                yield Diagnostic("value-clamped", said, level="info")
+            else:
+                yield Diagnostic("value-clamped", said, hint, level="warning")
         if self.raised:
             bound = self.bounds.smallest
             worst = sorted(self.raised, key=lambda c: (-c.count, c.tensor))

@@ -6,11 +6,14 @@ the file holds in half becomes float32 whose values are halves: behind each node
 ``Cast(half) -> Cast(float)`` rounds it (to nearest, ties to even, overflow to infinity). That is
 half storage with float32 accumulation, what tensor cores do. ONNX Runtime 1.31 keeps explicit
 pairs at every optimisation level.
+
+Inside a node nothing is rounded, whatever a library's kernel does there; but for the states of a
+recurrent one, which are stored after every time step (``recurrence``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +23,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, TypeProto
 from modelbuild.graph.files import Model
 from modelbuild.graph.naming import Names, bodies, graphs, prepared
 from modelbuild.graph.ops import is_exact
+from modelbuild.graph.recurrence import stepped
 from modelbuild.graph.types import HALF_TYPES, TYPE_ATTRIBUTE, attribute, domain, tensor_types
 
 
@@ -28,12 +32,14 @@ class Simulation:
     """A simulated graph, and where to look in it.
 
     ``before`` names, for each half tensor of the file that is rounded, the tensor that holds its
-    values before; ``after``, for every half tensor, the one that holds its values as float32.
+    values before; ``after``, for every half tensor, the one that holds its values as float32. Where
+    nothing is rounded the two are one tensor. ``halves`` are the half tensors with their types.
     """
 
     model: Model
     before: Mapping[str, str]
     after: Mapping[str, str]
+    halves: Mapping[str, int]  # TensorProto.DataType
 
 
 def simulated(model: Model) -> Model:
@@ -45,19 +51,24 @@ def simulated(model: Model) -> Model:
     return simulation(model).model
 
 
-def simulation(model: Model) -> Simulation:
-    """``simulated``, with the names under which the rounded tensors can be watched."""
+def simulation(model: Model, *, rounding: bool = True) -> Simulation:
+    """``simulated``, with the names under which the rounded tensors can be watched.
+
+    Without ``rounding`` it is the same graph in float32, weights as they are in the file: what the
+    values would be if the type had every range and every precision.
+    """
     proto = prepared(model.proto)
-    rewriting = _Rewriting(proto)
+    rewriting = _Rewriting(proto, rounding)
     rewriting.run()
-    return Simulation(Model(proto, dict(model.weights)), rewriting.before, rewriting.after)
+    return Simulation(Model(proto, dict(model.weights)), rewriting.before, rewriting.after, rewriting.halves)
 
 
 class _Rewriting:
     """Turns ``proto``, in place, into its simulation."""
 
-    def __init__(self, proto: ModelProto) -> None:
+    def __init__(self, proto: ModelProto, rounding: bool) -> None:
         self.proto = proto
+        self.rounding = rounding
         self.types = tensor_types(proto)
         self.halves = {n: HALF_TYPES[t] for n, t in self.types.items() if t in HALF_TYPES}
         self.names = Names.of(proto)
@@ -71,7 +82,7 @@ class _Rewriting:
         }
 
     def run(self) -> None:
-        for graph in graphs(self.proto.graph):
+        for graph in reversed(list(graphs(self.proto.graph))):  # not those that ``stepped`` adds
             main = graph is self.proto.graph
             del graph.value_info[:]
             if not main:
@@ -79,13 +90,14 @@ class _Rewriting:
                     _to_float(value.type)
                     value.name = self.after.get(value.name, value.name)
             given = [v.name for v in graph.input if main] + [t.name for t in graph.initializer]
-            nodes = [
-                self._cast(name, self.after[name], TensorProto.FLOAT)
-                for name in dict.fromkeys(given)
-                if name in self.halves
-            ]
+            waiting = {name: None for name in given if name in self.halves}
+            nodes: list[NodeProto] = []
             for node in graph.node:
-                nodes.extend(self._rewritten(node))
+                # Behind the one before its first user, so that a run in this order holds few weights.
+                used = list(waiting) if bodies(node) else [n for n in node.input if n in waiting]
+                nodes += self._casts(used, waiting)
+                nodes += self._rewritten(node)
+            nodes += self._casts(list(waiting), waiting)  # a body may return one as it is
             kept = GraphProto(node=nodes)
             del graph.node[:]
             graph.node.extend(kept.node)
@@ -99,33 +111,47 @@ class _Rewriting:
             exact = True
         node.input[:] = [self.after.get(name, name) for name in node.input]
         _make_float(node)
+        half = next((self.halves[name] for name in node.output if name in self.halves), None)
         behind: list[NodeProto] = []
         for index, name in enumerate(node.output):
             if name not in self.halves:
                 continue
             after = self.after[name]
-            if exact:
+            if exact or not self.rounding:
                 node.output[index] = after
+                if not exact:
+                    self.before[name] = after
                 if after != name:
                     behind.append(self._cast(after, name, self.halves[name]))
             else:
                 node.output[index] = self.before[name] = self.names.take(f"{name}_unrounded")
                 behind += self._rounding(node.output[index], name)
-        return [node, *behind]
+        if half is None or exact or not self.rounding:
+            return [node, *behind]
+        return [*stepped(node, half, self.names, Model(self.proto).opset), *behind]
 
     def _rewritten_cast(self, node: NodeProto) -> list[NodeProto]:
         """A Cast to half is the first half of a rounding pair."""
-        source, name = node.input[0], node.output[0]
-        self.before[name] = self.after.get(source, source)
-        return self._rounding(self.before[name], name)
+        source, name = self.after.get(node.input[0], node.input[0]), node.output[0]
+        self.before[name] = source if self.rounding else self.after[name]
+        return self._rounding(source, name)
 
     def _rounding(self, source: str, name: str) -> list[NodeProto]:
         after = self.after[name]
+        if not self.rounding:
+            same = self._cast(source, after, TensorProto.FLOAT)  # of an integer, too
+            return [same] if after == name else [same, self._cast(after, name, self.halves[name])]
         half = name if after != name else self.names.take(f"{name}_half")
         return [
             self._cast(source, half, self.halves[name]),
             self._cast(half, after, TensorProto.FLOAT),
         ]
+
+    def _casts(self, names: Iterable[str], waiting: dict[str, None]) -> Iterator[NodeProto]:
+        """What makes inputs and weights float32, once."""
+        for name in dict.fromkeys(names):
+            del waiting[name]
+            yield self._cast(name, self.after[name], TensorProto.FLOAT)
 
     def _cast(self, source: str, target: str, to: int) -> NodeProto:
         # Two nodes of one name do not load, and a node of the file may be called like a tensor.

@@ -31,12 +31,14 @@ HALF_TYPES = {
     "tensor(float16)": int(TensorProto.FLOAT16),
     "tensor(bfloat16)": int(TensorProto.BFLOAT16),
 }
-# What a precision is called in names: of a tensor's second version, and of the Cast that makes it.
-SHORT = {
-    int(TensorProto.FLOAT): "fp32",
-    int(TensorProto.FLOAT16): "fp16",
-    int(TensorProto.BFLOAT16): "bf16",
+# The precisions of a recipe.
+ELEM_TYPES = {
+    "fp32": int(TensorProto.FLOAT),
+    "fp16": int(TensorProto.FLOAT16),
+    "bf16": int(TensorProto.BFLOAT16),
 }
+# What a precision is called in names: of a tensor's second version, and of the Cast that makes it.
+SHORT = {elem_type: name for name, elem_type in ELEM_TYPES.items()}
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})
 
 # Operators whose output's type is a number in an attribute; None: without it, the input's type.
@@ -116,7 +118,15 @@ def ports(node: NodeProto, opsets: Mapping[str, int]) -> list[Port]:
                 found.append(Port(name, defines, variable, allowed, node, index))
     if where == "" and node.op_type in CONTROL_FLOW:
         return _control_flow(node, found)
+    if where == "" and node.op_type == "LayerNormalization":
+        return [replace(p, allowed=_stashed(node)) if p.defines and p.index else p for p in found]
     return found
+
+
+def _stashed(node: NodeProto) -> frozenset[str]:
+    """The type of a LayerNormalization's statistics, which its schema leaves to an attribute."""
+    given = attribute(node, "stash_type")
+    return frozenset({f"tensor({type_name(given.i if given else TensorProto.FLOAT)})"})
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from modelbuild.recipe.problems import Problem, Route, clean, described, did_you_mean, dotted
-from modelbuild.recipe.schema import Fp16, Recipe
+from modelbuild.recipe.schema import Fp16, Recipe, Reduced
 from modelbuild.recipe.words import IMPORT
 
 OPSETS = {"dynamo": (9, 25), "torchscript": (7, 20)}
@@ -114,28 +114,27 @@ def precisions(recipe: Recipe) -> Iterator[Problem]:
     if not recipe.precision.names:
         needs = tuple((*route, name) for name in ("fp32", "fp16", "bf16"))
         yield Problem(route, "`precision` names no precision", "add `fp32:`", needs=needs)
-    if recipe.precision.bf16:
-        message = "`precision.bf16` is not available yet"
-        yield Problem((*route, "bf16"), message, "use fp32 or fp16", on_key=True)
-    if recipe.precision.fp16:
-        yield from _method(recipe, recipe.precision.fp16)
+    for name, knobs in recipe.precision.reduced.items():
+        yield from _method(recipe, (*route, name), knobs)
+        if isinstance(knobs, Fp16):
+            yield from _bounds((*route, name), knobs)
 
 
-def _method(recipe: Recipe, half: Fp16) -> Iterator[Problem]:
-    route: Route = ("precision", "fp16")
+def _method(recipe: Recipe, route: Route, half: Reduced) -> Iterator[Problem]:
     method = (*route, "method")
-    if half.method in ("mixed", "auto"):
-        message = f"`{dotted(method)}: {half.method}` is not available yet"
-        yield Problem(method, message, "use convert, half or autocast")
     if half.method in ("half", "autocast"):
         if recipe.model.onnx:
             message = f"`method: {half.method}` needs a PyTorch model, and `model.onnx` is none"
-            yield Problem(method, message, "use convert", needs=(ONNX,))
+            yield Problem(method, message, "use auto, mixed or convert", needs=(ONNX,))
         for key in ("op_block_list", "node_block_list"):
             if getattr(half, key):
                 at = (*route, key)
                 message = f"`{dotted(at)}` does nothing with `method: {half.method}`"
-                yield Problem(at, message, "it is for `convert`", on_key=True, needs=(method,))
+                hint = "it is for `convert`, `mixed` and `auto`"
+                yield Problem(at, message, hint, on_key=True, needs=(method,))
+
+
+def _bounds(route: Route, half: Fp16) -> Iterator[Problem]:
     if half.min_positive_val >= half.max_finite_val:
         at = (*route, "min_positive_val")
         message = f"`{dotted(at)}` is not below `max_finite_val`"

@@ -31,6 +31,7 @@ from modelbuild.tensors import Axis, TensorSpec, Values
 
 DType = Literal["float32", "float16", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"]
 PrecisionName = Literal["fp32", "fp16", "bf16"]
+ReducedName = Literal["fp16", "bf16"]
 Method = Literal["convert", "half", "autocast", "mixed", "auto"]
 
 DEFAULT_OPSET = 18
@@ -150,11 +151,14 @@ class Fp32(_Part):
     )
 
 
-class _Reduced(_Part):
+class Reduced(_Part):
+    """What fp16 and bf16 have in common."""
+
     method: Method = Field(
-        default="convert",
-        description="convert: rewrite the ONNX graph; half: export model.half(); autocast: export "
-        "under torch.autocast; mixed, auto: keep in fp32 what does not fit.",
+        default="auto",
+        description="auto: convert, and where that overflows or breaks the tolerance, mixed; convert: "
+        "rewrite the ONNX graph; mixed: rewrite it and search for the nodes that must stay in fp32; "
+        "half: export model.half(); autocast: export under torch.autocast.",
     )
     keep_io_types: Flag = Field(default=True, description="Inputs and outputs stay float32.")
     disable_shape_infer: Flag = Field(
@@ -166,7 +170,7 @@ class _Reduced(_Part):
     node_block_list: tuple[Text, ...] = Field(default=(), description="Names of nodes kept in fp32.")
 
 
-class Fp16(_Reduced):
+class Fp16(Reduced):
     """float16. Six of the knobs have onnxconverter-common's names and meanings."""
 
     min_positive_val: Annotated[Number, Field(gt=0, le=65504)] = Field(
@@ -180,8 +184,8 @@ class Fp16(_Reduced):
     )
 
 
-class Bf16(_Reduced):
-    """bfloat16."""
+class Bf16(Reduced):
+    """bfloat16: float32's range with 8 bits of precision, so there is nothing to clamp."""
 
     tolerance: Annotated[Tolerance, _or(BF16_TOLERANCE)] = Field(
         default=BF16_TOLERANCE, description="By default {relative_l2: 5e-2, cosine: 0.99}."
@@ -207,6 +211,12 @@ class Precisions(_Part):
         """Those to build: fp32 first, as the others are made from it."""
         every: tuple[PrecisionName, ...] = ("fp32", "fp16", "bf16")
         return tuple(name for name in every if getattr(self, name) is not None)
+
+    @property
+    def reduced(self) -> dict[ReducedName, Fp16 | Bf16]:
+        """Those of fewer bits than fp32, with their knobs."""
+        every: dict[ReducedName, Fp16 | Bf16 | None] = {"fp16": self.fp16, "bf16": self.bf16}
+        return {name: knobs for name, knobs in every.items() if knobs is not None}
 
 
 class Builder(_Part):

@@ -18,6 +18,9 @@ class Silent:
     def ended(self, recipe: str, action: str, ended: Ended) -> None:
         pass
 
+    def told(self, recipe: str, action: str, word: str) -> None:
+        pass
+
     def tick(self) -> None:
         pass
 
@@ -36,6 +39,9 @@ class Lines:
             done = "done" if ended.status == "built" else "FAILED"
             self._say(f"{recipe}: {action} {done} in {ended.seconds:.1f} s")
 
+    def told(self, recipe: str, action: str, word: str) -> None:
+        self._say(f"{recipe}: {action}: {word}")
+
     def tick(self) -> None:
         pass
 
@@ -52,6 +58,7 @@ class Live:
 
         self._console = Console(stderr=True, highlight=False)
         self._running: dict[tuple[str, str], float] = {}
+        self._words: dict[tuple[str, str], str] = {}
         self._display = Display(console=self._console, transient=True, refresh_per_second=8)
         self._display.start()
 
@@ -63,6 +70,7 @@ class Live:
         from rich.text import Text
 
         self._running.pop((recipe, action), None)
+        self._words.pop((recipe, action), None)
         if ended.status in ("built", "failed"):
             mark, style = ("✓", "green") if ended.status == "built" else ("✗", "red")
             line = Text.assemble(
@@ -76,9 +84,14 @@ class Live:
 
         now = time.monotonic()
         lines = [
-            f"  {recipe}: {action} {now - start:.0f} s" for (recipe, action), start in self._running.items()
+            f"  {recipe}: {action} {now - start:.0f} s  {self._words.get((recipe, action), '')}".rstrip()
+            for (recipe, action), start in self._running.items()
         ]
         self._display.update(Text("\n".join(lines), style="cyan"))
+
+    def told(self, recipe: str, action: str, word: str) -> None:
+        self._words[recipe, action] = word
+        self.tick()
 
     def close(self) -> None:
         self._display.stop()

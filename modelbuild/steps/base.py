@@ -20,10 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step that did its work has to say. ``data`` is JSON and is stored with the result."""
+    """What a step that did its work has to say. ``data`` is JSON and is stored with the result.
+
+    A step that proves what it makes gives the outcome of that as ``proof``; see ``Step.proven_by``.
+    """
 
     diagnostics: tuple[Diagnostic, ...] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
+    proof: Outcome | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,11 @@ class Step:
     def knobs(self) -> dict[str, Any]:
         """The facts that the recipe decides, as plain data."""
         return dataclasses.asdict(self)
+
+    @property
+    def proven_by(self) -> Step | None:
+        """The step whose outcome this one's ``Outcome.proof`` is: it need not run again."""
+        return None
 
     def declared(self, base: Path) -> tuple[Path, ...]:
         """The files that the recipe's patterns match now: their list is a fact, too.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -87,6 +87,27 @@ def distance(reference: Array, candidate: Array, tolerance: Tolerance) -> Distan
         worst=_element(reference, candidate, worst) if reference.size else "",
         one_sided=one_sided,
     )
+
+
+def strains(reference: Array, candidate: Array, tolerance: Tolerance) -> list[float]:
+    """The error per bound in units that add up over independent roundings; 1 is what is allowed.
+
+    Squared where the bound is on an error, plain where it is on 1 - cosine, which is a square
+    itself. Infinite where only one side is finite.
+    """
+    if reference.dtype.kind != "f":
+        wrong = float(np.mean(reference != candidate)) if reference.size else 0.0
+        return [1 + wrong if wrong else 0.0]
+    named = asdict(tolerance)
+    pair = {k: named.pop(k) for k in ("rtol", "atol")}
+    bounds = [pair] if any(v is not None for v in pair.values()) else []
+    bounds += [{name: value} for name, value in named.items() if value is not None]
+    found = []
+    for bound in bounds:
+        measured = distance(reference, candidate, Tolerance(**bound))
+        error = 1 / measured.headroom if measured.headroom else math.inf
+        found.append(error if "cosine" in bound else error**2)
+    return found
 
 
 def _cosine_gap(a: Array, b: Array) -> float:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from modelbuild import sources
 from modelbuild.errors import Diagnostic, StepError, first_line
 from modelbuild.isolate import in_child
 from modelbuild.steps import guards
@@ -33,8 +34,8 @@ class Export(ModelStep):
     """Export the model at ``traced`` sizes, with its weights in one file beside the graph.
 
     ``precision`` says what is exported: the model as it is, ``model.half()``, or the model under
-    autocast. With ``keep_io_types`` a half-precision graph still takes and returns what the recipe
-    says; without, float inputs and outputs are float16.
+    autocast; the half is ``dtype``. With ``keep_io_types`` a half-precision graph still takes and
+    returns what the recipe says; without, float inputs and outputs are half, too.
     """
 
     source: ModelSource
@@ -46,6 +47,7 @@ class Export(ModelStep):
     exporter: Literal["dynamo", "torchscript"]
     constant_folding: bool
     precision: Literal["fp32", "half", "autocast"] = "fp32"
+    dtype: Literal["fp16", "bf16"] = "fp16"
     keep_io_types: bool = True
 
     kind: ClassVar[str] = "export"
@@ -66,31 +68,35 @@ class Export(ModelStep):
         """
         import torch
 
-        from modelbuild.graph import files, interface
+        from modelbuild.graph import files, interface, opset
         from modelbuild.graph.edges import with_edge_types
         from modelbuild.graph.norms import with_norms_of_one_type
+        from modelbuild.graph.types import ELEM_TYPES
         from modelbuild.steps import samples
 
         gc.disable()  # a tenth of the time of tracing; the process ends with the step
         values = samples.random_inputs(self.inputs, self.traced, (0, 1))
-        tensors = samples.as_tensors(values)
+        tensors = self._tensors(values)
         if self.precision == "half":
-            model.module.half()
-            tensors = [t.half() if t.is_floating_point() else t for t in tensors]
+            getattr(model.module, self._half)()
         labels = self._try_eager(model, tensors)
         context: AbstractContextManager[Any] = nullcontext()
         if self.precision == "autocast":
-            context = torch.autocast("cpu", torch.float16)
+            context = torch.autocast("cpu", self._torch_dtype)
         try:
             with torch.no_grad(), context, guards.recorded() as assumed:
                 graph = self._export(model.module, tensors, out)
         except Exception as error:
             raise self._failure(error) from error
+        lines = sources.compact(interface.traces(graph.proto), model.base, Path(torch.__file__).parent)
         interface.strip(graph.proto)
         if graph.opset != self.opset:
             raise self._opset_mismatch(graph.opset)
         if self.precision == "autocast":
             graph = with_norms_of_one_type(graph)
+        raised: tuple[Diagnostic, ...] = ()
+        if self._exported == "bf16":
+            graph, raised = opset.raised(graph, ELEM_TYPES[self.dtype])
         said = interface.settle(graph, self.inputs, self.outputs, labels)
         if self.precision != "fp32":
             graph = with_edge_types(graph, self._edges(graph))
@@ -101,7 +107,32 @@ class Export(ModelStep):
             if leftover.name not in (FILE, FILE + ".data"):
                 leftover.unlink()
         self._compare_other_paths(model, assumed, out / FILE)
-        return Outcome(said, {"outputs": names})
+        return Outcome((*raised, *said), {"outputs": names, "sources": lines})
+
+    @property
+    def _exported(self) -> str:
+        """The precision of the graph, by its name in a recipe."""
+        return "fp32" if self.precision == "fp32" else self.dtype
+
+    @property
+    def _half(self) -> str:
+        """The method of a PyTorch module that makes it half."""
+        return {"fp16": "half", "bf16": "bfloat16"}[self.dtype]
+
+    @property
+    def _torch_dtype(self) -> torch.dtype:
+        import torch
+
+        return {"fp16": torch.float16, "bf16": torch.bfloat16}[self.dtype]
+
+    def _tensors(self, arrays: dict[str, Any]) -> list[torch.Tensor]:
+        """What the module takes that is exported."""
+        from modelbuild.steps import samples
+
+        tensors = samples.as_tensors(arrays)
+        if self.precision != "half":
+            return tensors
+        return [t.to(self._torch_dtype) if t.is_floating_point() else t for t in tensors]
 
     def _compare_other_paths(self, model: LiveModel, assumed: Sequence[str], path: Path) -> None:
         """Where forward() takes another path than the traced one, the graph must still be right.
@@ -130,24 +161,30 @@ class Export(ModelStep):
         import numpy as np
 
         from modelbuild.graph import files, interface, runtime
+        from modelbuild.graph.edges import with_numpy_edges
+        from modelbuild.graph.simulate import simulated
         from modelbuild.steps import compare, samples
 
         arrays = samples.random_inputs(self.inputs, sizes, (0, 4))
-        tensors = samples.as_tensors(arrays)
-        if self.precision == "half":
-            tensors = [t.half() if t.is_floating_point() else t for t in tensors]
         try:
-            outs = model.call(list(arrays), tensors)
+            outs = model.call(list(arrays), self._tensors(arrays))
         except Exception:
             return True
-        ports = interface.inputs(files.read(path))
+        graph = with_numpy_edges(files.read(path))
+        ports = interface.inputs(graph)
         feeds = {p.name: np.asarray(arrays[p.name], files.numpy_dtype(p.dtype)) for p in ports}
-        ended = in_child(lambda: runtime.session_of_file(path, extended=True).run(None, feeds))
+
+        def run() -> list[Any]:
+            if self._exported == "bf16":  # ONNX Runtime has hardly a kernel for it on a CPU
+                return list(runtime.session(simulated(graph)).run(None, feeds))
+            return list(runtime.session_of_file(path, extended=True).run(None, feeds))
+
+        ended = in_child(run)
         if ended.died:
             return True  # the proof will meet it, and say so
         if not ended.ok or len(ended.value) != len(outs):
             return False
-        limit = 1e-2 if self.precision == "fp32" else 5e-2
+        limit = {"fp32": 1e-2, "fp16": 5e-2, "bf16": 0.2}[self._exported]
         for out, got in zip(outs, ended.value, strict=True):
             want = out.float().numpy() if out.is_floating_point() else out.numpy()
             if want.shape != got.shape:
@@ -163,15 +200,15 @@ class Export(ModelStep):
         import torch
 
         args, kwargs = bind(model.module, [s.name for s in self.inputs], tensors)
-        cast = torch.autocast("cpu", torch.float16, enabled=self.precision == "autocast")
+        cast = torch.autocast("cpu", self._torch_dtype, enabled=self.precision == "autocast")
         try:
             with torch.no_grad(), cast:
                 result = model.module(*args, **kwargs)
         except Exception as error:
-            how = {"fp32": "forward()", "half": "model.half()", "autocast": "autocast"}
+            how = {"fp32": "forward()", "half": f"model.{self._half}()", "autocast": "autocast"}
             hint = "the recipe's shapes, dtypes and values must suit forward()"
             if self.precision != "fp32":
-                hint = "a dtype written into forward()? try another method: convert or autocast"
+                hint = "a dtype written into forward()? try another method: auto or autocast"
             raise StepError(
                 Diagnostic(
                     "export-failed",
@@ -211,18 +248,17 @@ class Export(ModelStep):
         torch.onnx.export(
                 module, args, str(path), kwargs=kwargs, dynamo=False, opset_version=self.opset,
                 input_names=ordered, dynamic_axes={n: a for n, a in axes.items() if a},
-                do_constant_folding=self.constant_folding, verbose=False,
+                do_constant_folding=self.constant_folding, verbose=True,  # with lines of the source
             )  # fmt: skip
         return files.read(path)
 
     def _edges(self, graph: Any) -> dict[str, int]:
         """The element type that each input and output shall have."""
-        from onnx import TensorProto
-
         from modelbuild.graph import interface
+        from modelbuild.graph.types import ELEM_TYPES
 
         declared = {s.name: interface.elem_type(s.dtype) for s in self.inputs}
-        half, full = TensorProto.FLOAT16, TensorProto.FLOAT
+        half, full = ELEM_TYPES[self.dtype], ELEM_TYPES["fp32"]
         wanted = {}
         for port in (*interface.inputs(graph), *interface.outputs(graph)):
             dtype = declared.get(port.name, port.dtype)

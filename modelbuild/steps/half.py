@@ -1,26 +1,35 @@
-"""fp32 ONNX -> fp16 ONNX by converting the graph."""
+"""fp32 ONNX -> fp16 or bf16 ONNX by converting the graph."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
+from modelbuild.errors import Diagnostic
 from modelbuild.steps.base import Outcome, Step
+
+if TYPE_CHECKING:
+    from modelbuild.graph.files import Model
+    from modelbuild.graph.precision import HalfOptions
 
 
 @dataclass(frozen=True)
 class Half(Step):
-    """Convert the simplified fp32 graph; the option names are onnxconverter-common's."""
+    """Convert the simplified fp32 graph; the option names are onnxconverter-common's.
+
+    Bounds that are None are those of ``dtype``.
+    """
 
     filename: str
+    dtype: Literal["fp16", "bf16"]
     keep_io_types: bool
     disable_shape_infer: bool
     op_block_list: tuple[str, ...] | None
     node_block_list: tuple[str, ...]
-    min_positive_val: float
-    max_finite_val: float
+    min_positive_val: float | None
+    max_finite_val: float | None
     keep_initializers_as_inputs: bool
 
     kind: ClassVar[str] = "half"
@@ -28,24 +37,48 @@ class Half(Step):
     distributions: ClassVar[tuple[str, ...]] = ("onnx", "onnxconverter-common", "numpy")
 
     def run(self, given: Mapping[str, Path], out: Path) -> Outcome:
-        """Write ``filename``; clamped values are diagnosed, never silent."""
-        from modelbuild.graph import files, interface
-        from modelbuild.graph.precision import HalfOptions, convert
+        """Write ``filename``; clamped values and a raised opset are diagnosed, never silent.
 
-        (source,) = given["model"].glob("*.onnx")
-        model = files.read(source)
+        Raises:
+            StepError: ``opset-mismatch``.
+        """
+        model, said = self.source(given["model"])
+        return Outcome((*said, *self.convert(model, out)))
+
+    def source(self, folder: Path) -> tuple[Model, tuple[Diagnostic, ...]]:
+        """The graph to convert, at an opset that takes its operators, and what to say about that.
+
+        Raises:
+            StepError: ``opset-mismatch``.
+        """
+        from modelbuild.graph import files, interface, opset
+
+        (path,) = folder.glob("*.onnx")
+        model = files.read(path)
         interface.set_initializers_as_inputs(model, False)
-        half, said = convert(
-            model,
-            HalfOptions(
-                keep_io_types=self.keep_io_types,
-                disable_shape_infer=self.disable_shape_infer,
-                op_block_list=self.op_block_list,
-                node_block_list=self.node_block_list,
-                min_positive_val=self.min_positive_val,
-                max_finite_val=self.max_finite_val,
-            ),
-        )
+        options = self.options()
+        return opset.raised(model, options.dtype, options.blocks()) if self.dtype == "bf16" else (model, ())
+
+    def convert(self, model: Model, out: Path, kept: tuple[str, ...] = ()) -> tuple[Diagnostic, ...]:
+        """Write ``filename`` with these nodes in fp32, beside those that the recipe blocks."""
+        from modelbuild.graph import files, interface, precision
+
+        half, clamped = precision.convert(model, self.options(kept))
         interface.set_initializers_as_inputs(half, self.keep_initializers_as_inputs)
         files.write(half, out / self.filename)
-        return Outcome(said, {"nodes": len(half.proto.graph.node)})
+        return clamped
+
+    def options(self, kept: tuple[str, ...] = ()) -> HalfOptions:
+        """The conversion's options, with these nodes blocked beside the recipe's."""
+        from modelbuild.graph.precision import HalfOptions
+        from modelbuild.graph.types import ELEM_TYPES
+
+        return HalfOptions(
+            keep_io_types=self.keep_io_types,
+            disable_shape_infer=self.disable_shape_infer,
+            op_block_list=self.op_block_list,
+            node_block_list=(*self.node_block_list, *kept),
+            min_positive_val=self.min_positive_val,
+            max_finite_val=self.max_finite_val,
+            dtype=ELEM_TYPES[self.dtype],
+        )

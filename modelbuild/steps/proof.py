@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,6 +24,16 @@ _HINTS = {
     "branches over it in forward()",
     "parity-failed": "the function gets two lists of arrays: PyTorch's and the artifact's",
 }
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One recorded case: how large it is, in bytes, and how well the artifact did on it."""
+
+    file: str
+    size: int
+    headroom: float
+    one_sided: bool  # something was finite on one side only
 
 
 class Comparison(Protocol):
@@ -46,6 +57,7 @@ class Proof:
         self.failures: list[Diagnostic] = []
         self.ran = False  # at one size at least
         self.failing: Mapping[str, Array] | None = None  # the first input with a wrong value
+        self.measured: list[Measured] = []
         self.refused: dict[str, str] = {}  # where it does not run, and why
         # PyTorch's first outputs of each shape: at one size alone, a softmax over one element is constant.
         self.seen: dict[str, dict[tuple[int, ...], list[Array]]] = {n: {} for n in names}
@@ -71,6 +83,7 @@ class Proof:
             message = f"the graph has {len(got)} outputs, PyTorch {len(expected)}"
             self._fail("outputs-mismatch", message, at)
             return
+        distances: list[Distance] = []
         for name, want, have in zip(self.names, expected, got, strict=True):
             self._note(name, want)
             if want.shape != have.shape:
@@ -83,8 +96,17 @@ class Proof:
                 continue
             found = compare.distance(want, have, self.of.tolerance)
             self.by_output[name].append((sizes, found))
+            distances.append(found)
             if not found.passed and self.failing is None:
                 self.failing = arrays
+        self.measured.append(
+            Measured(
+                case.file,
+                sum(a.nbytes for a in (*arrays.values(), *expected)),
+                min((d.headroom for d in distances), default=0.0),
+                any(d.one_sided for d in distances),
+            )
+        )
         if self._function is not None:
             self._ask(list(expected), got, at)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from modelbuild.steps.proof import Proof, Run
     from modelbuild.steps.reference import Case
     from modelbuild.steps.samples import Array
+
+
+# What a proof says where values are wrong, and not sizes or types.
+_WRONG_VALUES = frozenset({"parity-failed", "not-finite"})
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,19 @@ class Verify(Step):
 
         Raises:
             StepError: the file is not valid, does not load, or has another interface.
-            ProofError: it does not compute what PyTorch computes.
+            ProofError: it does not compute what PyTorch computes; in half precision with the range
+                of every tensor.
+        """
+        try:
+            return self.prove(given)
+        except ProofError as error:
+            raise self.explained(error, given) from None
+
+    def prove(self, given: Mapping[str, Path]) -> Outcome:
+        """The verdict alone.
+
+        Raises:
+            StepError, ProofError: as ``run``.
         """
         from modelbuild.graph import files, interface
         from modelbuild.steps.proof import Proof
@@ -58,9 +75,34 @@ class Verify(Step):
         proof = Proof(self, [p.name for p in interface.outputs(model)])
         for case, arrays, expected in self._cases(given["reference"]):
             proof.add(case, expected, run, arrays)
-        if proof.failing and self.precision != "fp32" and evidence != "gpu":
-            said += _overflows(model, proof.failing)
         return self._verdict(proof, evidence, said)
+
+    def explained(self, error: ProofError, given: Mapping[str, Path]) -> ProofError:
+        """The error of ``prove`` with what half precision loses, and the ranges that show it."""
+        import numpy as np
+
+        from modelbuild.graph import files, interface
+        from modelbuild.graph.edges import with_numpy_edges
+        from modelbuild.steps.losses import losses
+
+        codes = {d.code for d in error.diagnostics}
+        ran = {row["file"] for row in error.data.get("cases", ())}
+        if self.precision == "fp32" or not ran or codes.isdisjoint(_WRONG_VALUES):
+            return error
+        model = with_numpy_edges(files.read(given["model"] / self.filename))
+        dtypes = {p.name: files.numpy_dtype(p.dtype) for p in interface.inputs(model)}
+
+        def feeds() -> Iterator[dict[str, Array]]:
+            for case, arrays, _ in self._cases(given["reference"]):
+                if case.file in ran:
+                    yield {name: np.asarray(arrays[name], dtype) for name, dtype in dtypes.items()}
+
+        try:
+            found = losses(model, self.precision, feeds, broke="not-finite" in codes)
+        except Exception:
+            traceback.print_exc()  # the verdict holds without its reasons
+            return error
+        return ProofError((*found.diagnostics, *error.diagnostics), {**error.data, "ranges": found.rows})
 
     def _cases(self, folder: Path) -> Iterator[tuple[Case, dict[str, Array], list[Array]]]:
         from modelbuild.steps import reference
@@ -77,18 +119,20 @@ class Verify(Step):
             *proof.vacuous(any(s.values.varies for s in self.inputs if s.shape)),
         )
         if any(d.level == "error" for d in found):
-            raise ProofError(found, {"parity": {**parity, "passed": False}})
+            cases = [asdict(m) for m in proof.measured]
+            raise ProofError(found, {"parity": {**parity, "passed": False}, "cases": cases})
         return Outcome(found, {"parity": parity})
 
     def _runner(self, path: Path, model: Model) -> tuple[Run, str, tuple[Diagnostic, ...]]:
         """How to run the file, what running it proves, and what to say about loading it."""
         from modelbuild.graph import runtime, simulate
+        from modelbuild.graph.edges import with_numpy_edges
 
         if self.precision == "fp32":
             return _call(runtime.session_of_file(path), model), "cpu", ()
         loading = in_child(lambda: runtime.session_of_file(path) and None)
         said: tuple[Diagnostic, ...] = ()
-        if loading.error is not None:
+        if loading.error is not None and not self._lacks_kernels(loading.error):
             raise _invalid(f"ONNX Runtime does not load {path.name}: {first_line(loading.error)}")
         if loading.died:
             again = in_child(lambda: runtime.session_of_file(path, extended=True) and None)
@@ -101,17 +145,36 @@ class Verify(Step):
                     "warning",
                 ),
             )
+        judged = with_numpy_edges(model)
         if runtime.has_cuda() and toolchain.gpu() is not None:
-            return _call(runtime.session_of_file(path, cuda=True), model), "gpu", said
-        simulated = simulate.simulated(model)
-        return _call(runtime.session(simulated), model), f"{self.precision}-simulated", said
+            try:
+                if judged is model:
+                    session = runtime.session_of_file(path, cuda=True)
+                else:
+                    session = runtime.session(judged, providers=runtime.CUDA)
+                return _call(session, judged), "gpu", said
+            except Exception as error:
+                if not self._lacks_kernels(error):
+                    raise
+        simulated = simulate.simulated(judged)
+        return _call(runtime.session(simulated), judged), f"{self.precision}-simulated", said
+
+    def _lacks_kernels(self, error: BaseException) -> bool:
+        """Whether this is only that ONNX Runtime has hardly a bfloat16 kernel, and none on a CPU.
+
+        The file has passed the full checker by then, and the simulation judges what it computes.
+        """
+        from modelbuild.graph import runtime
+
+        return self.precision == "bf16" and runtime.lacks_kernels(error)
 
     def _check_interface(self, model: Model) -> None:
         from modelbuild.graph import files, interface
+        from modelbuild.graph.types import ELEM_TYPES
 
-        half = interface.elem_type("float16")
+        own = ELEM_TYPES[self.precision]
         wanted = {
-            s.name: interface.elem_type(s.dtype) if self.keep_io_types or s.dtype != "float32" else half
+            s.name: interface.elem_type(s.dtype) if self.keep_io_types or s.dtype != "float32" else own
             for s in self.inputs
         }
         have = {p.name: p.dtype for p in interface.inputs(model)}
@@ -198,30 +261,8 @@ def _call(session: Any, model: Model) -> Run:
     return run
 
 
-def _overflows(model: Model, arrays: Mapping[str, Array]) -> tuple[Diagnostic, ...]:
-    """``fp16-overflow`` where a value leaves fp16's range on this input."""
-    import numpy as np
-
-    from modelbuild.graph import files, interface
-    from modelbuild.graph.overflow import overflow_report
-
-    dtypes = {p.name: files.numpy_dtype(p.dtype) for p in interface.inputs(model)}
-    found = overflow_report(model, {n: np.asarray(arrays[n], d) for n, d in dtypes.items()})
-    if not found:
-        return ()
-    first = ", ".join(f"`{o.node}` ({o.op_type}, up to {o.largest:.3g})" for o in found[:3])
-    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-    return (
-        Diagnostic(
-            "fp16-overflow",
-            f"values leave fp16's range (65504) at {first}{more}",
-            "keep these nodes in fp32 with `node_block_list`, or scale the values down",
-        ),
-    )
-
-
 def _full(array: Array) -> Array:
-    return array.astype("float32") if array.dtype == "float16" else array
+    return array.astype("float32") if array.dtype.name in ("float16", "bfloat16") else array
 
 
 def _invalid(message: str) -> StepError:

@@ -28,6 +28,14 @@ class Finished:
     peak: int
 
 
+@dataclass(frozen=True)
+class Told:
+    """What a job said on its way."""
+
+    token: Any
+    text: str
+
+
 class Link:
     """A server that can be given jobs: the first process, or a model's host."""
 
@@ -105,8 +113,8 @@ class Workers:
             self._selector.unregister(host.sock)
         host.sock.close()
 
-    def wait(self, timeout: float | None = None) -> Iterator[Finished]:
-        """What finished, as soon as something did or after ``timeout`` seconds."""
+    def wait(self, timeout: float | None = None) -> Iterator[Finished | Told]:
+        """What finished or was told, as soon as something was or after ``timeout`` seconds."""
         lost, self._lost = self._lost, []
         yield from lost
         for key, _ in self._selector.select(0 if lost else timeout):
@@ -127,26 +135,34 @@ class Workers:
             record.ended = gone
             yield from self._finish(link, record)
 
-    def _channel(self, link: Link, record: _Job) -> Iterator[Finished]:
-        """A job's result, or the end of its channel. Its exit is told by its server."""
+    def _channel(self, link: Link, record: _Job) -> Iterator[Finished | Told]:
+        """A job's word or result, or the end of its channel. Its exit is told by its server."""
         if record.number not in link.jobs:  # its exit was told first
             self._unwatch(record.channel)
             return
-        self._take(record)
-        if getattr(record.result, "hosting", False):
+        word = self._take(record)
+        if word is not None:
+            yield Told(record.token, word.text)
+        elif getattr(record.result, "hosting", False):
             yield Finished(record.token, record.result, None, 0)
 
-    def _take(self, record: _Job) -> None:
+    def _take(self, record: _Job) -> wire.Word | None:
+        """Read one message: a word is returned, a result is kept."""
         try:
-            record.result, _ = wire.receive(record.channel)
+            message, _ = wire.receive(record.channel)
         except (EOFError, OSError):
             record.closed = True
             self._unwatch(record.channel)
+            return None
+        if isinstance(message, wire.Word):
+            return message
+        record.result = message
+        return None
 
     def _finish(self, link: Link, record: _Job) -> Iterator[Finished]:
         """The child is gone: what it sent is in its channel now, or never."""
         del link.jobs[record.number]
-        if record.result is None and not record.closed:
+        while record.result is None and not record.closed:
             self._take(record)
         if not getattr(record.result, "hosting", False):
             self._unwatch(record.channel)

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modelbuild import cores
+from modelbuild import cores, telling
 from modelbuild.errors import EXIT_STEP_FAILED, Diagnostic, ModelbuildError, first_line
-from modelbuild.steps.base import ModelStep, Step
+from modelbuild.steps.base import ModelStep, Outcome, Step
 from modelbuild.store import Store, Tree
 from modelbuild.trace import Trace
 
@@ -40,7 +40,10 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class Done:
-    """A step's result: an object in the store, or the diagnostics and exit code of a failure."""
+    """A step's result: an object in the store, or the diagnostics and exit code of a failure.
+
+    ``proof`` is that of the object, if the step has proven it while it made it.
+    """
 
     tree: Tree | None
     diagnostics: tuple[Diagnostic, ...] = ()
@@ -48,6 +51,7 @@ class Done:
     discovered: Mapping[str, str | None] = field(default_factory=dict)
     seconds: float = 0.0
     exit_code: int = 0
+    proof: Outcome | None = None
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,11 @@ class RunStep:
     needs: tuple[str, ...] = ()
 
     def run(self, state: Any, channel: socket.socket) -> Done:
+        from modelbuild.worker import wire
+
         start = time.perf_counter()
         trace: Trace | None = None
+        telling.listen(lambda text: wire.send(channel, wire.Word(text)))
         cores.limit(self.threads)
         gc.enable()
         try:
@@ -99,7 +106,7 @@ class RunStep:
             traceback.print_exc()
             return _failed(self.step, error, start, None)
         discovered = trace.found(self.step.reads(self.around.base)) if trace else {}
-        return Done(tree, outcome.diagnostics, outcome.data, discovered, _since(start))
+        return Done(tree, outcome.diagnostics, outcome.data, discovered, _since(start), proof=outcome.proof)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,13 @@ class Exited:
     peak: int
 
 
+@dataclass(frozen=True)
+class Word:
+    """What a job says on its way; its result is still to come."""
+
+    text: str
+
+
 def send(sock: socket.socket, message: Any, *, fd: int | None = None) -> None:
     data = pickle.dumps(message)
     head = _LENGTH.pack(len(data))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Answer, Project
+from tests.conftest import TINY, Answer, Project
 
 MODELS = """\
 import os, signal
@@ -111,6 +111,13 @@ class Large(Linear):
         return x * torch.rsqrt((x * x).mean(-1, keepdim=True) + 1e-6)
 
 
+class Small(Linear):
+    def forward(self, x):
+        x = self.f(x) * 1e-5
+        square = x * x
+        return torch.sqrt(square) * 1e4
+
+
 def not_a_module():
     return 3
 
@@ -157,8 +164,14 @@ RECIPES = {
     "wrong_dtype": _recipe("Linear", "{x: {shape: [batch, 6], dtype: int64}}"),
     "at_five": _recipe("OnlyAtFive"),
     "harmless": _recipe("HarmlessAtFive"),
-    "large": _recipe("Large", more="precision: {fp16: {}}\n"),
-    "tight": _recipe("Linear", more="precision: {fp16: {tolerance: {relative_l2: 1.0e-9}}}\n"),
+    "large": _recipe("Large", more="precision: {fp16: {method: convert}}\n"),
+    "large_torchscript": _recipe(
+        "Large", more="precision: {fp16: {method: convert}}\nexporter: torchscript\nopset: 17\n"
+    ),
+    "small": _recipe("Small", more="precision: {fp16: {method: convert}}\n"),
+    "tight": _recipe(
+        "Linear", more="precision: {fp16: {method: convert, tolerance: {relative_l2: 1.0e-9}}}\n"
+    ),
     "function": _recipe("Linear").replace("samples: 2", 'samples: 2, function: "models:close_enough"'),
     "no_data": _recipe("Linear").replace("samples: 2", "samples: 2, data: nothing/*.npz"),
 }
@@ -213,6 +226,7 @@ def _diagnostics(recipe: dict[str, Any]) -> list[dict[str, Any]]:
         ("at_five", "baked-axis",
          "forward() takes another path at batch=5 than at the traced batch=2, and the graph holds"),
         ("large", "fp16-overflow", "values leave fp16's range (65504) at `node_mul_"),
+        ("small", "fp16-underflow", "values that are not zero become zero in fp16 at `node_mul_"),
         ("tight", "parity-failed", "against relative_l2 1e-09"),
         ("function", "parity-failed", "`models:close_enough` says False at batch=1"),
         ("no_data", "inputs-mismatch", "`verify.data`: `nothing/*.npz` matches no file"),
@@ -235,10 +249,57 @@ def test_what_is_wrong_is_not_published(answer: Answer, name: str) -> None:
     assert any(d["level"] == "error" and d["hint"] for d in _diagnostics(recipe))
 
 
+def _line(text: str) -> int:
+    """Where this stands in the models' file."""
+    return 1 + next(i for i, line in enumerate(MODELS.splitlines()) if text in line)
+
+
+@pytest.mark.parametrize("name", ["large", "large_torchscript"])
+def test_values_that_leave_the_range_are_named_by_the_line_that_makes_them(answer: Answer, name: str) -> None:
+    (artifact,) = (a for a in _of(answer, name)["artifacts"] if a["precision"] == "fp16")
+    said = next(d for d in artifact["diagnostics"] if d["code"] == "fp16-overflow")
+    line = _line("return x * torch.rsqrt")
+    assert said["where"] == f"models.py:{line}"
+    assert f" from models.py:{line} (Mul, up to " in said["message"]
+    rows = {row["op_type"]: row for row in artifact["ranges"] if row["source"]}
+    assert rows["Gemm"]["source"] == f"models.py:{_line('x = self.f(x) * 500.0')} in forward"
+    assert rows["Gemm"]["overflows"] == 0 < rows["Gemm"]["elements"]
+    assert rows["ReduceMean"]["overflows"] > 0
+    assert rows["ReduceMean"]["largest"] > 65504
+    assert rows["ReduceMean"]["source"] == f"models.py:{line} in forward"
+
+
+def test_values_that_fall_to_zero_are_named_and_those_made_of_them_are_not(answer: Answer) -> None:
+    (bad,) = _of(answer, "small")["artifacts"]
+    (said,) = (d for d in bad["diagnostics"] if d["code"] == "fp16-underflow")
+    assert (said["level"], said["where"]) == ("warning", f"models.py:{_line('square = x * x')}")
+    assert "all values, up to " in said["message"]
+    lost = [row for row in bad["ranges"] if row["zeros"] > row["elements"] / 2]
+    assert [row["source"] for row in lost] == [f"models.py:{_line('square = x * x')} in forward"]
+    assert "fp16-overflow" not in {d["code"] for d in bad["diagnostics"]}
+
+
+def test_a_comment_moves_the_line_that_is_named_and_rebuilds_nothing(project: Project) -> None:
+    text = TINY.replace("torch.relu(self.first(x))", "torch.relu(self.first(x) * 1e4) ** 2")
+    project.write("net.py", text)
+    project.recipe("precision: {fp32: {tolerance: {relative_l2: 1.0e-4}}, fp16: {method: convert}}")
+    first = project.build()
+    project.write("net.py", text.replace("class Net", "# moves what follows\nclass Net"))
+    second = project.build()
+    line = 1 + next(i for i, row in enumerate(text.splitlines()) if "torch.relu" in row)
+    assert f" from net.py:{line} (" in first.said("fp16-overflow")
+    assert f" from net.py:{line + 1} (" in second.said("fp16-overflow")
+    assert second.statuses == {"net.fp32.onnx": "cached", "net.fp16.onnx": "failed"}
+    for name, artifact in second.artifacts.items():
+        assert artifact["key"] == first.artifacts[name]["key"]
+    assert "net.yaml: export (" in second.stderr
+    assert "net.yaml: fp16 (" not in second.stderr  # only the failed proof is made again
+
+
 def test_the_good_ones_among_them_are_built(answer: Answer) -> None:
     assert answer.code == 3
     for name in ("good", "unused", "harmless"):
-        assert [a["status"] for a in _of(answer, name)["artifacts"]] == ["built"]
+        assert [(a["status"], a["ranges"]) for a in _of(answer, name)["artifacts"]] == [("built", None)]
 
 
 def test_errors_name_a_log_that_holds_the_whole_story(answer: Answer) -> None:

@@ -220,6 +220,45 @@ GRAPHS: dict[str, str] = {
         { w0 = Constant<value_float = 0.1>()  s = Constant<value_ints = [1, 20, 4]>()
           w = Expand(w0, s)  t = Constant<value_ints = [1, 20, 5]>()  r = Expand(w0, t)
           y, h = LSTM<hidden_size = 5>(x, w, r) }""",
+    "recurrent-in-both-directions": """
+        g (float[5, 2, 4] x) => (float[5, 2, 2, 3] y, float[2, 2, 3] h)
+        { w0 = Constant<value_float = 0.3>()  s = Constant<value_ints = [2, 9, 4]>()
+          w = Expand(w0, s)  t = Constant<value_ints = [2, 9, 3]>()  r = Expand(w0, t)
+          u = Constant<value_ints = [2, 18]>()  b = Expand(w0, u)
+          y, h = GRU<hidden_size = 3, linear_before_reset = 1, direction = "bidirectional">(x, w, r, b) }""",
+    "recurrent-plain": """
+        g (float[5, 2, 4] x) => (float[5, 1, 2, 3] y)
+        { w0 = Constant<value_float = 0.3>()  s = Constant<value_ints = [1, 3, 4]>()
+          w = Expand(w0, s)  t = Constant<value_ints = [1, 3, 3]>()  r = Expand(w0, t)
+          y = RNN<hidden_size = 3, direction = "reverse">(x, w, r) }""",
+    "casts-to-half-and-back": """
+        g (float[2] x, float[2] z) => (float[2] y, float[2] d, float[2] e)
+        { a = Cast<to = 10>(x)  b = Cast<to = 1>(a)  c = Sigmoid(b)  d = Cast<to = 1>(c)
+          f = Cast<to = 10>(c)  h = Mul(f, f)  k = Cast<to = 1>(h)  m = Max(k, z)  y = Add(m, k)
+          e = Cast<to = 1>(x) }""",
+    "casts-through-float64-and-back": """
+        g (float[2] x) => (float[2] y, double[2] d)
+        { h = Sigmoid(x)  d = Cast<to = 11>(h)  f = Cast<to = 1>(d)  k = Cast<to = 11>(f)
+          m = Cast<to = 1>(k)  y = Tanh(m) }""",
+    "casts-in-a-body": """
+        g (float[2] x, int64 n) => (float[2] y)
+        <bool go = {1}>
+        { h = Cast<to = 10>(x)
+          y = Loop(n, go, x) <body = b (int64 i, bool c, float[2] s) => (bool d, float[2] t)
+            { d = Identity(c)  u = Cast<to = 1>(h)  v = Cast<to = 1>(s)  m = Mul(u, v)
+              t = Cast<to = 1>(m) }> }""",
+    "a-body-returns-what-it-got": """
+        g (float[2] x, float[2] z, int64 n) => (float[2] y, float[2] w, float[m, 2] all, float[m, 2] old)
+        <bool go = {1}>
+        { y, w, all, old = Loop(n, go, x, z) <
+            body = b (int64 i, bool c, float[2] s, float[2] k)
+              => (bool c, float[2] t, float[2] k, float[2] t, float[2] s)
+            { t = Mul(s, k) }> }""",
+    "weights-of-a-blocked-node-that-are-prepared": """
+        g (float[2, 2] x) => (float[2, 2] y)
+        <float[2, 2] w = {0.1, 3.0, 0.7, 0.2}, float[1, 2] v = {0.3, 0.6}, int64[1] axis = {0}>
+        { t = Transpose<perm = [1, 0]>(w)  i = Identity(t)  m = Max(x, i)
+          s = Squeeze(v, axis)  y = Min(m, s) }""",
     "quantized": """
         g (float[2, 2] x) => (float[2, 2] y)
         <float scale = {0.05}, uint8 zero = {128}>

@@ -1,8 +1,9 @@
 """What a half precision graph computes, node by node in numpy: an oracle for the simulation.
 
 Each node runs alone, in float32, in ONNX's own reference implementation; what ONNX's shape
-inference declares half is then rounded by numpy. Nothing here is shared with modelbuild or ONNX
-Runtime, and nothing can be fused.
+inference declares half is then rounded by numpy; a recurrent node is a graph of its own and rounds
+inside, too (``half_cells``). Nothing here is shared with modelbuild or ONNX Runtime, and nothing
+can be fused.
 """
 
 from __future__ import annotations
@@ -10,35 +11,38 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import half_cells
+import ml_dtypes
 import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 
-HALF = onnx.TensorProto.FLOAT16
+FLOAT16, BFLOAT16 = onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16
+HALVES = {FLOAT16: np.dtype(np.float16), BFLOAT16: np.dtype(ml_dtypes.bfloat16)}
 
 
-def run(proto: onnx.ModelProto, feeds: Mapping[str, Any]) -> list[Any]:
+def run(proto: onnx.ModelProto, feeds: Mapping[str, Any], half: int = FLOAT16) -> list[Any]:
     """The outputs of a model without functions and other domains."""
     known = onnx.shape_inference.infer_shapes(proto)
     halves: set[str] = set()
-    _find_halves(known.graph, halves)
+    _find_halves(known.graph, halves, half)
     domains = list(proto.opset_import)
-    return _Oracle(domains, halves).graph(proto.graph, dict(feeds))
+    return _Oracle(domains, halves, half).graph(proto.graph, dict(feeds))
 
 
-def _find_halves(graph: onnx.GraphProto, halves: set[str]) -> None:
+def _find_halves(graph: onnx.GraphProto, halves: set[str], half: int) -> None:
     for value in (*graph.input, *graph.output, *graph.value_info):
-        if value.type.tensor_type.elem_type == HALF:
+        if value.type.tensor_type.elem_type == half:
             halves.add(value.name)
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.HasField("g"):
-                _find_halves(attribute.g, halves)
+                _find_halves(attribute.g, halves, half)
 
 
 class _Oracle:
-    def __init__(self, domains: list[onnx.OperatorSetIdProto], halves: set[str]) -> None:
-        self.domains, self.halves = domains, halves
+    def __init__(self, domains: list[onnx.OperatorSetIdProto], halves: set[str], half: int) -> None:
+        self.domains, self.halves, self.half = domains, halves, half
 
     def graph(self, graph: onnx.GraphProto, outer: dict[str, Any]) -> list[Any]:
         values = dict(outer)
@@ -57,11 +61,14 @@ class _Oracle:
         if node.op_type == "Loop":
             return self.loop(bodies["body"], given, values)
         if node.op_type == "Scan":
-            return self.scan(bodies["body"], given, values)
+            count = next(a.i for a in node.attribute if a.name == "num_scan_inputs")
+            return self.scan(bodies["body"], given[:-count], given[-count:], values)
+        if node.op_type in half_cells.OPERATORS and self.halves & set(node.output):
+            return half_cells.run(node, given, HALVES[self.half])
         made = self.alone(node, given)
         with np.errstate(over="ignore"):
             return [
-                np.asarray(m, np.float32).astype(np.float16) if n in self.halves else m
+                np.asarray(m, np.float32).astype(HALVES[self.half]) if n in self.halves else m
                 for n, m in zip(node.output, made, strict=True)
             ]
 
@@ -69,7 +76,7 @@ class _Oracle:
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
         for attribute in copy.attribute:
-            if attribute.name == "to" and attribute.i == HALF:
+            if attribute.name == "to" and attribute.i == self.half:
                 attribute.i = onnx.TensorProto.FLOAT
         names = [name for name in node.input if name]
         empty = onnx.TypeProto()
@@ -99,23 +106,26 @@ class _Oracle:
             step += 1
         return [*states, *(np.stack(rows) for rows in scanned)]
 
-    def scan(self, body: onnx.GraphProto, given: list[Any], values: dict[str, Any]) -> list[Any]:
-        state, rows = given
-        scanned = []
-        for row in rows:
-            inner = dict(zip([v.name for v in body.input], [state, row], strict=True))
-            state, out = self.graph(body, values | inner)
-            scanned.append(out)
-        return [state, np.stack(scanned)]
+    def scan(
+        self, body: onnx.GraphProto, states: list[Any], given: list[Any], values: dict[str, Any]
+    ) -> list[Any]:
+        """Forwards, along first axes."""
+        scanned: list[list[Any]] = []
+        for rows in zip(*given, strict=True):
+            inner = dict(zip([v.name for v in body.input], [*states, *rows], strict=True))
+            made = self.graph(body, values | inner)
+            states = made[: len(states)]
+            scanned.append(made[len(states) :])
+        return [*states, *map(np.stack, zip(*scanned, strict=True))]
 
 
 def _widened(value: Any) -> Any:
     if isinstance(value, list):
         return [_widened(item) for item in value]
-    return value.astype(np.float32) if value.dtype == np.float16 else value
+    return value.astype(np.float32) if value.dtype in HALVES.values() else value
 
 
-def assert_agree(found: Any, wanted: Any) -> None:
+def assert_agree(found: Any, wanted: Any, half: int = FLOAT16) -> None:
     """Equal but for what the order of float32 sums can tip over: single values, by a step or two."""
     assert found.dtype == wanted.dtype
     assert found.shape == wanted.shape
@@ -123,6 +133,7 @@ def assert_agree(found: Any, wanted: Any) -> None:
         np.testing.assert_array_equal(found, wanted)
         return
     found, wanted = found.astype(np.float64), wanted.astype(np.float64)
-    np.testing.assert_allclose(found, wanted, rtol=4e-3, atol=1e-3)
+    steps = {FLOAT16: 1, BFLOAT16: 8}[half]
+    np.testing.assert_allclose(found, wanted, rtol=4e-3 * steps, atol=1e-3 * steps)
     same = np.isclose(found, wanted, rtol=3e-6, atol=1e-7, equal_nan=True)
     assert same.mean() > 0.8, f"{(~same).sum()} of {same.size} values are rounded differently"

@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from modelbuild.graph.edges import with_edge_types
+from modelbuild.graph.edges import with_edge_types, with_numpy_edges
 from modelbuild.graph.files import Model
 from modelbuild.graph.precision import HalfOptions, convert
 from modelbuild.graph.runtime import session
@@ -62,3 +62,21 @@ def test_a_weight_that_is_an_output_is_cast():
     model = with_edge_types(half, {"w": FLOAT})
     onnx.checker.check_model(model.proto, full_check=True)
     assert session(model).run(["w"], {"x": np.ones(2, np.float16)})[0].dtype == np.float32
+
+
+def test_bfloat16_edges_become_float32_and_round_what_comes_in():
+    proto = graph_zoo.graph("linear")
+    options = HalfOptions(keep_io_types=False, dtype=TensorProto.BFLOAT16)
+    half, _ = convert(Model(proto), options)
+    model = with_numpy_edges(half)
+    assert model.proto.graph.input == proto.graph.input
+    assert model.proto.graph.output == proto.graph.output
+    x = np.array([[1.0, 2.0, 3.0, 4.0]], np.float32)
+    (found,) = session(simulated(model)).run(None, {"x": x})
+    (near,) = session(simulated(model)).run(None, {"x": x + np.float32(1e-3)})
+    np.testing.assert_array_equal(found, near)
+
+
+def test_edges_that_numpy_has_are_left_alone():
+    half, _ = convert(Model(graph_zoo.graph("linear")), HalfOptions(keep_io_types=False))
+    assert with_numpy_edges(half) is half

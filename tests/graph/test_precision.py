@@ -14,14 +14,18 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from modelbuild.errors import Diagnostic
-from modelbuild.graph import files
+from modelbuild.graph import files, naming
+from modelbuild.graph.edges import with_numpy_edges
 from modelbuild.graph.files import Model
+from modelbuild.graph.opset import raised
+from modelbuild.graph.placement import walk
 from modelbuild.graph.precision import HalfOptions, convert
-from modelbuild.graph.runtime import session
+from modelbuild.graph.runtime import session, session_of_file
 from modelbuild.graph.simulate import simulated
 
-HALF, FLOAT = TensorProto.FLOAT16, TensorProto.FLOAT
-OPSETS = [13, 17, 18, 21, 23, 25]
+HALF, FLOAT, BFLOAT16 = TensorProto.FLOAT16, TensorProto.FLOAT, int(TensorProto.BFLOAT16)
+DOUBLE = TensorProto.DOUBLE
+OPSETS = range(13, 26)
 
 edges = pytest.mark.parametrize("keep", [True, False], ids=["keep-io", "half-io"])
 blocks = pytest.mark.parametrize("blocked", [None, ()], ids=["default-blocks", "no-blocks"])
@@ -49,17 +53,80 @@ def casts(model: Model) -> list[str]:
     return [n.name for n in model.proto.graph.node if n.op_type == "Cast"]
 
 
-def assert_valid(model: Model) -> None:
-    """Checked in full, loaded, and with no inserted Cast that undoes or repeats another."""
+def assert_valid(model: Model, before: onnx.ModelProto | None = None) -> None:
+    """Checked in full, sorted, loaded; each name once, no weight for nothing, no Cast for nothing."""
     onnx.checker.check_model(model.proto, full_check=True)
     session(model)
-    made = {n.output[0]: n for n in model.proto.graph.node if n.op_type == "Cast" and "_to_" in n.name}
-    for cast in made.values():
-        assert cast.input[0] not in made, f"{cast.name} casts what was cast before"
-    assert max(Counter(cast.input[0] for cast in made.values()).values(), default=0) <= 1
+    every = list(naming.graphs(model.proto.graph))
+    _assert_sorted(model.proto.graph, set())
+    tensors = Counter(name for graph in every for name in set(naming.defined(graph)))
+    nodes = Counter((id(graph), n.name) for graph in every for n in graph.node if n.name)
+    assert max((*tensors.values(), *nodes.values()), default=0) <= 1
+    unused = _unused(model.proto)
+    assert unused <= (_unused(before) if before else set()), unused
+    assert_no_cast_for_nothing(model.proto)
 
 
-def assert_edges(model: Model, before: onnx.ModelProto, keep: bool) -> None:
+def _assert_sorted(graph: onnx.GraphProto, outer: set[str]) -> None:
+    known = outer | {v.name for v in graph.input} | {t.name for t in graph.initializer}
+    for n in graph.node:
+        assert known.issuperset(name for name in n.input if name), n
+        for body in naming.bodies(n):
+            _assert_sorted(body, known)
+        known |= set(n.output)
+    assert known.issuperset(v.name for v in graph.output)
+
+
+def _unused(proto: onnx.ModelProto) -> set[str]:
+    every = list(naming.graphs(proto.graph))
+    used = {name for graph in every for n in graph.node for name in n.input}
+    used |= {v.name for graph in every for v in graph.output}
+    return {t.name for graph in every for t in graph.initializer} - used
+
+
+def assert_no_cast_for_nothing(proto: onnx.ModelProto) -> None:
+    """None to the type that is there, none that undoes a widening one, none that repeats another."""
+    types = _declared_types(onnx.shape_inference.infer_shapes(proto).graph)
+    wider = {(HALF, FLOAT), (BFLOAT16, FLOAT), (FLOAT, DOUBLE), (HALF, DOUBLE), (BFLOAT16, DOUBLE)}
+    found = {n.output[0]: n for g in naming.graphs(proto.graph) for n in g.node if n.op_type == "Cast"}
+    for made, cast in found.items():
+        (taken,) = cast.input
+        if made not in types or taken not in types:  # what another domain makes
+            continue
+        assert types[taken] != types[made], f"{made} is cast to the type that it has"
+        if taken in found:
+            (first,) = found[taken].input
+            undone = types.get(first) == types[made] and (types[made], types[taken]) in wider
+            assert not undone, f"{made} is {first} again"
+    inserted = Counter(cast.input[0] for cast in found.values() if "_to_" in cast.name)
+    assert max(inserted.values(), default=0) <= 1
+
+
+def _declared_types(graph: onnx.GraphProto) -> dict[str, int]:
+    types: dict[str, int] = {}
+    for inner in naming.graphs(graph):
+        values = (*inner.value_info, *inner.input, *inner.output)
+        types |= {v.name: v.type.tensor_type.elem_type for v in values}
+        types |= {t.name: t.data_type for t in inner.initializer}
+    return types
+
+
+def assert_kept(proto: onnx.ModelProto, before: onnx.ModelProto, options: HalfOptions) -> None:
+    """Blocked nodes have float32 where they had it, weights included; so has all that they carry."""
+    types, old = (
+        _declared_types(onnx.shape_inference.infer_shapes(naming.prepared(p)).graph) for p in (proto, before)
+    )
+    blocked = options.blocks()
+    nodes = {n.name: n for graph in naming.graphs(naming.prepared(proto).graph) for n in graph.node}
+    for was, keep in walk(naming.prepared(before).graph, blocked):
+        if not (keep and was.name) or was.name not in nodes:  # a Cast that did nothing may be gone
+            continue
+        now = nodes[was.name]
+        for a, b in zip((*was.input, *was.output), (*now.input, *now.output), strict=True):
+            assert old.get(a) != FLOAT or types[b] == FLOAT, (now.name, b)
+
+
+def assert_edges(model: Model, before: onnx.ModelProto, keep: bool, half: int = HALF) -> None:
     own = {tensor.name for tensor in before.graph.initializer}
     for field in ("input", "output"):
         old, new = getattr(before.graph, field), getattr(model.proto.graph, field)
@@ -68,7 +135,7 @@ def assert_edges(model: Model, before: onnx.ModelProto, keep: bool) -> None:
             was, is_ = a.type.tensor_type.elem_type, b.type.tensor_type.elem_type
             if field == "input" and a.name in own:
                 continue
-            assert is_ == (HALF if was == FLOAT and not keep else was)
+            assert is_ == (half if was == FLOAT and not keep else was)
             assert b.type.tensor_type.shape == a.type.tensor_type.shape
 
 
@@ -81,7 +148,7 @@ def assert_edges(model: Model, before: onnx.ModelProto, keep: bool) -> None:
 def test_a_converted_graph_is_valid_and_computes_what_numpy_says(name, blocked, keep):
     proto = graph_zoo.graph(name)
     model = half(proto, keep_io_types=keep, op_block_list=blocked)
-    assert_valid(model)
+    assert_valid(model, proto)
     assert_edges(model, proto, keep)
     feeds = cast_feeds(model, graph_zoo.feeds(proto))
     found = session(simulated(model)).run(None, feeds)
@@ -92,6 +159,24 @@ def test_a_converted_graph_is_valid_and_computes_what_numpy_says(name, blocked, 
             half_oracle.assert_agree(array, np.asarray(wanted))
 
 
+@edges
+@pytest.mark.parametrize("name", graph_zoo.GRAPHS)
+def test_a_graph_in_bfloat16_is_valid_and_computes_what_numpy_says(name, keep):
+    proto = graph_zoo.graph(name)
+    options = HalfOptions(keep_io_types=keep, op_block_list=(), dtype=BFLOAT16)
+    model, _ = raised(Model(proto), BFLOAT16, options.blocks())
+    model, _ = convert(model, options)
+    onnx.checker.check_model(model.proto, full_check=True)
+    assert_edges(model, proto, keep, BFLOAT16)
+    model, feeds = with_numpy_edges(model), graph_zoo.feeds(proto)
+    found = session(simulated(model)).run(None, feeds)
+    for array, before in zip(found, session(Model(proto)).run(None, feeds), strict=True):
+        np.testing.assert_allclose(array, before, rtol=0.1, atol=0.1)
+    if name not in graph_zoo.WITHOUT_ORACLE:
+        for array, wanted in zip(found, half_oracle.run(model.proto, feeds, BFLOAT16), strict=True):
+            half_oracle.assert_agree(array, np.asarray(wanted), BFLOAT16)
+
+
 @pytest.mark.parametrize("opset", OPSETS)
 def test_every_graph_is_valid_at_every_opset(opset):
     for name in graph_zoo.GRAPHS:
@@ -99,7 +184,7 @@ def test_every_graph_is_valid_at_every_opset(opset):
             for keep in (True, False):
                 proto = graph_zoo.graph(name, opset)
                 model = half(proto, keep_io_types=keep)
-                assert_valid(model)
+                assert_valid(model, proto)
                 assert_edges(model, proto, keep)
 
 
@@ -119,7 +204,7 @@ def test_types_need_no_shape_inference(name):
     if name == "operator-of-another-domain":
         proto.graph.value_info.append(helper.make_tensor_value_info("k", FLOAT, [2]))
     with_it, without = (half(proto, disable_shape_infer=flag) for flag in (False, True))
-    assert_valid(without)
+    assert_valid(without, proto)
     if "sequence" not in name:  # what comes out of a sequence then stays float32
         assert without.proto == with_it.proto
 
@@ -160,6 +245,27 @@ def test_a_node_that_does_not_exist_is_pointed_out():
             level="warning",
         ),
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("Softmaxx", "did you mean 'Softmax'?"), ("layernormalization", "did you mean 'LayerNormalization'?")],
+)
+def test_an_operator_that_does_not_exist_is_pointed_out(name, hint):
+    _, said = convert(Model(graph_zoo.graph("linear")), HalfOptions(op_block_list=(name, "Softmax")))
+    message = f"`op_block_list` names the operator {name!r}, which neither ONNX nor the graph has"
+    assert said == (Diagnostic("recipe-invalid", message, hint, level="warning"),)
+
+
+def test_operators_that_the_graph_could_have_are_no_mistake():
+    from onnxconverter_common.float16 import DEFAULT_OP_BLOCK_LIST
+
+    later = ("RMSNormalization", "Attention")  # of a later opset than the graph's
+    ops = (*DEFAULT_OP_BLOCK_LIST, *later, "Gelu", "Upsample")
+    proto = graph_zoo.graph("operator-of-another-domain", 17)
+    assert convert(Model(proto), HalfOptions(op_block_list=ops))[1] == ()
+    proto.graph.node[1].op_type = "FusedGelu"
+    assert convert(Model(proto), HalfOptions(op_block_list=("FusedGelu",)))[1] == ()
 
 
 def test_an_if_that_is_blocked_keeps_all_it_carries():
@@ -227,7 +333,7 @@ def test_float64_is_left_alone():
 
 def test_bfloat16_takes_the_same_road():
     proto = graph_zoo.graph("linear")
-    model = half(proto, dtype=int(TensorProto.BFLOAT16))
+    model = half(proto, dtype=BFLOAT16)
     onnx.checker.check_model(model.proto, full_check=True)
     assert casts(model) == ["x_to_bf16", "y_to_fp32"]
     feeds = {"x": np.array([[1.0, 2.0, 3.0, 4.0]], np.float32)}
@@ -284,6 +390,26 @@ def test_the_bounds_are_the_options():
     assert "or raise `max_finite_val`" in str(said[0].hint)
 
 
+def test_bfloat16_holds_what_float32_does_and_only_what_would_round_to_infinity_is_clamped():
+    largest = 3.3895313892515355e38
+    found, said = clamped([3.4028235e38, -3.4e38, 1e38, 65536.0, 1e-9, 1e-38, 0.0], dtype=BFLOAT16)
+    wanted = np.array([largest, -largest, 1e38, 65536.0, 1e-9, 1e-38, 0.0])
+    np.testing.assert_allclose(found.astype(np.float64), wanted, rtol=2**-8)
+    assert np.isfinite(found.astype(np.float32)).all()
+    assert said == (
+        Diagnostic(
+            "value-clamped",
+            "2 values beyond ±3.38953e+38 became ±3.38953e+38: w (2, from 3.40282e+38)",
+            level="info",
+        ),
+    )
+
+
+def test_a_clamp_that_moves_a_value_no_farther_than_rounding_is_no_warning():
+    assert [d.level for d in clamped([65536.0])[1]] == ["info"]
+    assert [d.level for d in clamped([65600.0])[1]] == ["warning"]
+
+
 def test_infinite_bounds_clamp_nothing():
     found, said = clamped([1e30, 1e-30], max_finite_val=float("inf"), min_positive_val=0.0)
     assert found.tolist() == [np.inf, 0.0]
@@ -316,12 +442,60 @@ def test_large_weights_are_rounded_when_they_are_written(tmp_path, external):
     onnx.checker.check_model(str(path), full_check=True)
 
 
+@pytest.mark.big
+def test_a_graph_above_2_gb_becomes_one_that_loads_and_computes(tmp_path):
+    side = 2**14  # 1 GiB of float32 a weight, which nobody makes before it is needed
+
+    def values() -> np.ndarray:
+        made = np.zeros((side, side), np.float32)
+        made[0, :] = 0.1
+        return made
+
+    weight = files.Weight(FLOAT, (side, side), 4 * side * side, values)
+    nodes = [
+        helper.make_node("MatMul", ["x", "a"], ["h"], "first"),
+        helper.make_node("MatMul", ["h", "b"], ["k"], "second"),
+        helper.make_node("MatMul", ["k", "c"], ["y"], "third"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", FLOAT, [1, side])],
+        [helper.make_tensor_value_info("y", FLOAT, [1, side])],
+        [files.empty_initializer(name, FLOAT, weight.dims) for name in "abc"],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    options = HalfOptions(node_block_list=("first", "third"))
+    model, said = convert(Model(proto, dict.fromkeys("abc", weight)), options)
+    assert said == ()
+    path = tmp_path / "m.onnx"
+    files.write(model, path)
+    assert (tmp_path / "m.onnx.data").stat().st_size > 2**31
+    onnx.checker.check_model(str(path), full_check=True)
+    again = files.read(path)
+    assert {n: w.dtype for n, w in again.weights.items()} == {"a": FLOAT, "b": HALF, "c": FLOAT}
+    x = np.zeros((1, side), np.float32)
+    x[0, 0] = 2.0
+    wanted = np.float32(np.float16(2.0 * 0.1)) * np.float32(np.float16(0.1)) * np.float32(0.1)
+    for load in (lambda: session_of_file(path), lambda: session(simulated(again))):
+        (found,) = load().run(None, {"x": x})
+        np.testing.assert_allclose(found, np.full((1, side), wanted), rtol=2e-3)
+
+
 # ---- generated graphs ---------------------------------------------------------------------------
 
 SIDE = 4
 UNARY = ["Relu", "Neg", "Abs", "Sigmoid", "Tanh", "Identity", "Transpose", "Softmax"]
 BINARY = ["Max", "Min", "Average", "Gated"]
-OTHER = ["MatMul", "Cast", "Double", "Split", "Reshape", "TopK", "If", "Loop", "Where", "Size", "Constant"]
+OTHER = [
+    "MatMul", "Cast", "Double", "Widened", "Rounded", "Bytes", "Split", "Reshape", "TopK", "If", "Loop",
+    "Scan", "Nested", "Where", "Size", "Constant", "Shared", "Prepared",
+]  # fmt: skip
+BLOCKED = [None, (), ("Tanh", "Transpose"), ("If", "MatMul"), ("Loop", "Add"), ("Scan",)]
+
+
+def square(name: str) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, FLOAT, [SIDE, SIDE])
 
 
 class Growing:
@@ -331,6 +505,7 @@ class Growing:
         self.rng = np.random.default_rng(seed)
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
+        self.common: str | None = None
         self.count = 0
 
     def add(self, op: str, inputs: list[str], outputs: int = 1, **attributes: object) -> list[str]:
@@ -347,6 +522,12 @@ class Growing:
     def square(self) -> str:
         return self.weight(self.rng.normal(0, 0.4, (SIDE, SIDE)))
 
+    def shared(self) -> str:
+        """One weight for all that ask."""
+        if self.common is None:
+            self.common = self.square()
+        return self.common
+
     def grow(self, kind: str, a: str, b: str) -> list[str]:
         match kind:
             case "Average":
@@ -361,6 +542,21 @@ class Growing:
             case "Double":
                 (wide,) = self.add("Cast", [a], to=TensorProto.DOUBLE)
                 return self.add("Cast", self.add("Mul", [wide, wide]), to=FLOAT)
+            case "Widened":
+                (wide,) = self.add("Cast", [a], to=TensorProto.DOUBLE)
+                return self.add("Cast", [wide], to=FLOAT)
+            case "Rounded":
+                (half_,) = self.add("Cast", [a], to=HALF)
+                (half_,) = self.add("Mul", [half_, half_])
+                return self.add("Cast", [half_], to=FLOAT)
+            case "Bytes":
+                (values,) = self.add("Cast", ["bytes"], to=FLOAT)
+                return self.add("Div", [values, self.weight(255.0)])
+            case "Shared":
+                return self.add("Mul", [a, self.shared()])
+            case "Prepared":
+                (weight,) = self.add("Transpose", [self.shared()], perm=[1, 0])
+                return self.add("Min", [a, weight])
             case "Split":
                 parts = self.add("Split", [a, self.weight([1, 3], np.int64)], 2, axis=0)
                 return self.add("Concat", parts[::-1], axis=0)
@@ -384,6 +580,15 @@ class Growing:
                 )
             case "Loop":
                 return self.add("Loop", [self.weight(2, np.int64), "", a], body=self.body(b))
+            case "Scan":
+                return self.add("Scan", [a, b], 2, body=self.row(), num_scan_inputs=1)[1:]
+            case "Nested":
+                inner = helper.make_node(
+                    "If", ["flag"], ["out"], f"in{self.count}_If",
+                    then_branch=self.branch("Min", a, self.shared()), else_branch=self.branch("Mul", b, a),
+                )  # fmt: skip
+                outer = helper.make_graph([inner], "b", [], [square("out")])
+                return self.add("If", ["flag"], then_branch=outer, else_branch=self.branch("Max", a, b))
             case "Transpose":
                 return self.add("Transpose", [a], perm=[1, 0])
             case _:
@@ -392,9 +597,16 @@ class Growing:
     def branch(self, op: str, a: str, b: str) -> onnx.GraphProto:
         inner = helper.make_node(op, [a, b], ["inner"], f"in{self.count}_{op}")
         out = helper.make_node("Tanh", ["inner"], ["out"])
-        return helper.make_graph(
-            [inner, out], "b", [], [helper.make_tensor_value_info("out", FLOAT, [SIDE, SIDE])]
-        )
+        return helper.make_graph([inner, out], "b", [], [square("out")])
+
+    def row(self) -> onnx.GraphProto:
+        """A Scan's body: a 4x4 state, a row in, a row out."""
+        nodes = [
+            helper.make_node("Mul", ["state", "x"], ["next"], f"in{self.count}_Mul"),
+            helper.make_node("Tanh", ["x"], ["y"]),
+        ]
+        rows = [helper.make_tensor_value_info(name, FLOAT, [SIDE]) for name in ("x", "y")]
+        return helper.make_graph(nodes, "b", [square("state"), rows[0]], [square("next"), rows[1]])
 
     def body(self, b: str) -> onnx.GraphProto:
         value = helper.make_tensor_value_info
@@ -406,11 +618,9 @@ class Growing:
         inputs = [
             value("i", TensorProto.INT64, []),
             value("go", TensorProto.BOOL, []),
-            value("state", FLOAT, [SIDE, SIDE]),
+            square("state"),
         ]
-        return helper.make_graph(
-            nodes, "b", inputs, [value("on", TensorProto.BOOL, []), value("out", FLOAT, [SIDE, SIDE])]
-        )
+        return helper.make_graph(nodes, "b", inputs, [value("on", TensorProto.BOOL, []), square("out")])
 
 
 @st.composite
@@ -420,14 +630,14 @@ def generated(draw: st.DrawFn) -> tuple[onnx.ModelProto, HalfOptions]:
     for kind in draw(st.lists(st.sampled_from(UNARY + BINARY + OTHER), min_size=2, max_size=9)):
         a, b = draw(st.sampled_from(tensors)), draw(st.sampled_from(tensors))
         tensors += growing.grow(kind, a, b)
-    outputs = dict.fromkeys([tensors[-1], *draw(st.lists(st.sampled_from(tensors), max_size=2))])
+    outputs = [tensors[-1], *draw(st.lists(st.sampled_from(tensors), max_size=3))]  # inputs, repeated ones
     value = helper.make_tensor_value_info
-    shape = [SIDE, SIDE]
+    others = [value("flag", TensorProto.BOOL, []), value("bytes", TensorProto.UINT8, [SIDE, SIDE])]
     graph = helper.make_graph(
         growing.nodes,
         "generated",
-        [value("x", FLOAT, shape), value("z", FLOAT, shape), value("flag", TensorProto.BOOL, [])],
-        [value(name, FLOAT, shape) for name in outputs],
+        [square("x"), square("z"), *others],
+        list(map(square, outputs)),
         growing.weights,
     )
     opset = draw(st.sampled_from(OPSETS))
@@ -435,7 +645,7 @@ def generated(draw: st.DrawFn) -> tuple[onnx.ModelProto, HalfOptions]:
     names = [n.name for n in growing.nodes]
     return proto, HalfOptions(
         keep_io_types=draw(st.booleans()),
-        op_block_list=draw(st.sampled_from([None, (), ("Tanh", "Transpose")])),
+        op_block_list=draw(st.sampled_from(BLOCKED)),
         node_block_list=tuple(draw(st.lists(st.sampled_from(names), max_size=2, unique=True))),
     )
 
@@ -447,22 +657,14 @@ def test_any_graph_converts_to_a_valid_one_that_computes_what_numpy_says(case, s
     onnx.checker.check_model(proto, full_check=True)
     model, said = convert(Model(proto), options)
     assert said == ()
-    assert_valid(model)
+    assert_valid(model, proto)
     assert_edges(model, proto, options.keep_io_types)
-    kept = set(options.node_block_list)
-    types = {
-        v.name: v.type.tensor_type.elem_type
-        for v in onnx.shape_inference.infer_shapes(model.proto).graph.value_info
-    }
-    types |= {t.name: t.data_type for t in model.proto.graph.initializer}
-    for n in model.proto.graph.node:
-        if n.name in kept:
-            assert HALF not in {types.get(name) for name in (*n.input, *n.output)}
+    assert_kept(model.proto, proto, options)
     feeds = cast_feeds(model, graph_zoo.feeds(proto, seed))
     found = session(simulated(model)).run(None, feeds)
     for array, wanted in zip(found, half_oracle.run(model.proto, feeds), strict=True):
         half_oracle.assert_agree(array, np.asarray(wanted))
-    for array, before in zip(
-        found, session(Model(proto)).run(None, graph_zoo.feeds(proto, seed)), strict=True
-    ):
+    # Not by ONNX Runtime: it loses a Cast that undoes another and is used in a body only.
+    exact = half_oracle.run(proto, graph_zoo.feeds(proto, seed))
+    for array, before in zip(found, map(np.asarray, exact), strict=True):
         np.testing.assert_allclose(array.astype(before.dtype), before, rtol=2e-2, atol=2e-2)

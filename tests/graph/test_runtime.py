@@ -12,7 +12,8 @@ from onnx import TensorProto, helper
 
 from modelbuild.graph import files
 from modelbuild.graph.files import Model
-from modelbuild.graph.runtime import session
+from modelbuild.graph.runtime import lacks_kernels, session
+from modelbuild.isolate import in_child
 
 RNG = np.random.default_rng(0)
 ARRAYS = {name: RNG.normal(size=(40, 40)).astype(np.float32) for name in ("a", "b")}
@@ -77,6 +78,15 @@ def test_bfloat16_weights_are_handed_over():
     )
     (found,) = session(made).run(None, {})
     np.testing.assert_array_equal(found, made.weights["a"].load().astype(np.float32))
+
+
+def test_a_missing_kernel_is_told_from_a_graph_that_is_wrong():
+    wrong = model()
+    wrong.proto.graph.node[0].op_type = "NoSuchOperator"
+    for made, lacks in ((model(TensorProto.BFLOAT16), True), (wrong, False)):
+        ended = in_child(lambda made=made: session(made))  # type: ignore[misc]
+        assert ended.error is not None
+        assert lacks_kernels(ended.error) is lacks
 
 
 def test_a_graph_that_does_not_load_says_why():

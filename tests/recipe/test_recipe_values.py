@@ -111,7 +111,7 @@ def test_a_precision_named_with_nothing_after_it_is_built_with_its_defaults(bare
     found = recipe(SMALLEST + f"precision:\n  {bare}\n").precision
     assert found.names == ("fp16",)
     assert found.fp16 is not None
-    assert found.fp16.method == "convert"
+    assert found.fp16.method == "auto"
     assert found.fp16.op_block_list is None
     assert (found.fp16.min_positive_val, found.fp16.max_finite_val) == (1e-7, 65504)
     assert found.fp16.tolerance.named() == {"relative_l2": 1e-2, "cosine": 0.999}

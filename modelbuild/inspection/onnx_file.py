@@ -1,0 +1,81 @@
+"""What an ONNX file is, from its structure."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from pathlib import Path
+
+from onnx import TensorProto
+
+from modelbuild.errors import first_line
+from modelbuild.graph import files, interface
+from modelbuild.graph.files import Model
+from modelbuild.graph.interface import Port
+from modelbuild.graph.naming import graphs
+from modelbuild.inspection.common import Info, no_model
+from modelbuild.inspection.precisions import dtype_name, halves, most_first, walk
+
+
+def describe(path: Path) -> tuple[Info, list[Path]]:
+    """What is told of the model, and the data files that hold weights of it."""
+    try:
+        model = files.read(path)
+        info = _model(model)
+        json.dumps(info)  # refuses bytes, which is how a name that is not UTF-8 comes
+    except OSError:
+        raise
+    except Exception as error:  # anything may come from bytes that are no model
+        reason = str(error) if isinstance(error, ValueError) else first_line(error)
+        raise no_model(f"{path} cannot be inspected: {reason}") from error
+    places = {w.place[0] for w in model.weights.values() if w.place} - {path.resolve()}
+    return info, sorted(places)
+
+
+def _model(model: Model) -> Info:
+    proto = model.proto
+    if not proto.opset_import or not proto.graph.output:
+        raise ValueError("not an ONNX model")
+    nodes = tuple(walk(interface.inferred(proto).graph))
+    weights = _weights(model)
+    return {
+        "kind": "onnx",
+        "ir_version": proto.ir_version,
+        "opset": {o.domain or "ai.onnx": o.version for o in proto.opset_import},
+        "producer": " ".join(t for t in (proto.producer_name, proto.producer_version) if t),
+        "inputs": [_port(p) for p in interface.inputs(model)],
+        "outputs": [_port(p) for p in interface.outputs(model)],
+        "nodes": len(nodes),
+        "operators": most_first(Counter(seen.op_type for seen in nodes)),
+        "node_precisions": most_first(Counter(seen.dtype for seen in nodes)),
+        **halves(nodes, weights),
+        "weights": weights,
+    }
+
+
+def _port(port: Port) -> Info:
+    shape = None if port.shape is None else ["?" if d is None else d for d in port.shape]
+    return {"name": port.name, "dtype": dtype_name(port.dtype), "shape": shape}
+
+
+def _weights(model: Model) -> dict[str, Info]:
+    """Tensors and bytes per type, wherever they lie; the largest type first."""
+    found: dict[str, Info] = {}
+    for graph in graphs(model.proto.graph):
+        for tensor in graph.initializer:
+            entry = found.setdefault(dtype_name(tensor.data_type), {"tensors": 0, "bytes": 0})
+            entry["tensors"] += 1
+            entry["bytes"] += _nbytes(model, tensor)
+    return dict(sorted(found.items(), key=lambda item: -int(item[1]["bytes"])))
+
+
+def _nbytes(model: Model, tensor: TensorProto) -> int:
+    if tensor.data_location == TensorProto.EXTERNAL:
+        return model.weights[tensor.name].nbytes
+    if tensor.HasField("raw_data"):
+        return len(tensor.raw_data)
+    try:
+        return int(math.prod(tensor.dims) * files.numpy_dtype(tensor.data_type).itemsize)
+    except (KeyError, TypeError):  # a type that this onnx does not know
+        return 0

@@ -1,0 +1,125 @@
+"""In which precision a model computes, node by node."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from onnx import GraphProto, NodeProto, TensorProto
+
+from modelbuild.graph.interface import subgraphs
+from modelbuild.graph.naming import label
+from modelbuild.graph.ops import is_independent
+from modelbuild.graph.types import CONTROL_FLOW, domain
+from modelbuild.inspection.common import Info
+
+_HALVES = frozenset({"float16", "bfloat16"})
+_FLOATS = _HALVES | {"float32", "float64"}
+_CASTS = frozenset({"Cast", "CastLike"})
+# These compute nothing: what they carry or hold does. Bodies of control flow are looked into.
+_CARRIERS = CONTROL_FLOW | {"Constant"}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A node, the types of its inputs and outputs, and whether it works on shapes and constants alone."""
+
+    node: NodeProto
+    takes: tuple[str, ...]
+    makes: tuple[str, ...]
+    independent: bool
+
+    @property
+    def op_type(self) -> str:
+        where = domain(self.node)
+        return f"{where}.{self.node.op_type}" if where else self.node.op_type
+
+    @property
+    def dtype(self) -> str:
+        """The type of the first output that has one."""
+        return next((name for name in self.makes if name != "unknown"), "unknown")
+
+    @property
+    def computes(self) -> str | None:
+        """The float type that a node computes in; None if it computes no floats.
+
+        Its outputs tell; where none is a float (ArgMax, Greater), what it looks at first.
+        """
+        if self.op_type in _CASTS | _CARRIERS or self.independent:
+            return None
+        return next((name for name in (*self.makes, *self.takes[:1]) if name in _FLOATS), None)
+
+
+def dtype_name(elem_type: int) -> str:
+    """``float32`` for FLOAT; a type that this onnx does not know keeps its number."""
+    try:
+        name = str(TensorProto.DataType.Name(elem_type))
+    except ValueError:
+        return f"type {elem_type}"
+    common = {"FLOAT": "float32", "DOUBLE": "float64", "UNDEFINED": "unknown"}
+    return common.get(name, name.lower())
+
+
+def walk(
+    graph: GraphProto, outer: Mapping[str, int] | None = None, fixed: Collection[str] = ()
+) -> Iterator[Seen]:
+    """Every node of a graph with inferred types, those of its bodies too.
+
+    ``outer`` are the types of what a body sees around it, ``fixed`` names that of it which follows
+    from shapes and constants alone.
+    """
+    types = dict(outer or {})
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        types[value.name] = value.type.tensor_type.elem_type
+    independent = set(fixed).difference(value.name for value in graph.input)
+    for tensor in graph.initializer:
+        types[tensor.name] = tensor.data_type
+        independent.add(tensor.name)
+    for node in graph.node:
+        alone = is_independent(node, independent)
+        independent.difference_update(node.output)  # a body may reuse a name from around it
+        if alone:
+            independent.update(node.output)
+        yield Seen(node, _names(node.input, types), _names(node.output, types), alone)
+        for body in subgraphs(node):
+            yield from walk(body, types, independent)
+
+
+def _names(tensors: Iterable[str], types: Mapping[str, int]) -> tuple[str, ...]:
+    return tuple(dtype_name(types.get(name, 0)) for name in tensors if name)
+
+
+def halves(seen: Iterable[Seen], weights: Mapping[str, Info]) -> Info:
+    """How much of a model is half, what is kept out of it, and the Casts.
+
+    ``half`` is None, and nothing is kept, where no node computes in half precision. ``weights`` are
+    tensors and bytes by type.
+    """
+    every = tuple(seen)
+    computing = [(s, s.computes) for s in every if s.computes]
+    nodes = Counter(dtype for _, dtype in computing if dtype)
+    nbytes = {dtype: int(found["bytes"]) for dtype, found in weights.items()}
+    half = any(dtype in _HALVES for dtype in nodes)
+    kept = [s for s, dtype in computing if half and dtype == "float32"]
+    return {
+        "half": {"nodes": _share(nodes), "weight_bytes": _share(nbytes)} if half else None,
+        "kept_nodes": [{"name": label(s.node), "op_type": s.op_type} for s in kept],
+        "casts": most_first(Counter(_cast(s) for s in every if s.op_type in _CASTS)),
+    }
+
+
+def _share(amounts: Mapping[str, int]) -> Info:
+    """How much of what is floats is half floats."""
+    half = sum(amount for dtype, amount in amounts.items() if dtype in _HALVES)
+    every = sum(amount for dtype, amount in amounts.items() if dtype in _FLOATS)
+    return {"half": half, "all": every, "share": half / every if every else None}
+
+
+def _cast(seen: Seen) -> str:
+    source, target = (*seen.takes, "unknown")[0], (*seen.makes, "unknown")[0]
+    return f"{source} -> {target}"
+
+
+def most_first(counts: Mapping[str, int]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

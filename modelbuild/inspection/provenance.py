@@ -1,0 +1,37 @@
+"""Where a file comes from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from modelbuild.errors import first_line
+from modelbuild.inspection.common import Info
+
+MANIFEST = "manifest.json"
+
+
+def from_manifest(path: Path, sha256: str) -> Info | None:
+    """What the manifest beside the file says of it; None where there is no manifest."""
+    beside = path.parent / MANIFEST
+    if not beside.is_file():
+        return None
+    try:
+        manifest = json.loads(beside.read_text())
+        entry = next((a for a in manifest["artifacts"] if a["name"] == path.name), None)
+        if entry is None:
+            return {"manifest": str(beside), "status": f"not in {MANIFEST}"}
+        # A file that stayed because its successor failed: the manifest keeps its entry inside.
+        kept = entry.get("published")
+        entry = kept or entry
+        same = entry["sha256"] is not None and entry["sha256"].removeprefix("sha256:") == sha256
+        return {
+            "manifest": str(beside),
+            "status": "as published" if same else "changed since it was published",
+            "recipe": manifest.get("recipe"),
+            "key": entry.get("key"),
+            "parity": entry.get("parity"),
+            "toolchain": None if kept else manifest.get("toolchain"),
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return {"manifest": str(beside), "status": f"{MANIFEST} is unreadable: {first_line(error)}"}

@@ -1,0 +1,225 @@
+"""fp32 ONNX -> fp16 or bf16 ONNX, with those nodes left in fp32 that have to be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from modelbuild.errors import Diagnostic, ProofError
+from modelbuild.steps.base import Outcome, Step
+from modelbuild.steps.half import Half
+from modelbuild.steps.verify import Verify
+from modelbuild.telling import tell
+
+if TYPE_CHECKING:
+    from modelbuild.graph.files import Model
+    from modelbuild.mixed.search import Found, Infeasible, Search, Trial
+
+_ROUNDS = 5  # searches, each wiser by an input that the proof of the last one failed on
+_NAMED = 5  # nodes or weights that a message names
+# Failures that another choice of precision may repair.
+_OF_ROUNDING = frozenset({"parity-failed", "not-finite", "fp16-overflow", "fp16-underflow"})
+
+
+@dataclass(frozen=True)
+class Mixed(Half):
+    """Convert and prove; if the proof fails, find what to keep in fp32 so that it does not.
+
+    ``auto`` and ``mixed`` do the same; the one was asked for a decision and says what it decided,
+    the other was told what to do.
+    """
+
+    method: Literal["mixed", "auto"]
+    proof: Verify
+
+    kind: ClassVar[str] = "mixed"
+    version: ClassVar[int] = 1
+    distributions: ClassVar[tuple[str, ...]] = (*Half.distributions, "onnxruntime")
+
+    def knobs(self) -> dict[str, Any]:
+        return {**super().knobs(), "proof version": self.proof.version}
+
+    @property
+    def proven_by(self) -> Step:
+        return self.proof
+
+    def run(self, given: Mapping[str, Path], out: Path) -> Outcome:
+        """Write ``filename``; which nodes stay in fp32, and why, is in the data.
+
+        Raises:
+            StepError: ``opset-mismatch``, or the file is not valid.
+            ProofError: ``fp16-infeasible``; or the proof fails for a reason that is not rounding.
+        """
+        model, said = self.source(given["model"])
+        clamped = self.convert(model, out)
+        try:
+            proof = self._proven(given, out)
+        except ProofError as plain:
+            if not _is_rounding(plain):
+                raise
+            if _is_broken(plain):  # not a little off: what leaves the range tells the search where to look
+                plain = self.proof.explained(plain, _made(given, out))
+            return self._searched(model, given, out, plain, said)
+        return Outcome((*said, *clamped), {"conversion": {"method": "convert", "kept": []}}, proof)
+
+    def _proven(self, given: Mapping[str, Path], out: Path) -> Outcome:
+        return self.proof.prove(_made(given, out))
+
+    def _searched(
+        self,
+        model: Model,
+        given: Mapping[str, Path],
+        out: Path,
+        plain: ProofError,
+        said: tuple[Diagnostic, ...],
+    ) -> Outcome:
+        from modelbuild.mixed.search import Infeasible, Search
+        from modelbuild.mixed.switches import Switches
+
+        tell("the plain conversion breaks the tolerance; looking for nodes to keep in fp32")
+        tried = _chosen(plain)
+        trials = {name: self._trial(given["reference"], name) for name in tried}
+        suspects = [row["tensor"] for row in plain.data.get("ranges", ()) if row["overflows"]]
+        search = Search(Switches(model, self.options()), list(trials.values()), tell, suspects)
+        if search.unrounded() > 1:
+            raise plain  # it is the fp32 graph that is off
+        last = plain
+        for _ in range(_ROUNDS):
+            try:
+                found = search.run()
+            except Infeasible as error:
+                raise ProofError((self._infeasible(error),), dict(plain.data)) from error
+            clamped = self.convert(model, out, found.kept)
+            try:
+                proof = self._proven(given, out)
+            except ProofError as error:
+                last = error
+                self._learn(search, trials, given["reference"], error)
+                continue
+            fallback = self._fallback(model, found, plain)
+            data = {"conversion": self._record(found, plain)}
+            return Outcome((*said, *clamped, *fallback), data, proof)
+        raise self.proof.explained(last, _made(given, out))
+
+    def _learn(self, search: Search, trials: dict[str, Trial], reference: Path, error: ProofError) -> None:
+        """Take the input along that the proof failed on worst; or be stricter on those at hand."""
+        name = _worst(error)
+        if name is None or name in trials:
+            search.limit *= 0.7
+            return
+        trials[name] = self._trial(reference, name)
+        if _is_broken(error):  # what breaks only on this input shows its roundings only on it
+            search.trials.insert(0, trials[name])
+            search.forget()
+        else:
+            search.trials.append(trials[name])
+
+    def _trial(self, reference: Path, name: str) -> Trial:
+        import numpy as np
+
+        from modelbuild.mixed.search import Trial
+        from modelbuild.steps import compare
+        from modelbuild.steps.reference import load
+
+        arrays, expected = next((a, e) for case, a, e in load(reference) if case.file == name)
+
+        def strain(outputs: Sequence[Any]) -> Any:
+            pairs = zip(expected, outputs, strict=True)
+            return np.array([s for e, o in pairs for s in compare.strains(e, o, self.proof.tolerance)])
+
+        return Trial(arrays, strain)
+
+    # ---- what is said --------------------------------------------------------------------------
+
+    def _record(self, found: Found, plain: ProofError) -> dict[str, Any]:
+        parity: Mapping[str, Any] = plain.data.get("parity", {})
+        return {
+            "method": "mixed",
+            "kept": list(found.kept),
+            "before": parity.get("outputs", {}),
+            "runs": found.runs,
+        }
+
+    def _fallback(self, model: Model, found: Found, plain: ProofError) -> tuple[Diagnostic, ...]:
+        if not found.kept:
+            return ()
+        from modelbuild.graph.naming import graphs, label
+
+        nodes = {label(n): n.op_type for g in graphs(model.proto.graph) for n in g.node}
+        named = ", ".join(f"`{n}` ({nodes.get(n, '?')})" for n in found.kept[:_NAMED])
+        more = f" and {len(found.kept) - _NAMED} more" if len(found.kept) > _NAMED else ""
+        count = f"{len(found.kept)} of {len(nodes)} nodes stay" if len(found.kept) > 1 else "one node stays"
+        overflow = any(row["overflows"] for row in plain.data.get("ranges", ()))
+        before = "values overflow" if overflow else f"the error is {_share(found.plain)} the tolerance"
+        return (
+            Diagnostic(
+                "precision-fallback",
+                f"{count} in fp32: {named}{more}. With all in {self.dtype} {before}; now the error is "
+                f"{_share(found.after)} the tolerance",
+                "`modelbuild build --write-back` puts them into the recipe: the next build need not search",
+                level="warning" if self.method == "auto" else "info",
+            ),
+        )
+
+    def _infeasible(self, error: Infeasible) -> Diagnostic:
+        total = sum(strain for _, strain in error.worst) or 1.0
+        worst = ", ".join(f"`{name}` ({strain / total:.0%})" for name, strain in error.worst[:_NAMED])
+        return Diagnostic(
+            "fp16-infeasible",
+            f"rounding {error.what} to {self.dtype} alone gives {_share(error.strain)} the error that "
+            f"{self.proof.tolerance} allows" + (f"; most of it comes from {worst}" if worst else ""),
+            f"{self._bearable(error.strain)}, or leave this precision out"
+            if error.worst
+            else "set `keep_io_types: true`, or loosen the tolerance",
+        )
+
+    def _bearable(self, strain: float) -> str:
+        """A tolerance that the weights leave room in, for the bounds whose errors are to scale."""
+        factor = strain**0.5 * 1.5
+        named = {k: v for k, v in self.proof.tolerance.__dict__.items() if v is not None and k != "cosine"}
+        bounds = ", ".join(f"{k}: {v * factor:.1g}" for k, v in named.items() if v)
+        return f"a tolerance of about {{{bounds}}} can be held" if bounds else "loosen the tolerance"
+
+
+def _made(given: Mapping[str, Path], out: Path) -> dict[str, Path]:
+    """What a proof of the file in ``out`` reads."""
+    return {"model": out, "reference": given["reference"]}
+
+
+def _is_broken(error: ProofError) -> bool:
+    """Whether outputs are far from right, and not merely too rough."""
+    return any(r["one_sided"] or r["headroom"] < 0.1 for r in error.data.get("cases", ()))
+
+
+def _is_rounding(error: ProofError) -> bool:
+    return all(d.code in _OF_ROUNDING for d in error.diagnostics if d.level == "error")
+
+
+def _chosen(error: ProofError) -> list[str]:
+    """The recorded inputs to search on: a small one that shows the trouble, and the worst such one.
+
+    Runs at the largest sizes cost most; the proof makes them, and says if one has to be added.
+    """
+    rows = error.data["cases"]
+    broken = [r for r in rows if r["one_sided"]] or rows
+    small = min(broken, key=lambda r: (r["size"], r["file"]))
+    worst = min((r for r in broken if r["size"] <= 4 * small["size"]), key=_badness)
+    return list(dict.fromkeys((str(small["file"]), str(worst["file"]))))
+
+
+def _worst(error: ProofError) -> str | None:
+    rows = error.data.get("cases", [])
+    return str(min(rows, key=_badness)["file"]) if rows else None
+
+
+def _badness(row: Mapping[str, Any]) -> tuple[bool, float, str]:
+    """The worst comes first."""
+    return not row["one_sided"], row["headroom"], row["file"]
+
+
+def _share(strain: float) -> str:
+    """An error against the tolerance, as a person says it: strain is its square."""
+    error = strain**0.5
+    return f"{error:.0%} of" if error < 10 else f"{error:.3g} times"

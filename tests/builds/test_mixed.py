@@ -1,0 +1,216 @@
+"""``auto`` and ``mixed``: what a build decides about precision, says, records and writes back."""
+
+from __future__ import annotations
+
+import onnx
+import pytest
+
+from tests.conftest import Answer, Project
+
+NET = """\
+import torch
+from torch import nn
+
+
+class Norm(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.f = nn.Linear(6, 6)
+
+    def forward(self, x):
+        big = self.f(x) * 2000
+        return big / torch.sqrt((big * big).mean(-1, keepdim=True) + 1e-3)
+
+
+class Plain(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.f, self.g = nn.Linear(6, 16), nn.Linear(16, 3)
+
+    def forward(self, x):
+        return self.g(torch.tanh(self.f(x)))
+
+
+class Halved(nn.Module):
+    def forward(self, x):
+        return x[:1] + 0 * x
+
+
+calls = []
+
+
+def never(reference, candidate):
+    return False
+
+
+def close(reference, candidate):
+    return all(abs(r - c).max() < 1e-2 for r, c in zip(reference, candidate))
+"""
+
+
+@pytest.fixture
+def nets(project: Project) -> Project:
+    project.write("nets.py", NET)
+    return project
+
+
+def _build(project: Project, model: str, fp16: str, *more: str, flags: tuple[str, ...] = ()) -> Answer:
+    base = (
+        f'model: {{import: "nets:{model}"}}\ninputs: {{x: {{shape: [batch, 6]}}}}\noutputs: [y]\n'
+        "dynamic_axes: {batch: {min: 1, opt: 4, max: 8}}\n"
+    )
+    lines = list(more)
+    if not any(line.startswith("verify") for line in lines):
+        lines.append("verify: {samples: 3}")
+    project.recipe(f"precision:\n  fp32:\n  fp16: {fp16}", *lines, base=base)
+    return project.build(*flags)
+
+
+def _kept_in_float(project: Project, name: str) -> set[str]:
+    model = onnx.shape_inference.infer_shapes(onnx.load(str(project.output(name))))
+    types = {v.name: v.type.tensor_type.elem_type for v in (*model.graph.value_info, *model.graph.output)}
+    return {
+        n.name
+        for n in model.graph.node
+        if n.op_type != "Cast" and types.get(n.output[0]) == onnx.TensorProto.FLOAT
+    }
+
+
+def test_auto_is_the_default_and_converts_plainly_where_that_holds(nets: Project) -> None:
+    answer = _build(nets, "Plain", "")
+    assert answer.code == 0
+    artifact = answer.artifacts["net.fp16.onnx"]
+    assert artifact["conversion"] == {"method": "convert", "kept": []}
+    assert "precision-fallback" not in {d["code"] for d in answer.diagnostics}
+    assert _kept_in_float(nets, "net.fp16.onnx") == set()
+
+
+def test_what_overflows_stays_in_fp32_and_is_said_and_recorded(nets: Project) -> None:
+    answer = _build(nets, "Norm", "{method: auto}", "static: [{batch: 1}]")
+    assert answer.code == 0
+    artifact = answer.artifacts["net.fp16.onnx"]
+    kept = artifact["conversion"]["kept"]
+    assert 2 <= len(kept) <= 4
+    assert set(kept) <= _kept_in_float(nets, "net.fp16.onnx")
+    assert artifact["conversion"]["method"] == "mixed"
+    assert (
+        artifact["conversion"]["before"]["y"]["headroom"] < 1 < artifact["parity"]["outputs"]["y"]["headroom"]
+    )
+    (said,) = [d for d in artifact["diagnostics"] if d["code"] == "precision-fallback"]
+    assert said["level"] == "warning"
+    assert said["message"].startswith(f"{len(kept)} of ")
+    assert f"`{kept[0]}` (Mul)" in said["message"]
+    assert "With all in fp16 values overflow; now the error is " in said["message"]
+    assert "--write-back" in said["hint"]
+    assert answer.statuses["net.fp16.batch1.onnx"] == "built"
+
+
+def test_the_search_tells_how_far_it_is(nets: Project) -> None:
+    answer = _build(nets, "Norm", "{method: auto}")
+    assert "net.yaml: fp16: the plain conversion breaks the tolerance" in answer.stderr
+    assert "roundings in" in answer.stderr
+
+
+def test_a_second_build_neither_searches_nor_proves(nets: Project) -> None:
+    _build(nets, "Norm", "{method: auto}")
+    again = nets.build()
+    assert set(again.statuses.values()) == {"cached"}
+    assert again.stderr == ""
+    assert [d["code"] for d in again.diagnostics] == ["precision-fallback"]
+
+
+def test_write_back_puts_the_nodes_into_the_recipe_and_the_next_build_does_not_search(nets: Project) -> None:
+    first = _build(nets, "Norm", "{method: auto}", "# the end", flags=("--write-back",))
+    assert first.code == 0
+    kept = first.artifacts["net.fp16.onnx"]["conversion"]["kept"]
+    text = (nets.folder / "net.yaml").read_text()
+    assert f"node_block_list: [{', '.join(kept)}]" in " ".join(text.split())
+    assert "# the end\n" in text
+    assert first.said("recipe-updated") == (
+        f"`precision.fp16.node_block_list` now names {len(kept)} nodes, as the search found them"
+    )
+    second = nets.build()
+    assert second.code == 0
+    assert "roundings" not in second.stderr
+    assert second.artifacts["net.fp16.onnx"]["conversion"] == {"method": "convert", "kept": []}
+    assert second.artifacts["net.fp16.onnx"]["sha256"] == first.artifacts["net.fp16.onnx"]["sha256"]
+    assert "precision-fallback" not in {d["code"] for d in second.diagnostics}
+
+
+def test_write_back_takes_a_cached_search_too_and_nothing_the_second_time(nets: Project) -> None:
+    _build(nets, "Norm", "{method: auto}")
+    answer = nets.build("--write-back")
+    assert set(answer.statuses.values()) == {"cached"}
+    assert "node_block_list" in (nets.folder / "net.yaml").read_text()
+    text = (nets.folder / "net.yaml").read_text()
+    nets.build("--write-back")
+    assert (nets.folder / "net.yaml").read_text() == text
+
+
+def test_a_recipe_that_cannot_be_edited_is_said_and_the_files_are_there(nets: Project) -> None:
+    answer = _build(nets, "Norm", "&half {method: auto}", "static: []", flags=("--write-back",))
+    if answer.code == 0:
+        pytest.skip("this layout can be edited")
+    assert answer.code == 2
+    assert nets.output("net.fp16.onnx").is_file()
+    assert "the recipe cannot be edited by itself" in answer.said("recipe-invalid")
+
+
+def test_a_tolerance_below_the_rounding_of_the_weights_is_infeasible_at_once(nets: Project) -> None:
+    answer = _build(nets, "Plain", "{method: auto, tolerance: {relative_l2: 1.0e-5}}")
+    assert answer.code == 3
+    assert answer.statuses == {"net.fp32.onnx": "built", "net.fp16.onnx": "failed"}
+    (said,) = [d for d in answer.diagnostics if d["code"] == "fp16-infeasible"]
+    assert said["message"].startswith("rounding the weights to fp16 alone gives ")
+    assert " times the error that relative_l2 1e-05 allows; most of it comes from `" in said["message"]
+    assert "a tolerance of about {relative_l2: " in said["hint"]
+    assert not nets.output("net.fp16.onnx").exists()
+
+
+def test_mixed_says_what_it_kept_as_information(nets: Project) -> None:
+    answer = _build(nets, "Norm", "{method: mixed}")
+    assert answer.code == 0
+    assert [d["level"] for d in answer.diagnostics if d["code"] == "precision-fallback"] == ["info"]
+
+
+def test_every_named_tolerance_holds(nets: Project) -> None:
+    tolerance = "{relative_l2: 5.0e-3, cosine: 0.9999, rtol: 1.0e-2, atol: 1.0e-2}"
+    answer = _build(nets, "Norm", f"{{method: auto, tolerance: {tolerance}}}")
+    assert answer.code == 0
+    assert answer.artifacts["net.fp16.onnx"]["parity"]["outputs"]["y"]["headroom"] >= 1
+
+
+def test_a_failure_that_is_not_of_rounding_starts_no_search(nets: Project) -> None:
+    answer = _build(nets, "Plain", "{method: auto}", 'verify: {samples: 1, function: "nets:missing"}')
+    assert answer.code != 0
+    assert "roundings" not in answer.stderr
+
+
+def test_a_users_function_is_asked_of_the_result(nets: Project) -> None:
+    answer = _build(nets, "Norm", "{method: auto}", 'verify: {samples: 2, function: "nets:close"}')
+    assert answer.code == 0
+    assert answer.artifacts["net.fp16.onnx"]["conversion"]["kept"]
+
+
+def test_a_function_that_is_never_content_fails_in_its_own_words(nets: Project) -> None:
+    answer = _build(nets, "Plain", "{method: auto}", 'verify: {samples: 1, function: "nets:never"}')
+    assert answer.code == 3
+    assert "`nets:never` says False" in answer.said("parity-failed")
+
+
+def test_bf16_takes_the_same_road(nets: Project) -> None:
+    answer = _build(nets, "Norm", "\n  bf16: {method: auto, tolerance: {relative_l2: 3.5e-3}}")
+    artifact = answer.artifacts["net.bf16.onnx"]
+    assert answer.code == 0, answer.diagnostics
+    assert artifact["parity"]["evidence"] == "bf16-simulated"
+    assert artifact["conversion"]["kept"]
+    message = next(d["message"] for d in artifact["diagnostics"] if d["code"] == "precision-fallback")
+    assert "With all in bf16 the error is " in message
+
+
+def test_a_changed_tolerance_decides_again(nets: Project) -> None:
+    _build(nets, "Norm", "{method: auto}")
+    again = _build(nets, "Norm", "{method: auto, tolerance: {relative_l2: 1.0e-3}}")
+    assert again.code == 0
+    assert "tolerance" in again.artifacts["net.fp16.onnx"]["reason"]
+    assert again.statuses["net.fp32.onnx"] == "cached"

@@ -1,0 +1,180 @@
+"""The search, on small graphs whose answer is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+import onnx.helper
+import pytest
+from onnx import TensorProto
+
+from modelbuild.graph.files import Model
+from modelbuild.graph.precision import HalfOptions, convert
+from modelbuild.graph.runtime import session
+from modelbuild.graph.simulate import simulated
+from modelbuild.mixed.search import Found, Infeasible, Search, Trial
+from modelbuild.mixed.switches import Switches
+
+RNG = np.random.default_rng(0)
+
+
+def _model(nodes: Sequence[onnx.NodeProto], weights: dict[str, np.ndarray] | None = None) -> Model:
+    graph = onnx.helper.make_graph(
+        nodes, "g",
+        [onnx.helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 64])],
+        [onnx.helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [onnx.numpy_helper.from_array(a, n) for n, a in (weights or {}).items()],
+    )  # fmt: skip
+    opsets = [onnx.helper.make_opsetid("", 18)]
+    return Model(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=9))
+
+
+def _node(op: str, given: str, made: str, **attributes: object) -> onnx.NodeProto:
+    return onnx.helper.make_node(op, given.split(), [made], f"n_{made}", **attributes)
+
+
+def _layers(count: int) -> tuple[list[onnx.NodeProto], dict[str, np.ndarray]]:
+    """``x -> tanh(x W0) -> tanh(. W1) -> ...``: nothing that half precision minds."""
+    nodes, weights, last = [], {}, "x"
+    for i in range(count):
+        weights[f"w{i}"] = RNG.normal(size=(64, 64)).astype(np.float32) / 8
+        nodes += [_node("MatMul", f"{last} w{i}", f"m{i}"), _node("Tanh", f"m{i}", f"t{i}")]
+        last = f"t{i}"
+    return nodes, weights
+
+
+def _norm(given: str, made: str, eps: str) -> list[onnx.NodeProto]:
+    """A root mean square whose squares leave half's range."""
+    return [
+        _node("Mul", f"{given} thousand", f"{made}_big"),
+        _node("Mul", f"{made}_big {made}_big", f"{made}_square"),
+        _node("ReduceMean", f"{made}_square", f"{made}_mean", keepdims=1),
+        _node("Add", f"{made}_mean {eps}", f"{made}_eps"),
+        _node("Sqrt", f"{made}_eps", f"{made}_root"),
+        _node("Div", f"{made}_big {made}_root", made),
+    ]
+
+
+def _search(model: Model, tolerance: float, options: HalfOptions | None = None, inputs: int = 2) -> Search:
+    """A search for this relative L2 against the float32 graph."""
+    fp32 = session(model)
+
+    def trial(seed: int) -> Trial:
+        feeds = {"x": np.random.default_rng(seed).normal(size=(3, 64)).astype(np.float32)}
+        (want,) = fp32.run(None, feeds)
+
+        def strain(outputs: Sequence[np.ndarray]) -> np.ndarray:
+            error = np.linalg.norm(outputs[0].astype(np.float64) - want) / np.linalg.norm(want)
+            return np.array([np.float64(np.nan_to_num(error / tolerance, nan=1e9, posinf=1e9)) ** 2])
+
+        return Trial(feeds, strain)
+
+    return Search(
+        Switches(model, options or HalfOptions()), [trial(i) for i in range(inputs)], lambda _: None
+    )
+
+
+def _error(model: Model, kept: tuple[str, ...]) -> float:
+    """What the converted file computes, by its own simulation."""
+    feeds = {"x": np.random.default_rng(99).normal(size=(5, 64)).astype(np.float32)}
+    half, _ = convert(model, HalfOptions(node_block_list=kept))
+    (want,), (got,) = (session(m).run(None, feeds) for m in (model, simulated(half)))
+    return float(np.linalg.norm(got - want) / np.linalg.norm(want))
+
+
+def _overflowing() -> Model:
+    nodes, weights = _layers(3)
+    extra = {"thousand": np.float32(2000).reshape(1), "eps": np.float32(1e-3).reshape(1)}
+    return _model([*nodes, *_norm("t2", "y", "eps")], {**weights, **extra})
+
+
+def test_nothing_is_kept_where_the_plain_conversion_holds() -> None:
+    found = _search(_model(*_layers_to_y(2)), 1e-2).run()
+    assert found.kept == ()
+    assert found.runs <= 4
+
+
+def _layers_to_y(count: int) -> tuple[list[onnx.NodeProto], dict[str, np.ndarray]]:
+    nodes, weights = _layers(count)
+    nodes[-1].output[0] = "y"
+    return nodes, weights
+
+
+def test_what_overflows_is_kept_and_little_else() -> None:
+    model = _overflowing()
+    found = _search(model, 1e-2).run()
+    assert {"n_y_square", "n_y_mean", "n_y_eps", "n_y_root"} >= set(found.kept) >= {"n_y_square", "n_y_mean"}
+    assert found.plain > 1 >= found.after
+    assert _error(model, found.kept) < 1e-2
+
+
+def test_the_kept_nodes_come_in_the_graphs_order_and_are_the_same_again() -> None:
+    first, second = (_search(_overflowing(), 1e-2).run() for _ in range(2))
+    order = [n.name for n in _overflowing().proto.graph.node]
+    assert list(first.kept) == sorted(first.kept, key=order.index)
+    assert first.kept == second.kept
+    assert first.runs == second.runs
+
+
+def test_a_tighter_tolerance_keeps_more_and_holds() -> None:
+    model = _model(*_layers_to_y(6))
+    plain = _error(model, ())
+    kept = [len(_search(model, plain * share).run().kept) for share in (0.95, 0.9)]
+    assert 0 < kept[0] <= kept[1] < 12
+
+
+def test_weights_that_alone_break_the_tolerance_are_named() -> None:
+    with pytest.raises(Infeasible) as caught:
+        _search(_model(*_layers_to_y(4)), 1e-5).run()
+    assert caught.value.what == "the weights"
+    assert caught.value.strain > 1
+    named = [name for name, _ in caught.value.worst]
+    assert set(named) == {"w0", "w1", "w2", "w3"}
+    strains = [strain for _, strain in caught.value.worst]
+    assert strains == sorted(strains, reverse=True)
+
+
+def test_it_says_so_after_a_few_runs() -> None:
+    search = _search(_model(*_layers_to_y(4)), 1e-5)
+    with pytest.raises(Infeasible):
+        search.run()
+    assert search.runs < 40
+
+
+def test_a_weight_beyond_the_range_keeps_its_node_instead_of_giving_up() -> None:
+    nodes, weights = _layers(2)
+    nodes += [_node("Mul", "t1 huge", "z"), _node("Div", "z large", "y")]
+    weights |= {"huge": np.full(1, 1e6, np.float32), "large": np.full(1, 1e3, np.float32)}
+    model = _model(nodes, weights)
+    found = _search(model, 1e-2, HalfOptions()).run()
+    assert set(found.kept) == {"n_z", "n_y"}
+    assert _error(model, found.kept) < 1e-2
+
+
+def test_half_edges_that_alone_break_the_tolerance_are_said() -> None:
+    model = _model([_node("Identity", "x", "h"), _node("Neg", "h", "y")])
+    with pytest.raises(Infeasible, match="inputs and outputs"):
+        _search(model, 1e-6, HalfOptions(keep_io_types=False)).run()
+
+
+def test_a_stricter_limit_finds_more() -> None:
+    model = _model(*_layers_to_y(6))
+    tolerance = _error(model, ()) * 1.3
+    search = _search(model, tolerance)
+    assert search.run().kept == ()
+    search.limit = 0.5
+    found: Found = search.run()
+    assert found.kept
+    assert found.after <= 0.5
+
+
+def test_progress_is_told() -> None:
+    words: list[str] = []
+    search = _search(_overflowing(), 1e-2)
+    search.tell = words.append
+    search.run()
+    assert words[0] == "measuring what rounding the weights alone costs"
+    assert any(w.startswith("measuring ") and " roundings in " in w for w in words)
+    assert words[-1].startswith("with ")

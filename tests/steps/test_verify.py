@@ -1,0 +1,99 @@
+"""The proof of a bf16 file, which no CPU runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+
+from modelbuild.errors import ModelbuildError, ProofError, StepError
+from modelbuild.graph import files
+from modelbuild.graph.files import Model
+from modelbuild.graph.precision import HalfOptions, convert
+from modelbuild.steps.adopt import AdoptedReference
+from modelbuild.steps.base import Outcome
+from modelbuild.steps.reference import Sampling
+from modelbuild.steps.verify import Verify
+from modelbuild.tensors import TensorSpec, Values
+from modelbuild.tolerance import Tolerance
+
+BFLOAT16 = int(onnx.TensorProto.BFLOAT16)
+HEAD = '<ir_version: 8, opset_import: ["" : 18]> g (float[2, 4] x) => (float[2, 4] y)'
+LINEAR = (
+    HEAD
+    + """ <float[4, 4] w = {0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 2, 3, 4, 5, 6, 7}>
+    { h = MatMul(x, w)  y = Tanh(h) }"""
+)
+
+
+def prove(
+    folder: Path,
+    source: str,
+    *,
+    published: onnx.ModelProto | None = None,
+    keep: bool = True,
+    values: Values | None = None,
+) -> Outcome:
+    """Prove ``published``, by default the source in bf16, against the source."""
+    proto = onnx.parser.parse_model(source)
+    onnx.save(proto, str(folder / "source.onnx"))
+    (folder / "reference").mkdir()
+    inputs = (TensorSpec("x", "float32", (2, 4), values or Values()),)
+    AdoptedReference("source.onnx", Sampling(inputs, (), ({},), 2, 0)).run_at(
+        folder, {}, folder / "reference"
+    )
+    half, _ = convert(Model(proto), HalfOptions(keep_io_types=keep, dtype=BFLOAT16))
+    files.write(half if published is None else Model(published), folder / "m.onnx")
+    step = Verify("m.onnx", "bf16", inputs, {}, None, Tolerance(relative_l2=5e-2), keep)
+    return step.run({"model": folder, "reference": folder / "reference"}, folder)
+
+
+@pytest.mark.parametrize("keep", [True, False], ids=["float32-edges", "bfloat16-edges"])
+def test_a_file_without_kernels_is_judged_by_the_simulation(tmp_path: Path, keep: bool) -> None:
+    parity = prove(tmp_path, LINEAR, keep=keep).data["parity"]
+    assert parity["passed"]
+    assert parity["evidence"] in ("bf16-simulated", "gpu")
+    assert parity["outputs"]["y"]["relative_l2"] > 1e-4  # the error of bfloat16, and not of float32
+
+
+def test_a_wrong_file_fails_although_it_would_have_no_kernels(tmp_path: Path) -> None:
+    wrong = convert(
+        Model(onnx.parser.parse_model(LINEAR.replace("Tanh", "Sigmoid"))),
+        HalfOptions(dtype=BFLOAT16),
+    )[0].proto
+    with pytest.raises(ProofError) as caught:
+        prove(tmp_path, LINEAR, published=wrong)
+    assert [d.code for d in caught.value.diagnostics] == ["parity-failed"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        ("operator", "ONNX Runtime does not load m.onnx: Fail: "),
+        ("opset", "m.onnx does not pass ONNX's checker: "),
+        ("edges", "input `x` is bfloat16 in the graph, not float32"),
+    ],
+)
+def test_any_other_trouble_with_the_file_still_fails_it(tmp_path: Path, spoil: str, says: str) -> None:
+    options = HalfOptions(dtype=BFLOAT16, keep_io_types=spoil != "edges")
+    proto = convert(Model(onnx.parser.parse_model(LINEAR)), options)[0].proto
+    if spoil == "operator":
+        proto.graph.node[1].domain = "nobodys"
+        proto.opset_import.add(domain="nobodys", version=1)
+    if spoil == "opset":
+        proto.graph.node[1].op_type = "Sin"  # takes bfloat16 from 22
+        proto.graph.node[1].input.pop()
+    with pytest.raises(StepError) as caught:
+        prove(tmp_path, LINEAR, published=proto)
+    assert caught.value.diagnostics[0].message.startswith(says)
+
+
+def test_a_value_that_leaves_the_range_is_told_by_its_node(tmp_path: Path) -> None:
+    source = HEAD + "<float big = {3e38}> { h = Mul(x, big)  y = Div(h, big) }"
+    with pytest.raises(ModelbuildError) as caught:
+        prove(tmp_path, source, values=Values(low=1.13, high=1.134))
+    first, *rest = caught.value.diagnostics
+    assert first.code == "not-finite"
+    assert first.message.startswith("values leave bf16's range (3.38953e+38) at `h` (Mul, up to ")
+    assert rest[0].code == "not-finite"
