@@ -51,7 +51,7 @@ def write(model: str, subject: Subject, wanted: Sequence[Input], optional: Seque
     lines.add("dynamic_axes:  # check: the sizes that you will use")
     lines.below(*(f"{a}: {_range(a, subject)}" for a in used))
     lines.add("opset: 18", "precision:")
-    lines.below("fp32:", "fp16: {method: convert}")
+    lines.below("fp32:", "fp16:")
     lines.add("# static:  # variants with axes pinned", "#   - {batch: 1}")
     lines.add("# engines:", "#   - {precision: fp16, backend: tensorrt-rtx}")
     return "\n".join(lines.text) + "\n"

@@ -540,15 +540,14 @@ def test_of_any_text_the_list_is_set_or_refused(middle: str, start: str, end: st
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_config_can_be_edited_by_one_change(path: Path) -> None:
+def test_every_config_can_be_edited_by_adding_lines(path: Path) -> None:
     text = path.read_text()
 
     edited = with_node_block_list(text, "fp16", LONG)
 
     assert listed(edited) == list(LONG)
     lines = edited.splitlines()
-    changed = [line for line in text.splitlines() if line not in lines]
-    assert [line.strip() for line in changed] == ["fp16: {method: convert}"]
+    assert [line for line in text.splitlines() if line not in lines] == []
 
 
 # ---- files -----------------------------------------------------------------------------------
