@@ -12,7 +12,7 @@ from modelbuild.graph.files import Array
 from modelbuild.graph.rounding import to_half
 from modelbuild.mixed.choice import additions
 from modelbuild.mixed.sensitivity import Strain, shares
-from modelbuild.mixed.switches import Rounded, Switches
+from modelbuild.mixed.switches import Switches
 
 # Measurements of sensitivity beyond one per group: a closer look at what adds most; and a longer one
 # where values break and not merely round, so that those which break are told from their like.
@@ -86,13 +86,14 @@ class Search:
         suspects: Collection[str] = (),
     ) -> None:
         self.switches = switches
+        self.roundings = switches.roundings
         self.trials = list(trials)
         self.tell = tell
         self.suspects = frozenset(suspects)
         self.limit = 1.0
         self.runs = 0
-        self.every = frozenset(range(len(switches.uses)))
-        self.weights = frozenset(i for i in self.every if switches.uses[i].weight)
+        self.every = frozenset(range(len(self.roundings.uses)))
+        self.weights = frozenset(i for i in self.every if self.roundings.uses[i].kind == "weight")
         self._plan: _Plan | None = None
 
     def run(self) -> Found:
@@ -126,7 +127,7 @@ class Search:
         forced = self._out_of_range(floor) if floor > self.limit else frozenset()
         gains = self._gains(forced, plain)
         finite = {i: g if np.isfinite(g) else _INFINITE for i, g in gains.items()}
-        order = [nodes for nodes, _ in additions(self.switches.needs, finite, forced)]
+        order = [nodes for nodes, _ in additions(self.roundings.needs, finite, forced)]
         return _Plan(plain, forced, gains, order)
 
     def unrounded(self) -> float:
@@ -149,16 +150,13 @@ class Search:
         return worst
 
     def _of_kept(self, kept: Collection[str], enough: float = np.inf) -> float:
-        return self._worst(self._rounded(kept), enough)
-
-    def _rounded(self, kept: Collection[str]) -> Rounded:
-        return self.switches.rounded(self.switches.placement(kept))
+        return self._worst(self.roundings.rounded(kept), enough)
 
     # ---- the floor -----------------------------------------------------------------------------
 
     def _out_of_range(self, floor: float) -> frozenset[str]:
         """The nodes whose weights leave the range of half, if keeping them repairs the floor."""
-        uses = self.switches.uses
+        uses = self.roundings.uses
         beyond = {i for i in self.weights if self._leaves_range(uses[i].tensor)}
         if beyond and self._worst(self.weights - beyond) <= self.limit:
             return frozenset(uses[i].node for i in beyond if uses[i].node)
@@ -175,7 +173,7 @@ class Search:
 
     def _leaves_range(self, name: str) -> bool:
         values = self.switches.values(name).astype(np.float32)
-        options = self.switches.options
+        options = self.roundings.options
         half = to_half(values, options.dtype, options.bounds()).astype(np.float32)
         finite = np.isfinite(values)
         size = float(np.linalg.norm(values[finite]))
@@ -187,16 +185,16 @@ class Search:
 
     def _groups(self, of: Collection[int]) -> list[list[int]]:
         """Alike uses together, in the graph's order: what makes the tensor and what reads it."""
-        groups: defaultdict[tuple[str, str, bool, str], list[int]] = defaultdict(list)
+        groups: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
         for i in sorted(of):
-            use = self.switches.uses[i]
+            use = self.roundings.uses[i]
             alone = use.tensor if use.tensor in self.suspects else ""
-            groups[use.made_by, use.read_by, use.weight, alone].append(i)
+            groups[use.kind, use.made_by, use.read_by, alone].append(i)
         return list(groups.values())
 
     def _gains(self, forced: Collection[str], plain: float) -> dict[int, float]:
         """What it takes away to leave each use unrounded."""
-        rounded = self._rounded(forced)
+        rounded = self.roundings.rounded(forced)
         groups = self._groups(rounded)
         self.tell(f"measuring {len(rounded)} roundings in {len(groups)} groups")
         first = self.trials[0]
@@ -235,7 +233,7 @@ class Search:
     def _pruned(self, plan: _Plan, kept: frozenset[str], after: float) -> tuple[frozenset[str], float]:
         """Without the nodes that turn out not to be needed, those that gain least first."""
         worth: defaultdict[str, float] = defaultdict(float)
-        for i, nodes in enumerate(self.switches.needs):
+        for i, nodes in enumerate(self.roundings.needs):
             if nodes is not None and nodes <= kept:
                 for node in nodes:
                     worth[node] += plan.gains.get(i, 0.0)
@@ -248,4 +246,4 @@ class Search:
         return kept, after
 
     def _in_order(self, kept: frozenset[str]) -> tuple[str, ...]:
-        return tuple(n for n in self.switches.nodes if n in kept)
+        return tuple(n for n in self.roundings.nodes if n in kept)

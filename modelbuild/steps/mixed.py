@@ -75,6 +75,7 @@ class Mixed(Half):
         plain: ProofError,
         said: tuple[Diagnostic, ...],
     ) -> Outcome:
+        from modelbuild.mixed.roundings import Roundings
         from modelbuild.mixed.search import Infeasible, Search
         from modelbuild.mixed.switches import Switches
 
@@ -82,7 +83,7 @@ class Mixed(Half):
         tried = _chosen(plain)
         trials = {name: self._trial(given["reference"], name) for name in tried}
         suspects = [row["tensor"] for row in plain.data.get("ranges", ()) if row["overflows"]]
-        search = Search(Switches(model, self.options()), list(trials.values()), tell, suspects)
+        search = Search(Switches(Roundings(model, self.options())), list(trials.values()), tell, suspects)
         if search.unrounded() > 1:
             raise plain  # it is the fp32 graph that is off
         last = plain

@@ -14,6 +14,7 @@ from modelbuild.graph.files import Model
 from modelbuild.graph.precision import HalfOptions, convert
 from modelbuild.graph.runtime import session
 from modelbuild.graph.simulate import simulated
+from modelbuild.mixed.roundings import Roundings
 from modelbuild.mixed.search import Found, Infeasible, Search, Trial
 from modelbuild.mixed.switches import Switches
 
@@ -71,9 +72,8 @@ def _search(model: Model, tolerance: float, options: HalfOptions | None = None, 
 
         return Trial(feeds, strain)
 
-    return Search(
-        Switches(model, options or HalfOptions()), [trial(i) for i in range(inputs)], lambda _: None
-    )
+    switches = Switches(Roundings(model, options or HalfOptions()))
+    return Search(switches, [trial(i) for i in range(inputs)], lambda _: None)
 
 
 def _error(model: Model, kept: tuple[str, ...]) -> float:

@@ -1,0 +1,161 @@
+"""Every place where a plain conversion rounds, and what it takes to leave it unrounded."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from onnx import GraphProto, ModelProto, NodeProto
+
+from modelbuild.graph.files import Model
+from modelbuild.graph.naming import Names, label, prepared
+from modelbuild.graph.ops import is_exact
+from modelbuild.graph.placement import Placement, Step, place
+from modelbuild.graph.precision import HalfOptions
+from modelbuild.graph.recurrence import stepped
+from modelbuild.graph.types import CONTROL_FLOW, FLOAT, attribute, tensor_types
+
+Kind = Literal["value", "weight", "state", "output"]
+Rounded = frozenset[int]  # indices into ``Roundings.uses``
+
+
+@dataclass(frozen=True)
+class Use:
+    """A place that reads a tensor in half.
+
+    A node reads a ``value`` or a ``weight`` (a constant of the model) at one of its inputs; it
+    stores its ``state`` between time steps; or the model gives a tensor out (``node`` is empty).
+    ``made_by`` and ``read_by`` are operators, empty for inputs and outputs of the model.
+    """
+
+    kind: Kind
+    tensor: str
+    node: str
+    made_by: str
+    read_by: str
+    step: int = -1  # of the placement's steps, and its port
+    port: int = -1
+
+
+class Roundings:
+    """The uses of one float32 model that a conversion with these options rounds.
+
+    ``proto`` is the graph that they are about: names distinct, constants lifted to initializers.
+    ``needs[i]`` are the nodes that must all stay in float32 so that use ``i`` reads what was never
+    rounded; None if there are none such, as a half edge of the model rounds whatever is kept inside.
+    """
+
+    def __init__(self, model: Model, options: HalfOptions) -> None:
+        self.model = model
+        self.options = options
+        self.edge = FLOAT if options.keep_io_types else options.half
+        self.proto = _with_lifted_constants(prepared(model.proto))
+        self.types = tensor_types(self.proto, infer=not options.disable_shape_infer)
+        self.constants = {t.name for t in self.proto.graph.initializer}
+        plain = self.placement(())
+        self._makers = {name: step for step in plain.steps for name in step.defines}
+        self._known_sources: dict[str, frozenset[str] | None] = {}
+        self.nodes = tuple(dict.fromkeys(label(step.node) for step in plain.steps))
+        self.uses = tuple(self._found(plain))
+        self.needs = tuple(map(self._needed, self.uses))
+
+    def placement(self, kept: Collection[str], proto: ModelProto | None = None) -> Placement:
+        """Where everything lives if these nodes stay in float32, beside those the options block."""
+        listed = (*self.options.node_block_list, *sorted(kept))
+        blocked = replace(self.options, node_block_list=listed).blocks()
+        return place(proto or self.proto, self.types, self.options.half, self.edge, blocked)
+
+    def rounded(self, kept: Collection[str]) -> Rounded:
+        """The uses that are rounded if these nodes stay in float32."""
+        placement = self.placement(kept)
+        return frozenset(i for i, use in enumerate(self.uses) if self._is_rounded(placement, use))
+
+    def _is_rounded(self, placement: Placement, use: Use) -> bool:
+        half = self.options.half
+        if use.kind == "output":
+            return half in (self.edge, placement.home.get(use.tensor))
+        if use.kind == "state":
+            return placement.home.get(use.tensor) == half
+        step = placement.steps[use.step]
+        if placement.at(step, step.ports[use.port]) == half:
+            return True
+        return use.kind == "value" and placement.home.get(use.tensor) == half
+
+    # ---- finding -------------------------------------------------------------------------------
+
+    def _found(self, plain: Placement) -> Iterator[Use]:
+        for number, step in enumerate(plain.steps):
+            if step.node.op_type not in CONTROL_FLOW:  # what bodies read is rounded there
+                found = (*self._of_inputs(number, step), *self._of_state(number, step))
+                yield from (use for use in found if self._is_rounded(plain, use))
+        for value in self.proto.graph.output:
+            if self.types.get(value.name) == FLOAT:
+                use = Use("output", value.name, "", self._made_by(value.name), "")
+                if self._is_rounded(plain, use):
+                    yield use
+
+    def _of_inputs(self, number: int, step: Step) -> Iterator[Use]:
+        moves = is_exact(step.node)
+        for index, port in enumerate(step.ports):
+            constant = port.tensor in self.constants
+            if port.defines or (moves and not constant):
+                continue  # what only moves values leaves the rounding to its users
+            kind: Kind = "weight" if constant else "value"
+            made_by = self._made_by(port.tensor)
+            yield Use(kind, port.tensor, label(step.node), made_by, step.node.op_type, number, index)
+
+    def _of_state(self, number: int, step: Step) -> Iterator[Use]:
+        made = next(iter(step.defines), "")
+        copy = NodeProto()
+        copy.CopyFrom(step.node)
+        if made and len(stepped(copy, self.options.dtype, Names(()), Model(self.proto).opset)) > 1:
+            yield Use("state", made, label(step.node), step.node.op_type, step.node.op_type, number)
+
+    def _made_by(self, tensor: str) -> str:
+        maker = self._makers.get(tensor)
+        return maker.node.op_type if maker else ""
+
+    # ---- what a use needs ----------------------------------------------------------------------
+
+    def _needed(self, use: Use) -> frozenset[str] | None:
+        if use.kind == "state":
+            return frozenset({use.node})
+        if use.kind == "output" and self.edge != FLOAT:
+            return None
+        sources = self._sources(use.tensor)
+        return None if sources is None else sources | ({use.node} if use.node else frozenset())
+
+    def _sources(self, tensor: str) -> frozenset[str] | None:
+        """The nodes that compute a tensor's values, seen through those that only move them."""
+        if tensor not in self._known_sources:
+            maker = self._makers.get(tensor)
+            found: frozenset[str] | None
+            if tensor in self.constants:
+                found = frozenset()
+            elif maker is None:
+                found = frozenset() if self.edge == FLOAT else None
+            elif maker.kind == "settled":
+                found = frozenset({label(maker.node)})
+            else:
+                inner = [self._sources(name) for name in maker.uses]
+                found = None if None in inner else frozenset().union(*(i for i in inner if i))
+            self._known_sources[tensor] = found
+        return self._known_sources[tensor]
+
+
+def _with_lifted_constants(proto: ModelProto) -> ModelProto:
+    """Constant nodes of the main graph as initializers, so that they are weights like others."""
+    kept: list[NodeProto] = []
+    for node in proto.graph.node:
+        value = attribute(node, "value") if node.op_type == "Constant" else None
+        if value is None:
+            kept.append(node)
+            continue
+        tensor = proto.graph.initializer.add()
+        tensor.CopyFrom(value.t)
+        tensor.name = node.output[0]
+    new = GraphProto(node=kept)
+    del proto.graph.node[:]
+    proto.graph.node.extend(new.node)
+    return proto
