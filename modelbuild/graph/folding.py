@@ -27,7 +27,7 @@ def fold_weights(model: Model) -> None:
 
 
 def _fold_transposes(model: Model) -> None:
-    """Turn ``Transpose(weight)`` into a weight, transposed when it is written.
+    """Turn ``Transpose(weight)`` into a weight, transposed when it is written, and named after it.
 
     PyTorch keeps a Linear's weight the other way round, so that exporters write one for each. A
     weight that is used elsewhere too (an embedding that is also the head) keeps its Transpose:
@@ -38,6 +38,8 @@ def _fold_transposes(model: Model) -> None:
     tensors = {t.name: t for t in graph.initializer}
     outputs = {o.name for o in graph.output}
     shared = shared_weights(model)
+    taken = interface.value_names(graph)
+    names: dict[str, str] = {}
     for node in graph.node:
         name = node.input[0] if node.input else ""
         fits = name in model.weights and name not in shared and node.output[0] not in outputs
@@ -49,9 +51,11 @@ def _fold_transposes(model: Model) -> None:
         order = order or list(reversed(range(len(weight.dims))))
         dims = tuple(weight.dims[i] for i in order)
         turned = Weight(weight.dtype, dims, weight.nbytes, _turned(weight, order))
-        model.weights[node.output[0]] = turned
-        tensors[node.output[0]] = files.empty_initializer(node.output[0], weight.dtype, dims)
-    if len(kept) < len(graph.node):
+        names[node.output[0]] = made = interface.unique(f"{name}_transposed", taken)
+        model.weights[made] = turned
+        tensors[made] = files.empty_initializer(made, weight.dtype, dims)
+    if names:
+        interface.rename(model, names)
         _replace(model, kept, list(tensors.values()))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from modelbuild.errors import Diagnostic, ProofError
+from modelbuild.errors import Diagnostic, ProofError, first_line
 from modelbuild.steps.base import Outcome, Step
 from modelbuild.steps.half import Half
 from modelbuild.steps.verify import Verify
@@ -60,12 +60,18 @@ class Mixed(Half):
             if not _is_rounding(plain):
                 raise
             if _is_broken(plain):  # not a little off: what leaves the range tells the search where to look
-                plain = self.proof.explained(plain, _made(given, out))
+                plain = self._explained(plain, given, out)
             return self._searched(model, given, out, plain, said)
         return Outcome((*said, *clamped), {"conversion": {"method": "convert", "kept": []}}, proof)
 
     def _proven(self, given: Mapping[str, Path], out: Path) -> Outcome:
-        return self.proof.prove(_made(given, out))
+        return self.proof.prove({"model": out, "reference": given["reference"]})
+
+    def _explained(self, error: ProofError, given: Mapping[str, Path], out: Path) -> ProofError:
+        """With the ranges of the file in ``out``, which is the one that failed."""
+        if "ranges" in error.data:
+            return error
+        return self.proof.explained(error, {"model": out, "reference": given["reference"]})
 
     def _searched(
         self,
@@ -83,14 +89,20 @@ class Mixed(Half):
         tried = _chosen(plain)
         trials = {name: self._trial(given["reference"], name) for name in tried}
         suspects = [row["tensor"] for row in plain.data.get("ranges", ()) if row["overflows"]]
-        search = Search(Switches(Roundings(model, self.options())), list(trials.values()), tell, suspects)
+        try:
+            switches = Switches(Roundings(model, self.options()))
+        except Exception as error:  # whatever ONNX Runtime does not take of a graph with switches
+            raise _not_searched(self._explained(plain, given, out), error) from error
+        search = Search(switches, list(trials.values()), tell, suspects)
         if search.unrounded() > 1:
-            raise plain  # it is the fp32 graph that is off
+            raise self._explained(plain, given, out)  # it is the fp32 graph that is off
         last = plain
         for _ in range(_ROUNDS):
             try:
                 found = search.run()
             except Infeasible as error:
+                if search.limit < 1:  # stricter than the tolerance, to no avail
+                    break
                 raise ProofError((self._infeasible(error),), dict(plain.data)) from error
             clamped = self.convert(model, out, found.kept)
             try:
@@ -102,7 +114,7 @@ class Mixed(Half):
             fallback = self._fallback(model, found, plain)
             data = {"conversion": self._record(found, plain)}
             return Outcome((*said, *clamped, *fallback), data, proof)
-        raise self.proof.explained(last, _made(given, out))
+        raise self._explained(last, given, out)
 
     def _learn(self, search: Search, trials: dict[str, Trial], reference: Path, error: ProofError) -> None:
         """Take the input along that the proof failed on worst; or be stricter on those at hand."""
@@ -184,9 +196,13 @@ class Mixed(Half):
         return f"a tolerance of about {{{bounds}}} can be held" if bounds else "loosen the tolerance"
 
 
-def _made(given: Mapping[str, Path], out: Path) -> dict[str, Path]:
-    """What a proof of the file in ``out`` reads."""
-    return {"model": out, "reference": given["reference"]}
+def _not_searched(plain: ProofError, error: Exception) -> ProofError:
+    said = Diagnostic(
+        "step-failed",
+        f"the search for nodes to keep in fp32 does not start: {first_line(error)}",
+        "name them yourself with `node_block_list`, and please report this with the log",
+    )
+    return ProofError((*plain.diagnostics, said), plain.data)
 
 
 def _is_broken(error: ProofError) -> bool:

@@ -21,7 +21,7 @@ class Simplify(Step):
     keep_initializers_as_inputs: bool
 
     kind: ClassVar[str] = "simplify"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     distributions: ClassVar[tuple[str, ...]] = ("onnx", "onnxsim", "onnxruntime", "numpy")
 
     def run(self, given: Mapping[str, Path], out: Path) -> Outcome:
