@@ -1,6 +1,6 @@
 """How true the simulation of half precision is, and what it costs.
 
-    python bench/fp16_fidelity.py [-n 5] [--limit 1.3] [--built FOLDER] [--json FILE] [errors | cost ...]
+    python bench/fp16_fidelity.py [-n 3] [--limit 1.3] [--built FOLDER] [--json FILE] [errors | cost ...]
 
 ``errors``: each kind of layer, exported and converted to fp16, simulated, against the error of
 PyTorch's own half module on a CPU; both are relative L2 against PyTorch in float32. Where the ratio
@@ -10,9 +10,9 @@ is not nearly 1, the reason is printed. The layers are those of the tests.
 modelbuild builds. Each side has a process of its own; the two are started in turn, and then run in
 turn, one run each, so that what else the machine does meets both. The float32 side is what users
 do: a session on the file, with ONNX Runtime's own options but for threads that do not spin, which
-is so on both sides. Printed are medians over the rounds: of seconds from nothing to the first
-result, of seconds of a run after that, of the process's peak of memory, libraries included; and the
-medians of the rounds' ratios.
+is so on both sides. Printed are medians: of the time from nothing to the first result, of a run
+after that, of the process's peak of memory, libraries included; and the medians of the ratios of
+what was measured in turn.
 
 Exits with 1 if a ratio of errors is outside of what its layer allows, or one of costs is above
 ``--limit``.
@@ -27,7 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -43,25 +43,27 @@ precision:
 verify: {samples: 1}
 """
 SIZES = {
-    "resnet50": ({"batch": 4}, {"batch": 8}),
-    "bert": ({"batch": 4, "sequence": 64}, {"batch": 8, "sequence": 128}),
-}
-RUNS = 7  # of each side in a round, after the first
+    "resnet50": ({"batch": 1}, {"batch": 4}, {"batch": 8}),
+    "bert": (
+        {"batch": 1, "sequence": 16}, {"batch": 4, "sequence": 64}, {"batch": 8, "sequence": 128},
+    ),
+}  # fmt: skip
+RUNS = 9  # of each side in a round, after the first
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one process: seconds to the first result, seconds of a later run, MiB at the peak."""
+    """Of one process: seconds to the first result, seconds of each later run, MiB at the peak."""
 
     first: float
-    run: float
+    runs: tuple[float, ...]
     memory: float
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("parts", nargs="*", metavar="PART", help="of errors, cost; both by default")
-    parser.add_argument("-n", type=int, default=5, metavar="ROUNDS")
+    parser.add_argument("-n", type=int, default=3, metavar="ROUNDS")
     parser.add_argument("--limit", type=float, default=1.3, help="the highest ratio of costs that passes")
     parser.add_argument("--built", type=Path, metavar="FOLDER", help="keep cache and artifacts there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every number there")
@@ -127,14 +129,18 @@ def cost(place: Path, rounds: int) -> tuple[dict[str, Any], float]:
             title = f"{model} " + ", ".join(f"{axis}={size}" for axis, size in sizes.items())
             every[title] = [{"fp32": asdict(p), "simulated": asdict(s)} for p, s in pairs]
             print(title)
-            costs: list[tuple[str, Callable[[Cost], float], str]] = [
-                ("to the first result", lambda c: 1e3 * c.first, "ms"),
-                ("a run after that", lambda c: 1e3 * c.run, "ms"),
-                ("peak of memory", lambda c: c.memory, "MiB"),
-            ]
-            for name, of, unit in costs:
-                plain, simulated = (statistics.median(of(pair[i]) for pair in pairs) for i in range(2))
-                ratio = statistics.median(of(s) / of(p) for p, s in pairs)
+            costs = {
+                "to the first result": ([(p.first, s.first) for p, s in pairs], 1e3, "ms"),
+                "a run after that": (
+                    [r for p, s in pairs for r in zip(p.runs, s.runs, strict=True)],
+                    1e3,
+                    "ms",
+                ),
+                "peak of memory": ([(p.memory, s.memory) for p, s in pairs], 1.0, "MiB"),
+            }
+            for name, (rows, by, unit) in costs.items():
+                plain, simulated = (by * statistics.median(column) for column in zip(*rows, strict=True))
+                ratio = statistics.median(s / p for p, s in rows)
                 worst = max(worst, ratio)
                 print(f"  {name:22}{plain:8.0f} {unit:4}{simulated:8.0f} {unit:4} x{ratio:.2f}", flush=True)
     return every, worst
@@ -169,7 +175,7 @@ def measure(
     for side, process in processes.items():
         stdout, _ = process.communicate()
         memory = float(json.loads(stdout)["memory"])
-        made[side] = Cost(first[side], statistics.median(runs[side]), memory)
+        made[side] = Cost(first[side], tuple(runs[side]), memory)
     return made["fp32"], made["simulated"]
 
 
@@ -207,7 +213,7 @@ def one_side(side: str, file: str, sizes: str) -> int:
     if side == "fp32":
         session = runtime.session_of_file(path)
     else:
-        session = runtime.session(simulate.simulated(files.read(path)))
+        session = runtime.session(simulate.simulated(files.read(path)), prepack=True)
     feeds = made_up(session.get_inputs(), json.loads(sizes))
     session.run(None, feeds)
     say(first=time.perf_counter() - began)

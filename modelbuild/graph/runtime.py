@@ -18,6 +18,10 @@ CPU = ("CPUExecutionProvider",)
 CUDA = ("CUDAExecutionProvider", *CPU)
 
 _FOREIGN = {TensorProto.BFLOAT16}  # types that numpy does not have
+# Planning which tensor may take whose place is quadratic in the tensors of unknown shape. It makes a
+# run of a simulated ResNet-50 (330 nodes) 10 % faster at batch 8, and that of a BERT-base (1100) no
+# faster for a quarter of a second; for some thousands of nodes it takes seconds.
+_PLANNED = 600
 
 
 def session(
@@ -43,9 +47,7 @@ def session(
     """
     options = _options()
     options.add_session_config_entry("session.disable_prepacking", "0" if prepack else "1")
-    # Planning which tensor may take whose place is quadratic in the tensors of unknown shape, seconds
-    # for some thousands of them; without it BERT-base takes as long to run, and no more memory.
-    options.enable_mem_reuse = False
+    options.enable_mem_reuse = len(model.proto.graph.node) <= _PLANNED
     if as_written:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED

@@ -24,8 +24,6 @@ TRIALS = 8  # attempts to do with fewer nodes
 MARGIN = 0.85
 # A weight rounded within its type's range is off by 2**-11 at most; beyond 2**-8 it left the range.
 _LEFT_RANGE = 2.0**-8
-
-
 _INFINITE = 1e6  # stands for a strain without bounds where sums are taken
 
 
@@ -199,8 +197,9 @@ class Search:
         self.tell(f"measuring {len(rounded)} roundings in {len(groups)} groups")
         first = self.trials[0]
         # To look closer pays where a group could be a good part of what is too much.
-        smallest = 0.05 * self.limit if not np.isfinite(plain) else 0.05 * (plain - self.limit)
-        runs = len(groups) + (RUNS_IF_BROKEN if plain > BROKEN else RUNS)
+        broken = plain > BROKEN
+        smallest = 0.05 * (self.limit if broken else plain - self.limit)
+        runs = len(groups) + (RUNS_IF_BROKEN if broken else RUNS)
         found = shares(groups, lambda g: self._strain(g, first), runs=runs, smallest=smallest)
         return {i: float(np.nan_to_num(s, nan=np.inf).max(initial=0.0)) for i, s in found.items()}
 

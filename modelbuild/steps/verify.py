@@ -157,7 +157,7 @@ class Verify(Step):
                 if not self._lacks_kernels(error):
                     raise
         simulated = simulate.simulated(judged)
-        return _call(runtime.session(simulated), judged), f"{self.precision}-simulated", said
+        return _call(runtime.session(simulated, prepack=True), judged), f"{self.precision}-simulated", said
 
     def _lacks_kernels(self, error: BaseException) -> bool:
         """Whether this is only that ONNX Runtime has hardly a bfloat16 kernel, and none on a CPU.
