@@ -8,7 +8,7 @@ is not nearly 1, the reason is printed. The layers are those of the tests.
 
 ``cost``: a simulated run against a float32 run of the same graph in ONNX Runtime, on files that
 modelbuild builds. Each side has a process of its own; the two are started in turn, and then run in
-turn, one run each, so that what else the machine does meets both. The float32 side is what users
+turn, a few runs each, so that what else the machine does meets both. The float32 side is what users
 do: a session on the file, with ONNX Runtime's own options but for threads that do not spin, which
 is so on both sides. Printed are medians: of the time from nothing to the first result, of a run
 after that, of the process's peak of memory, libraries included; and the medians of the ratios of
@@ -48,12 +48,12 @@ SIZES = {
         {"batch": 1, "sequence": 16}, {"batch": 4, "sequence": 64}, {"batch": 8, "sequence": 128},
     ),
 }  # fmt: skip
-RUNS = 9  # of each side in a round, after the first
+TURNS, RUNS = 3, 5  # of each side in a round, after the first run; and runs in a turn
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one process: seconds to the first result, seconds of each later run, MiB at the peak."""
+    """Of one process: seconds to the first result, of a run in each later turn, MiB at the peak."""
 
     first: float
     runs: tuple[float, ...]
@@ -168,7 +168,7 @@ def measure(
     processes = {side: start(side, files[side], sizes) for side in order}
     first = {side: float(ask(processes[side])["first"]) for side in order}
     runs: dict[str, list[float]] = {side: [] for side in order}
-    for _ in range(RUNS):
+    for _ in range(TURNS):
         for side in order:
             runs[side].append(float(ask(processes[side])["run"]))
     made: dict[str, Cost] = {}
@@ -218,9 +218,12 @@ def one_side(side: str, file: str, sizes: str) -> int:
     session.run(None, feeds)
     say(first=time.perf_counter() - began)
     for _ in sys.stdin:
-        began = time.perf_counter()
-        session.run(None, feeds)
-        say(run=time.perf_counter() - began)
+        seconds = []
+        for _ in range(RUNS):
+            began = time.perf_counter()
+            session.run(None, feeds)
+            seconds.append(time.perf_counter() - began)
+        say(run=statistics.median(seconds))
     say(memory=peak())
     return 0
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from onnx import GraphProto, ModelProto, NodeProto
 
-from modelbuild.graph.naming import bodies, graphs
+from modelbuild.graph.naming import bodies, graphs, label
 from modelbuild.graph.types import domain
 
 # What each type holds exactly, so that a way there and back again changes nothing.
@@ -34,6 +34,7 @@ class _Dropping:
         self.instead: dict[str, str] = {}  # tensor -> the one that takes its place
         self.casts: dict[str, str] = {}  # what a Cast made -> what it took
         self.bypassed: set[str] = set()  # Casts that one behind them went past
+        self.titles = {node.name for graph in graphs(proto.graph) for node in graph.node}
 
     def run(self) -> None:
         self._find(self.proto.graph, {})
@@ -70,7 +71,10 @@ class _Dropping:
                 node.op_type, node.input[0] = "Identity", source
                 del node.attribute[:]
                 continue
-            else:  # the output keeps its name
+            else:  # the output keeps its name, and its node what it goes by
+                if label(maker) == source and source not in self.titles:
+                    maker.name = source
+                    self.titles.add(source)
                 maker.output[:] = [made if name == source else name for name in maker.output]
                 makers[made] = maker
                 self.instead[source] = made

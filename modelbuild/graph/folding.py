@@ -87,7 +87,7 @@ def _fold_batch_normalizations(model: Model) -> None:
             tensors[name] = files.empty_initializer(name, dtype, dims)
         else:
             tensors[name] = onnx.numpy_helper.from_array(load(), name)
-        shifted = interface.unique(f"{bias or node.input[2]}_normalized", taken)
+        shifted = interface.unique(f"{node.input[2]}_normalized", taken)
         tensors[shifted] = onnx.numpy_helper.from_array(shift.astype(files.numpy_dtype(dtype)), shifted)
         del conv.input[1:]
         conv.input.extend([name, shifted])

@@ -40,6 +40,8 @@ def is_exact(node: NodeProto) -> bool:
             )
         case "ScatterElements" | "ScatterND":
             return _text(node, "reduction", "none") in ("none", "max", "min")
+        case "Clip" | "Pad":  # up to opset 10 the limit or the filling is a float32 attribute
+            return not any(attribute(node, name) for name in ("min", "max", "value"))
         case "Dropout":  # with training_mode given it may scale what it keeps
             return len(node.input) < 3
         case _:

@@ -19,8 +19,8 @@ CUDA = ("CUDAExecutionProvider", *CPU)
 
 _FOREIGN = {TensorProto.BFLOAT16}  # types that numpy does not have
 # Planning which tensor may take whose place is quadratic in the tensors of unknown shape. It makes a
-# run of a simulated ResNet-50 (330 nodes) 10 % faster at batch 8, and that of a BERT-base (1100) no
-# faster for a quarter of a second; for some thousands of nodes it takes seconds.
+# run of a simulated ResNet-50 (330 nodes) up to 7 % faster at batch 8, and that of a BERT-base (1100)
+# no faster for a quarter of a second; for some thousands of nodes it takes seconds.
 _PLANNED = 600
 
 

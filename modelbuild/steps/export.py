@@ -69,8 +69,8 @@ class Export(ModelStep):
         import torch
 
         from modelbuild.graph import files, interface, opset
+        from modelbuild.graph.autocast import with_one_type_per_node
         from modelbuild.graph.edges import with_edge_types
-        from modelbuild.graph.norms import with_norms_of_one_type
         from modelbuild.graph.types import ELEM_TYPES
         from modelbuild.steps import samples
 
@@ -93,7 +93,7 @@ class Export(ModelStep):
         if graph.opset != self.opset:
             raise self._opset_mismatch(graph.opset)
         if self.precision == "autocast":
-            graph = with_norms_of_one_type(graph)
+            graph = with_one_type_per_node(graph)
         raised: tuple[Diagnostic, ...] = ()
         if self._exported == "bf16":
             graph, raised = opset.raised(graph, ELEM_TYPES[self.dtype])

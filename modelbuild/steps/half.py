@@ -33,7 +33,7 @@ class Half(Step):
     keep_initializers_as_inputs: bool
 
     kind: ClassVar[str] = "half"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     distributions: ClassVar[tuple[str, ...]] = ("onnx", "onnxconverter-common", "numpy")
 
     def run(self, given: Mapping[str, Path], out: Path) -> Outcome:

@@ -35,7 +35,7 @@ class Mixed(Half):
     proof: Verify
 
     kind: ClassVar[str] = "mixed"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     distributions: ClassVar[tuple[str, ...]] = (*Half.distributions, "onnxruntime")
 
     def knobs(self) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class Verify(Step):
     function: str | None = None
 
     kind: ClassVar[str] = "verify"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     distributions: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "numpy")
 
     def run(self, given: Mapping[str, Path], out: Path) -> Outcome:
