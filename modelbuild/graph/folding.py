@@ -77,7 +77,7 @@ def _fold_batch_normalizations(model: Model) -> None:
         if conv is None or not _foldable(node, conv, tensors, uses):
             continue
         k, shift = _scale_and_shift(model, node, conv, tensors)
-        weight, bias = tensors[conv.input[1]], conv.input[2] if len(conv.input) > 2 else ""
+        weight = tensors[conv.input[1]]
         dtype, dims = weight.data_type, tuple(weight.dims)
         nbytes = int(np.prod(dims)) * files.numpy_dtype(dtype).itemsize
         name = interface.unique(f"{conv.input[1]}_normalized", taken)

@@ -268,6 +268,32 @@ def test_operators_that_the_graph_could_have_are_no_mistake():
     assert convert(Model(proto), HalfOptions(op_block_list=("FusedGelu",)))[1] == ()
 
 
+def test_operators_and_nodes_are_blocked_together():
+    proto = graph_zoo.graph("linear")
+    model = half(proto, op_block_list=("Add",), node_block_list=("h",))
+    assert casts(model) == []
+    assert {array.dtype for array in weights(model).values()} == {np.dtype(np.float32)}
+    model = half(proto, op_block_list=("Add",))
+    assert {name: array.dtype for name, array in weights(model).items()} == {"w": np.float16, "b": np.float32}
+
+
+@edges
+@pytest.mark.parametrize("name", graph_zoo.GRAPHS)
+def test_a_node_goes_by_the_same_name_in_the_converted_graph(name, keep):
+    proto = graph_zoo.graph(name)
+    model = half(proto, keep_io_types=keep)
+    old, new = (
+        {
+            naming.label(n)
+            for g in naming.graphs(naming.prepared(p).graph)
+            for n in g.node
+            if n.op_type != "Cast"
+        }
+        for p in (proto, model.proto)
+    )
+    assert old <= new
+
+
 def test_an_if_that_is_blocked_keeps_all_it_carries():
     proto = graph_zoo.graph("if-with-names-used-twice")
     model = half(proto, node_block_list=("r",))

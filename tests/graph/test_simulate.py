@@ -273,6 +273,15 @@ def test_a_resize_rounds_only_what_it_interpolates(text, rounded):
     assert roundings(simulated(Model(proto))) == rounded
 
 
+@pytest.mark.parametrize("text", ["y = Clip<max = 0.1>(x)", "y = Pad<pads = [0, 1], value = 0.1>(x)"])
+def test_a_float32_attribute_of_an_old_opset_is_rounded(text):
+    proto = graph_zoo.parse(f"g (float[2] x) => (float[m] y) {{ {text} }}", 10, check=False)
+    _halve(proto.graph)
+    (found,) = run(proto, {"x": np.ones(2, np.float16)})
+    assert np.float16(0.1) in found
+    assert roundings(simulated(Model(proto))) == ["y_unrounded"]
+
+
 def test_the_interface_is_the_files():
     proto = half_of(
         "g (float[2, 3] x, int64[2] i) => (float[2, 3] y, int64[2] j) { y = Tanh(x)  j = Add(i, i) }"
