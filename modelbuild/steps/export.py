@@ -208,7 +208,8 @@ class Export(ModelStep):
             how = {"fp32": "forward()", "half": f"model.{self._half}()", "autocast": "autocast"}
             hint = "the recipe's shapes, dtypes and values must suit forward()"
             if self.precision != "fp32":
-                hint = "a dtype written into forward()? try another method: auto or autocast"
+                other = "auto or autocast" if self.precision == "half" else "auto"
+                hint = f"a dtype written into forward()? try another method: {other}"
             raise StepError(
                 Diagnostic(
                     "export-failed",

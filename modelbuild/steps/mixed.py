@@ -86,8 +86,8 @@ class Mixed(Half):
         from modelbuild.mixed.switches import Switches
 
         tell("the plain conversion breaks the tolerance; looking for nodes to keep in fp32")
-        tried = _chosen(plain)
-        trials = {name: self._trial(given["reference"], name) for name in tried}
+        name = _chosen(plain)
+        trials = {name: self._trial(given["reference"], name)}
         suspects = [row["tensor"] for row in plain.data.get("ranges", ()) if row["overflows"]]
         try:
             switches = Switches(Roundings(model, self.options()))
@@ -214,16 +214,15 @@ def _is_rounding(error: ProofError) -> bool:
     return all(d.code in _OF_ROUNDING for d in error.diagnostics if d.level == "error")
 
 
-def _chosen(error: ProofError) -> list[str]:
-    """The recorded inputs to search on: a small one that shows the trouble, and the worst such one.
+def _chosen(error: ProofError) -> str:
+    """The recorded input to search on: of the small ones that show the trouble, the worst.
 
     Runs at the largest sizes cost most; the proof makes them, and says if one has to be added.
     """
     rows = error.data["cases"]
     broken = [r for r in rows if r["one_sided"]] or rows
-    small = min(broken, key=lambda r: (r["size"], r["file"]))
-    worst = min((r for r in broken if r["size"] <= 4 * small["size"]), key=_badness)
-    return list(dict.fromkeys((str(small["file"]), str(worst["file"]))))
+    least = min(r["size"] for r in broken)
+    return str(min((r for r in broken if r["size"] <= 2 * least), key=_badness)["file"])
 
 
 def _worst(error: ProofError) -> str | None:
