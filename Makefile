@@ -27,7 +27,7 @@ help:
 	@echo "make lint         ruff, mypy, import-linter"
 	@echo "make format       rewrite the code as ruff formats it"
 	@echo "make schema       write schemas/recipe.schema.json"
-	@echo "make bench        measure against a script by hand, a build with nothing to do, fp16"
+	@echo "make bench        measure: cold and null builds, the fp16 simulation, the search (half an hour)"
 	@echo "make clean        remove what was built; make distclean: the environment too"
 
 # The environment is made again only when what it holds may have changed.
@@ -75,6 +75,7 @@ bench: $(READY)
 	$(BIN)/python bench/cold_build.py
 	$(BIN)/python bench/null_build.py
 	$(BIN)/python bench/fp16_fidelity.py
+	$(BIN)/python bench/fp16_search.py
 
 clean:
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

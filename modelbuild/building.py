@@ -97,7 +97,7 @@ def build(request: Request, reporter: Reporter) -> BuildResult:
             publisher.write_manifest(run, result)
             if not request.only:
                 _keep(cache, run, result, out, started)
-    if request.write_back and not interrupted:
+    if request.write_back and not (interrupted or request.dry_run):
         recipes = {str(path): recipe for path, recipe in loaded}
         done = [writing_back.written_back(recipes[r.recipe], r, texts) for r in done]
     order = {str(p): i for i, p in enumerate(_paths(request))}

@@ -212,3 +212,10 @@ def test_a_changed_tolerance_decides_again(nets: Project) -> None:
     assert again.code == 0
     assert "tolerance" in again.artifacts["net.fp16.onnx"]["reason"]
     assert again.statuses["net.fp32.onnx"] == "cached"
+
+
+def test_a_dry_run_writes_nothing_back(nets: Project) -> None:
+    _build(nets, "Norm", "{method: auto}")
+    text = (nets.folder / "net.yaml").read_text()
+    nets.build("--write-back", "--dry-run")
+    assert (nets.folder / "net.yaml").read_text() == text
