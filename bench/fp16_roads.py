@@ -72,7 +72,7 @@ def measured(name: str, road: str, plain: float | None, folder: Path) -> tuple[s
     if not artifact["path"]:
         found = json.loads(done.stdout)["recipes"][0]["diagnostics"] + artifact["diagnostics"]
         said = next(d for d in found if d["level"] == "error")
-        return f"| {name} | {road} | `{said['code']}`: {said['message'][:120]} | | |", None
+        return f"| {name} | {road} | `{said['code']}`: {said['message'].partition(';')[0]} | | |", None
     info = inspect_file(Path(artifact["path"]))
     nodes = info["half"]["nodes"] if info["half"] else {"half": 0, "all": info["nodes"]}
     error = max(o["relative_l2"] for o in artifact["parity"]["outputs"].values())
