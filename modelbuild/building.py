@@ -14,8 +14,8 @@ from modelbuild.publishing import MANIFEST, Publisher
 from modelbuild.recipe.finding import find
 from modelbuild.recipe.loading import load
 from modelbuild.recipe.schema import Recipe
-from modelbuild.results import BuildResult, RecipeResult
-from modelbuild.scheduler import GOOD, Options, Reporter, Run, Scheduler
+from modelbuild.results import GOOD, BuildResult, RecipeResult
+from modelbuild.scheduler import Options, Reporter, Run, Scheduler
 from modelbuild.store import Store
 from modelbuild.worker.jobs import Surroundings
 

@@ -10,8 +10,8 @@ from typing import Any
 from modelbuild import sources, toolchain
 from modelbuild.errors import EXIT_STEP_FAILED, Diagnostic, first_line
 from modelbuild.plan import Artifact, Plan
-from modelbuild.results import ArtifactResult, RecipeResult
-from modelbuild.scheduler import GOOD, Ended, Run
+from modelbuild.results import GOOD, ArtifactResult, RecipeResult
+from modelbuild.scheduler import Ended, Run
 from modelbuild.store import Store, Tree, hash_file, publish, write_atomically
 
 MANIFEST = "manifest.json"

@@ -8,6 +8,8 @@ from typing import Any
 
 from modelbuild.errors import EXIT_INTERRUPTED, EXIT_OK, Diagnostic
 
+GOOD = ("cached", "built")  # the statuses of what is there and proven
+
 
 @dataclass(frozen=True)
 class ArtifactResult:

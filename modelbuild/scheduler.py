@@ -14,6 +14,7 @@ from modelbuild.freshness import Verdict, facts, full_key, judge
 from modelbuild.isolate import describe
 from modelbuild.keys import digest
 from modelbuild.plan import Action, Artifact, Plan
+from modelbuild.results import GOOD
 from modelbuild.steps.base import Outcome
 from modelbuild.steps.engine import BuildEngine
 from modelbuild.store import Entry, Store, Tree
@@ -21,7 +22,6 @@ from modelbuild.worker.client import Finished, Link, Told, Workers
 from modelbuild.worker.jobs import Done, HostModel, Ready, RunStep, Surroundings
 
 Status = Literal["cached", "built", "stale", "failed", "blocked", "skipped"]
-GOOD = ("cached", "built")
 
 # Set before any library is loaded.
 ENVIRONMENT = {

@@ -9,9 +9,7 @@ from pathlib import Path
 from modelbuild.errors import EXIT_USAGE, Diagnostic, RecipeError
 from modelbuild.recipe.schema import Recipe
 from modelbuild.recipe.writing import write_back
-from modelbuild.results import ArtifactResult, RecipeResult
-
-GOOD = ("built", "cached")
+from modelbuild.results import GOOD, ArtifactResult, RecipeResult
 
 
 def loaded(paths: Sequence[Path]) -> dict[str, bytes]:

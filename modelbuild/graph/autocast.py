@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import onnx
-from onnx import GraphProto, NodeProto, TensorProto
+from onnx import NodeProto, TensorProto
 
 from modelbuild.graph.files import Model
-from modelbuild.graph.naming import Names, graphs, prepared
+from modelbuild.graph.naming import Names, graphs, prepared, set_nodes
 from modelbuild.graph.types import FLOAT, HALF_TYPES, SHORT, domain, opset_versions, ports, tensor_types
 
 # PyTorch computes these in float32 and rounds the result.
@@ -39,11 +39,7 @@ class _Casting:
 
     def run(self) -> onnx.ModelProto:
         for graph in graphs(self.proto.graph):
-            kept = GraphProto()
-            for node in graph.node:
-                kept.node.extend(self._nodes(node))
-            del graph.node[:]
-            graph.node.extend(kept.node)
+            set_nodes(graph, [made for node in graph.node for made in self._nodes(node)])
         return self.proto
 
     def _nodes(self, node: NodeProto) -> Iterator[NodeProto]:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import numpy as np
 import onnx.numpy_helper
-from onnx import GraphProto, NodeProto, TensorProto
+from onnx import NodeProto, TensorProto
 
 from modelbuild.graph.files import Array, Model, numpy_dtype
-from modelbuild.graph.naming import graphs
+from modelbuild.graph.naming import graphs, set_nodes
 from modelbuild.graph.types import attribute, domain, tensor_types
 
 _LARGEST = 1 << 16  # bytes; what is larger stays computed, so that the file does not grow
@@ -44,9 +44,7 @@ def fold_constants(model: Model) -> None:
         else:
             folded[node.output[0]] = value
     if folded:
-        new = GraphProto(node=kept)
-        del graph.node[:]
-        graph.node.extend(new.node)
+        set_nodes(graph, kept)
         graph.initializer.extend(onnx.numpy_helper.from_array(a, name) for name, a in folded.items())
 
 

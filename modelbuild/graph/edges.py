@@ -9,7 +9,7 @@ from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto
 
 from modelbuild.graph import interface
 from modelbuild.graph.files import Model
-from modelbuild.graph.naming import Names, graphs, prepared
+from modelbuild.graph.naming import Names, graphs, prepared, set_nodes
 from modelbuild.graph.types import SHORT, type_name
 
 
@@ -45,9 +45,7 @@ def with_edge_types(model: Model, wanted: Mapping[str, int]) -> Model:
             value.type.tensor_type.elem_type = wanted[value.name]
     for graph in graphs(main):
         _rename(graph, inner, edges=graph is not main)
-    kept = GraphProto(node=[*first, *main.node, *last])
-    del main.node[:]
-    main.node.extend(kept.node)
+    set_nodes(main, [*first, *main.node, *last])
     return Model(proto, {inner.get(name, name): w for name, w in model.weights.items()})
 
 

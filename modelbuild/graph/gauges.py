@@ -17,7 +17,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 from onnx.helper import make_graph, make_node, make_tensor_value_info
 
 from modelbuild.graph.files import numpy_dtype
-from modelbuild.graph.naming import Names, bodies, label
+from modelbuild.graph.naming import Names, bodies, label, set_nodes
 from modelbuild.graph.types import CONTROL_FLOW, FLOAT, attribute, domain, tensor_types
 
 
@@ -121,9 +121,7 @@ class _Watching:
                 nodes += behind
             for tensor in node.output:
                 measure(tensor, label(node), node.op_type)
-        kept = GraphProto(node=nodes)
-        del graph.node[:]
-        graph.node.extend(kept.node)
+        set_nodes(graph, nodes)
         return found
 
     def _gauge(self, tensor: str) -> Gauge:

@@ -47,6 +47,13 @@ def defined(graph: GraphProto) -> Iterator[str]:
         yield from (name for name in node.output if name)
 
 
+def set_nodes(graph: GraphProto, nodes: Iterable[NodeProto]) -> None:
+    """Give a graph these nodes instead of its own, some of which may be among them."""
+    kept = GraphProto(node=nodes)  # copies, before the graph's own are gone
+    del graph.node[:]
+    graph.node.extend(kept.node)
+
+
 class Names:
     """New names that are taken by no tensor or node of a model, the same ones every time."""
 

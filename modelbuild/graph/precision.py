@@ -19,7 +19,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 from modelbuild.errors import Diagnostic
 from modelbuild.graph.casts import drop_redundant_casts
 from modelbuild.graph.files import Array, Model, Weight, empty_initializer, numpy_dtype
-from modelbuild.graph.naming import Names, graphs, label, prepared
+from modelbuild.graph.naming import Names, graphs, label, prepared, set_nodes
 from modelbuild.graph.placement import Placement, place
 from modelbuild.graph.rounding import BOUNDS, Bounds, Clamping, to_half
 from modelbuild.graph.types import (
@@ -234,9 +234,7 @@ class _Conversion:
             nodes.append(node)
             nodes.extend(behind[name] for name in node.output if name in behind)
         if len(nodes) > len(graph.node):
-            kept = GraphProto(node=nodes)
-            del graph.node[:]
-            graph.node.extend(kept.node)
+            set_nodes(graph, nodes)
 
     def _set_output_type(self, node: NodeProto) -> None:
         """Bring the attributes that say a node's output type into line with its home."""

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, TypeProto
+from onnx import ModelProto, NodeProto, TensorProto, TypeProto
 
 from modelbuild.graph.files import Model
-from modelbuild.graph.naming import Names, bodies, graphs, prepared
+from modelbuild.graph.naming import Names, bodies, graphs, prepared, set_nodes
 from modelbuild.graph.ops import is_exact
 from modelbuild.graph.recurrence import stepped
 from modelbuild.graph.types import HALF_TYPES, TYPE_ATTRIBUTE, attribute, domain, tensor_types
@@ -98,9 +98,7 @@ class _Rewriting:
                 nodes += self._casts(used, waiting)
                 nodes += self._rewritten(node)
             nodes += self._casts(list(waiting), waiting)  # a body may return one as it is
-            kept = GraphProto(node=nodes)
-            del graph.node[:]
-            graph.node.extend(kept.node)
+            set_nodes(graph, nodes)
 
     def _rewritten(self, node: NodeProto) -> list[NodeProto]:
         """A node in float32, and behind it what rounds its outputs."""

@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from onnx import GraphProto, ModelProto, NodeProto
+from onnx import ModelProto, NodeProto
 
 from modelbuild.graph.files import Model
-from modelbuild.graph.naming import Names, label, prepared
+from modelbuild.graph.naming import Names, label, prepared, set_nodes
 from modelbuild.graph.ops import is_exact
 from modelbuild.graph.placement import Placement, Step, place
 from modelbuild.graph.precision import HalfOptions
@@ -155,7 +155,5 @@ def _with_lifted_constants(proto: ModelProto) -> ModelProto:
         tensor = proto.graph.initializer.add()
         tensor.CopyFrom(value.t)
         tensor.name = node.output[0]
-    new = GraphProto(node=kept)
-    del proto.graph.node[:]
-    proto.graph.node.extend(new.node)
+    set_nodes(proto.graph, kept)
     return proto

@@ -16,7 +16,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 from onnx.helper import make_graph, make_node, make_tensor_value_info
 
 from modelbuild.graph.files import Array, Model
-from modelbuild.graph.naming import Names, graphs
+from modelbuild.graph.naming import Names, graphs, set_nodes
 from modelbuild.graph.recurrence import stepped
 from modelbuild.graph.rounding import to_half
 from modelbuild.graph.runtime import session
@@ -128,9 +128,7 @@ class _Wiring:
             nodes += [n for name in node.output for n in self.behind.get(name, ())]
         if graph is self.proto.graph:
             nodes += self.before.get("", [])
-        kept = GraphProto(node=nodes)
-        del graph.node[:]
-        graph.node.extend(kept.node)
+        set_nodes(graph, nodes)
 
     def _either(self, node: NodeProto, switch: str) -> NodeProto:
         """A recurrent node as it is, or one that rounds its state in every time step."""

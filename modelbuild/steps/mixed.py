@@ -86,14 +86,13 @@ class Mixed(Half):
         from modelbuild.mixed.switches import Switches
 
         tell("the plain conversion breaks the tolerance; looking for nodes to keep in fp32")
-        name = _chosen(plain)
-        trials = {name: self._trial(given["reference"], name)}
+        tried = [_chosen(plain)]  # the recorded inputs that the search knows
         suspects = [row["tensor"] for row in plain.data.get("ranges", ()) if row["overflows"]]
         try:
             switches = Switches(Roundings(model, self.options()))
         except Exception as error:  # whatever ONNX Runtime does not take of a graph with switches
             raise _not_searched(self._explained(plain, given, out), error) from error
-        search = Search(switches, list(trials.values()), tell, suspects)
+        search = Search(switches, [self._trial(given["reference"], tried[0])], tell, suspects)
         if search.unrounded() > 1:
             raise self._explained(plain, given, out)  # it is the fp32 graph that is off
         last = plain
@@ -109,34 +108,35 @@ class Mixed(Half):
                 proof = self._proven(given, out)
             except ProofError as error:
                 last = error
-                self._learn(search, trials, given["reference"], error)
+                self._learn(search, tried, given["reference"], error)
                 continue
             fallback = self._fallback(model, found, plain)
             data = {"conversion": self._record(found, plain)}
             return Outcome((*said, *clamped, *fallback), data, proof)
         raise self._explained(last, given, out)
 
-    def _learn(self, search: Search, trials: dict[str, Trial], reference: Path, error: ProofError) -> None:
+    def _learn(self, search: Search, tried: list[str], reference: Path, error: ProofError) -> None:
         """Take the input along that the proof failed on worst; or be stricter on those at hand."""
         name = _worst(error)
-        if name is None or name in trials:
+        if name is None or name in tried:
             search.limit *= 0.7
             return
-        trials[name] = self._trial(reference, name)
+        tried.append(name)
+        trial = self._trial(reference, name)
         if _is_broken(error):  # what breaks only on this input shows its roundings only on it
-            search.trials.insert(0, trials[name])
+            search.trials.insert(0, trial)
             search.forget()
         else:
-            search.trials.append(trials[name])
+            search.trials.append(trial)
 
     def _trial(self, reference: Path, name: str) -> Trial:
         import numpy as np
 
         from modelbuild.mixed.search import Trial
         from modelbuild.steps import compare
-        from modelbuild.steps.reference import load
+        from modelbuild.steps.reference import load_case
 
-        arrays, expected = next((a, e) for case, a, e in load(reference) if case.file == name)
+        arrays, expected = load_case(reference, name)
 
         def strain(outputs: Sequence[Any]) -> Any:
             pairs = zip(expected, outputs, strict=True)

@@ -175,16 +175,21 @@ def record(
 
 def load(folder: Path, sizes: Sizes | None = None) -> Iterator[tuple[Case, dict[str, Array], list[Array]]]:
     """The recorded cases whose axes have these sizes, one in memory at a time."""
-    import numpy as np
-
     for row in json.loads((folder / INDEX).read_text()):
         case = Case(**row)
         if any(case.sizes.get(a, n) != n for a, n in (sizes or {}).items()):
             continue
-        with np.load(folder / case.file) as file:
-            arrays = {n[3:]: file[n] for n in file.files if n.startswith("in.")}
-            count = sum(n.startswith("out.") for n in file.files)
-            yield case, arrays, [file[f"out.{i}"] for i in range(count)]
+        yield case, *load_case(folder, case.file)
+
+
+def load_case(folder: Path, name: str) -> tuple[dict[str, Array], list[Array]]:
+    """One recorded case by its file's name: the inputs, and PyTorch's outputs."""
+    import numpy as np
+
+    with np.load(folder / name) as file:
+        arrays = {n[3:]: file[n] for n in file.files if n.startswith("in.")}
+        count = sum(n.startswith("out.") for n in file.files)
+        return arrays, [file[f"out.{i}"] for i in range(count)]
 
 
 def describe(sizes: Sizes) -> str:
