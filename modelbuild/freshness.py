@@ -46,18 +46,18 @@ def judge(
     known: Mapping[str, Any],
     entries: Sequence[Entry],
     usable: Callable[[Entry], bool],
-    current: Callable[[str], str | None],
+    current: Callable[[str, str | None], str | None],
     last: Mapping[str, Any] | None,
 ) -> Verdict:
     """Hit or miss, and for a miss the fact that moved since ``last`` (its facts and discoveries).
 
-    ``usable`` says whether an entry's object is still there, ``current`` what a discovered fact is
-    now. The key alone decides; ``last`` only words the reason.
+    ``usable`` says whether an entry's object is still there, ``current`` what a discovered fact, which
+    had this value, is now. The key alone decides; ``last`` only words the reason.
     """
     cheap = digest(known)
     gone = None
     for entry in entries:
-        if all(current(name) == value for name, value in entry.discovered.items()):
+        if all(current(name, value) == value for name, value in entry.discovered.items()):
             if usable(entry):
                 return Verdict(cheap, entry, None)
             gone = "its stored result is gone"
@@ -66,14 +66,14 @@ def judge(
 
 def _reason(
     known: Mapping[str, Any],
-    current: Callable[[str], str | None],
+    current: Callable[[str, str | None], str | None],
     last: Mapping[str, Any] | None,
 ) -> str:
     if not last:
         return "never built"
     changes = moved(last.get("facts", {}), known)
     for name, value in last.get("discovered", {}).items():
-        now = current(name)
+        now = current(name, value)
         if now != value:
             changes.append(_moved(name, value, now))
     return changes[0] if changes else "its stored result is gone"

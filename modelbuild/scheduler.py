@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from modelbuild import cores, toolchain, trace
+from modelbuild import cores, toolchain
 from modelbuild.errors import EXIT_STEP_FAILED, EXIT_TOOLCHAIN, Diagnostic, ModelbuildError
 from modelbuild.freshness import Verdict, facts, full_key, judge
 from modelbuild.isolate import describe
@@ -18,6 +18,7 @@ from modelbuild.results import GOOD
 from modelbuild.steps.base import Outcome
 from modelbuild.steps.engine import BuildEngine
 from modelbuild.store import Entry, Store, Tree
+from modelbuild.trace import facts as discoveries
 from modelbuild.worker.client import Finished, Link, Told, Workers
 from modelbuild.worker.jobs import Done, HostModel, Ready, RunStep, Surroundings
 
@@ -119,7 +120,7 @@ class Scheduler:
         self.publish = publish
         self.workers: Workers | None = None
         self._versions: dict[str, str | None] = {}
-        self._current: dict[tuple[Path, str], str | None] = {}
+        self._current: dict[tuple[Path, str, str | None], str | None] = {}
         self._history: dict[str, dict[str, Any]] = {r.identity: store.history(r.identity) for r in runs}
         self._work: dict[tuple[str, str], Path] = {}
         self._heights = {r.identity: _heights(r.plan) for r in runs}
@@ -250,7 +251,7 @@ class Scheduler:
             known,
             [] if not action.remembered else self.store.entries(digest(known)),
             lambda entry: self.store.folder(entry.tree) is not None,
-            lambda name: self._fact_now(run.around.base, name),
+            lambda name, value: self._fact_now(run.around.base, name, value),
             last,
         )
         if verdict.entry is not None and self.options.force:
@@ -264,10 +265,11 @@ class Scheduler:
                 return replace(verdict, reason=reason)
         return verdict
 
-    def _fact_now(self, base: Path, name: str) -> str | None:
-        if (base, name) not in self._current:
-            self._current[base, name] = trace.current(name, base)
-        return self._current[base, name]
+    def _fact_now(self, base: Path, name: str, value: str | None) -> str | None:
+        asked = (base, name, value)
+        if asked not in self._current:
+            self._current[asked] = discoveries.current(name, value, base)
+        return self._current[asked]
 
     # ---- doing ----
 

@@ -21,7 +21,7 @@ def _judge(
     entry = Entry("k", Tree("sha256:t", {}), KNOWN, FILES)
     stored = [entry] * entries if known == KNOWN else []
     remembered = {"facts": KNOWN, "discovered": FILES} if last is None else last
-    return judge(known, stored, lambda _: usable, now.get, remembered)
+    return judge(known, stored, lambda _: usable, lambda name, _: now.get(name), remembered)
 
 
 def test_the_same_facts_and_files_are_a_hit() -> None:

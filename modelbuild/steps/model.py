@@ -19,7 +19,7 @@ from modelbuild.steps.patterns import matching
 if TYPE_CHECKING:
     import torch
 
-    from modelbuild.trace import Trace
+    from modelbuild.trace.recording import Trace
 
 
 @dataclass(frozen=True)

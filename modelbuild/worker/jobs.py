@@ -18,7 +18,7 @@ from modelbuild import cores, telling
 from modelbuild.errors import EXIT_STEP_FAILED, Diagnostic, ModelbuildError, first_line
 from modelbuild.steps.base import ModelStep, Outcome, Step
 from modelbuild.store import Store, Tree
-from modelbuild.trace import Trace
+from modelbuild.trace.recording import Trace
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class RunStep:
         except Exception as error:
             traceback.print_exc()
             return _failed(self.step, error, start, None)
-        discovered = trace.found(self.step.reads(self.around.base)) if trace else {}
+        discovered = trace.found(self.step.reads(self.around.base)).facts if trace else {}
         return Done(tree, outcome.diagnostics, outcome.data, discovered, _since(start), proof=outcome.proof)
 
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from modelbuild.errors import StepError
 from modelbuild.steps.model import LiveModel, ModelSource, bind, flatten, resolve
-from modelbuild.trace import Trace
+from modelbuild.trace.recording import Trace
 
 CODE = """
 import torch

@@ -12,10 +12,11 @@ import os
 import site
 import sys
 import sysconfig
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from modelbuild.store import hash_file
+from modelbuild.trace.facts import file_digest
 
 _installed = tuple(
     {
@@ -42,6 +43,16 @@ _elsewhere = (
 )
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a run read. ``unstable`` are the files that changed while it ran; ``outlines`` has, for
+    each Python file, a digest of every definition at its top (see ``trace.outline``)."""
+
+    facts: dict[str, str | None] = field(default_factory=dict)
+    unstable: tuple[str, ...] = ()
+    outlines: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
 class Trace:
     """Watches this process, and the forks it makes, from the moment it is made."""
 
@@ -58,8 +69,8 @@ class Trace:
             if mode is None or (isinstance(mode, str) and not set(mode) & set("wxa+")):
                 self._opened.add(args[0])
 
-    def found(self, declared: Iterable[Path] = ()) -> dict[str, str | None]:
-        """Every fact so far: name -> digest or version."""
+    def found(self, declared: Iterable[Path] = ()) -> Found:
+        """Every fact so far."""
         named = (*self._sources(), *self._opened, *map(str, declared))
         paths = {os.path.realpath(p) for p in named}
         facts: dict[str, str | None] = {}
@@ -67,7 +78,7 @@ class Trace:
             if self._counts(path):
                 facts[f"file {self._name(path)}"] = file_digest(Path(path))
         facts.update(packages(set(sys.modules) - self._before))
-        return facts
+        return Found(facts)
 
     def _sources(self) -> Iterable[str]:
         for name in set(sys.modules) - self._before:
@@ -109,26 +120,3 @@ def _is_installed(top: str) -> bool:
     module = sys.modules.get(top)
     file = getattr(module, "__file__", None) if module else None
     return bool(file) and os.path.realpath(str(file)).startswith(_installed)
-
-
-def current(name: str, base: Path) -> str | None:
-    """The value that a discovered fact has now; None where there is nothing any more."""
-    kind, _, rest = name.partition(" ")
-    if kind == "file":
-        return file_digest(base / rest)
-    try:
-        return importlib.metadata.version(rest)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def holds(discovered: Mapping[str, str | None], base: Path) -> bool:
-    """Whether everything that a run read is still the same."""
-    return all(current(name, base) == value for name, value in discovered.items())
-
-
-def file_digest(path: Path) -> str | None:
-    try:
-        return "sha256:" + hash_file(path).sha256
-    except OSError:
-        return None

@@ -1,0 +1,5 @@
+"""What a run read by itself, as facts: a name and the value that it had.
+
+``recording`` watches a run and gives facts; ``facts`` says what they are now, without running
+anything. Their names mean the same in another checkout.
+"""
