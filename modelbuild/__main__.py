@@ -1,5 +1,5 @@
 import sys
 
-from modelbuild.cli import main
+from modelbuild.quick import main
 
 sys.exit(main())

@@ -2,42 +2,20 @@
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+import contextlib
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from modelbuild import cores, state, toolchain, writing_back
-from modelbuild.errors import EXIT_USAGE, Diagnostic, RecipeError
-from modelbuild.plan import Plan, plan
-from modelbuild.publishing import MANIFEST, Publisher
+from modelbuild import keeping, lockfile, locking, state, toolchain, writing_back
+from modelbuild import request as requests
+from modelbuild.publishing import MANIFEST, Publisher, toolchain_of
 from modelbuild.recipe.finding import find
-from modelbuild.recipe.loading import load
-from modelbuild.recipe.schema import Recipe
+from modelbuild.request import Request
 from modelbuild.results import GOOD, BuildResult, RecipeResult
-from modelbuild.scheduler import Options, Reporter, Run, Scheduler
-from modelbuild.store import Store
-from modelbuild.worker.jobs import Surroundings
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the command line asked for."""
-
-    recipes: Sequence[str]
-    out: Path = Path("build")
-    cache: Path | None = None
-    jobs: int = 0  # 0: as many as there are cores
-    keep_going: bool = False
-    dry_run: bool = False
-    force: bool = False
-    only: str | None = None
-    require_engines: bool = False
-    measure: bool = False  # verify: compare the published files again, build nothing
-    write_back: bool = False  # put the nodes that a search kept in fp32 into the recipe
-
-    def job_count(self) -> int:
-        return self.jobs or cores.available()
+from modelbuild.scheduling.runs import Options, Reporter, Run
+from modelbuild.scheduling.scheduler import Scheduler
+from modelbuild.store import Store, hash_file
 
 
 def build(request: Request, reporter: Reporter) -> BuildResult:
@@ -50,134 +28,87 @@ def build(request: Request, reporter: Reporter) -> BuildResult:
         RecipeError: a path or ``only`` names nothing, or two recipes have one name.
     """
     started = state.now()
-    texts = writing_back.loaded(_paths(request)) if request.write_back else {}
-    loaded, broken = _load(request)
-    if broken and not request.keep_going:
-        return BuildResult(tuple(broken))
-    cache = (request.cache or state.default_root()).absolute()
-    store = Store(cache)
-    out = request.out
-    device = toolchain.gpu() if any(r.engines for _, r in loaded) else None
-    gpu = device.target if device else None
-    runs = []
-    unpublished: set[str] = set()
-    for path, recipe in loaded:
-        todo = plan(recipe, gpu=gpu)
-        if request.only:
-            todo = todo.only(lambda a: fnmatch.fnmatch(a.name, str(request.only)))
-        if request.measure:
-            todo = todo.measuring((out / recipe.name).absolute())
-            absent = {a.name for a in todo.artifacts if not (out / recipe.name / a.name).is_file()}
-            todo = todo.only(lambda a, absent=absent: a.name not in absent)  # type: ignore[misc]
-            unpublished |= absent
-        base = path.absolute().parent
-        around = Surroundings(base, Path.cwd(), cache, out.absolute())
-        runs.append(Run(todo, str(path), around, str(path.absolute())))
-    if unpublished and not any(r.plan.artifacts for r in runs):
-        raise _nothing_to_measure(out, sorted(unpublished))
-    if request.only and not any(r.plan.artifacts for r in runs):
-        raise _nothing_matches(request, [plan(r) for _, r in loaded])
-    publisher = Publisher(store, request.out, request.dry_run, request.measure)
+    paths = requests.paths(request)
+    texts = writing_back.loaded(paths) if request.write_back else {}
+    if request.lock and (request.only or request.dry_run):
+        raise locking.refused("goes with neither --only nor --dry-run: it is about all that is built")
+    recipes = requests.loaded(paths)
+    locked = {str(p): lockfile.load(lockfile.place(p)) for p, _ in recipes.recipes if request.locked}
+    if recipes.broken and not request.keep_going:
+        return BuildResult(tuple(recipes.broken))
+    store = request.store()
+    runs = requests.runs(request, recipes, store)
+    publisher = Publisher(store, request.out, request.dry_run, request.measure, locked)
     options = Options(request.job_count(), request.dry_run, request.force, request.require_engines)
-    scheduler = Scheduler(runs, store, options, reporter, publisher.publish)
+    scheduler = Scheduler(runs, store, options, reporter, publisher)
     interrupted = False
     try:
         scheduler.run()
     except KeyboardInterrupt:
         interrupted = True
-    if not request.dry_run and not request.measure:
-        scheduler.remember()
+    building = not request.dry_run and not request.measure
+    if building:
+        # What was built is built: a cache that cannot be written costs the next build its reasons.
+        with contextlib.suppress(OSError):
+            scheduler.remember()
+        _count(store, runs)
     done = [publisher.result(run) for run in runs]
     if interrupted:
         done = [
             r if run.all_ended() else replace(r, status="failed") for run, r in zip(runs, done, strict=True)
         ]
-    if not request.dry_run and not request.measure and not interrupted:
+    elif building:
         for run, result in zip(runs, done, strict=True):
             publisher.write_manifest(run, result)
+        if request.lock:
+            done = [
+                locking.written(run, r, toolchain_of(run), store) for run, r in zip(runs, done, strict=True)
+            ]
+        if locked:
+            done = [
+                locking.held(run, r, locked[run.path], toolchain_of(run), store)
+                for run, r in zip(runs, done, strict=True)
+            ]
+        store.close()
+        for run, result in zip(runs, done, strict=True):
             if not request.only:
-                _keep(cache, run, result, out, started)
+                _keep(store.root, run, result, request.out, started)
     if request.write_back and not (interrupted or request.dry_run):
-        recipes = {str(path): recipe for path, recipe in loaded}
-        done = [writing_back.written_back(recipes[r.recipe], r, texts) for r in done]
-    order = {str(p): i for i, p in enumerate(_paths(request))}
-    everything = sorted([*done, *broken], key=lambda r: order.get(r.recipe, 0))
-    return BuildResult(tuple(everything), interrupted)
-
-
-def _keep(cache: Path, run: Run, result: RecipeResult, out: Path, started: int) -> None:
-    """Let the next build answer from stat rows, if this one left nothing to do."""
-    if result.exit_code or not all(a.status in (*GOOD, "skipped") for a in result.artifacts):
-        return
-    base = run.around.base
-    names = {n for e in run.ended.values() for n in e.data.get("discovered", {})}
-    read = {str(base / n.removeprefix("file ")) for n in names if n.startswith("file ")}
-    read |= {str(Path(p).parent) for p in read} | {run.path, str(base), str(run.around.cwd)}
-    cached = [
-        replace(a, status="cached", reason=None, seconds=0.0) if a.status in GOOD else a
-        for a in result.artifacts
-    ]
-    written = [a.path for a in result.artifacts if a.path]
-    written += [p + ".data" for p in written]
-    answer = replace(result, artifacts=tuple(cached)).as_json()
-    state.keep(cache, run.path, out, answer, read, [*written, str(out / run.name / MANIFEST)], started)
+        of = {str(path): recipe for path, recipe in recipes.recipes}
+        done = [writing_back.written_back(of[r.recipe], r, texts) for r in done]
+    return BuildResult(recipes.in_order(done, paths), interrupted)
 
 
 def check(arguments: Sequence[str]) -> BuildResult:
     """Everything that can be wrong without running the model's code."""
-    found = [_checked(path) for path in find(arguments)]
+    found = [requests.checked(path) for path in find(arguments)]
     return BuildResult(tuple(r for _, r in found))
 
 
-def _load(request: Request) -> tuple[list[tuple[Path, Recipe]], list[RecipeResult]]:
-    good, broken = [], []
-    for path in _paths(request):
-        recipe, result = _checked(path)
-        if recipe is None:
-            broken.append(result)
-        else:
-            good.append((path, recipe))
-    names: dict[str, Path] = {}
-    for path, recipe in good:
-        if recipe.name in names:
-            raise RecipeError(
-                Diagnostic(
-                    "recipe-invalid",
-                    f"{path} and {names[recipe.name]} both have the name `{recipe.name}`, "
-                    "and would write into one folder",
-                    "give one of them another `name`",
-                )
-            )
-        names[recipe.name] = path
-    return good, broken
+def _count(store: Store, runs: Sequence[Run]) -> None:
+    """For ``cache stats``: what the store spared this build."""
+    hits = [e.entry for r in runs for e in r.ended.values() if e.status == "cached" and e.entry is not None]
+    misses = sum(e.status == "built" for r in runs for e in r.ended.values())
+    if hits or misses:
+        size = sum(f.bytes for e in hits for f in e.tree.files.values())
+        store.count(len(hits), misses, sum(e.seconds for e in hits), size)
 
 
-def _paths(request: Request) -> list[Path]:
-    return find(request.recipes)
-
-
-def _checked(path: Path) -> tuple[Recipe | None, RecipeResult]:
-    try:
-        recipe = load(path)
-    except RecipeError as error:
-        result = RecipeResult(str(path), path.stem, "failed", error.diagnostics, exit_code=EXIT_USAGE)
-        return None, result
-    return recipe, RecipeResult(str(path), recipe.name, "ok")
-
-
-def _nothing_matches(request: Request, plans: Iterable[Plan]) -> RecipeError:
-    names = ", ".join(a.name for p in plans for a in p.artifacts)
-    return RecipeError(
-        Diagnostic("recipe-invalid", f"no artifact matches `{request.only}`", f"there are {names}")
-    )
-
-
-def _nothing_to_measure(out: Path, names: Sequence[str]) -> RecipeError:
-    more = f" or any of {len(names) - 1} more" if len(names) > 1 else ""
-    return RecipeError(
-        Diagnostic(
-            "recipe-invalid",
-            f"nothing to verify: {out} has no {names[0]}{more}",
-            "`modelbuild build` puts them there; `--out` names another folder",
-        )
-    )
+def _keep(cache: Path, run: Run, result: RecipeResult, out: Path, started: tuple[int, int]) -> None:
+    """Let the next build answer from stat rows, if this one left nothing to do."""
+    if result.exit_code or run.unstable or not all(a.status in (*GOOD, "skipped") for a in result.artifacts):
+        return
+    used = {n for a in run.plan.actions for n in a.step.distributions}
+    read = {f"package {name}": version for name, version in toolchain.versions(used).items()}
+    for ended in run.ended.values():
+        for name, value in ended.entry.discovered.items() if ended.entry is not None else ():
+            if read.setdefault(name, value) != value:
+                return  # it changed between two actions
+    folder = out / run.name
+    trees = [run.ended[a.action].tree for a in run.plan.artifacts]
+    files = {folder / name: f.sha256 for t in trees if t is not None for name, f in t.files.items()}
+    recipe = run.plan.recipe
+    patterns = (*recipe.model.files, *recipe.verify.data)
+    with contextlib.suppress(OSError):
+        files[folder / MANIFEST] = hash_file(folder / MANIFEST).sha256
+        keeping.keep(cache, Path(run.identity), run.path, out, result, read, files, patterns, started)

@@ -18,10 +18,12 @@ from modelbuild.errors import (
     EXIT_USAGE,
     Diagnostic,
     ModelbuildError,
+    RecipeError,
     first_line,
 )
 
 if TYPE_CHECKING:
+    from modelbuild.request import Request
     from modelbuild.results import BuildResult
 
 _BUILD_EXAMPLES = """\
@@ -113,63 +115,57 @@ def _print_json(data: Any) -> None:
 
 
 def _build(options: argparse.Namespace) -> int:
-    if not (options.force or options.dry_run or options.only or options.write_back):
-        known = _known(options)
-        if known is not None:
-            return _answer(known, options.format)
-    from modelbuild import building
-
-    request = building.Request(
-        recipes=options.recipes,
-        out=options.out,
-        cache=options.cache_dir,
-        jobs=options.jobs,
+    request = _request(
+        options,
         keep_going=options.keep_going,
         dry_run=options.dry_run,
         force=options.force,
-        only=options.only,
         require_engines=options.require_engines,
         write_back=options.write_back,
+        lock=options.lock,
+        locked=options.locked,
     )
     return _run(request, options.format)
 
 
-def _known(options: argparse.Namespace) -> BuildResult | None:
-    """The answer of a build with nothing to do, without the libraries that it takes to do something."""
-    from modelbuild import state
-    from modelbuild.recipe.finding import find
+def _request(options: argparse.Namespace, **more: Any) -> Request:
+    from modelbuild.request import Request
 
-    cache = options.cache_dir or state.default_root()
-    answers = []
-    for path in find(options.recipes):
-        answer = state.recall(cache, str(path), options.out)
-        if answer is None or (options.require_engines and "skipped" in str(answer)):
-            return None
-        answers.append((path, answer))
-    from modelbuild.results import BuildResult, RecipeResult
-
-    try:
-        for path, answer in answers:
-            answer["recipe"] = str(path)
-            for artifact in answer["artifacts"]:
-                if artifact["path"]:
-                    artifact["path"] = str(options.out / answer["name"] / artifact["name"])
-        return BuildResult(tuple(RecipeResult.from_json(a) for _, a in answers))
-    except (KeyError, TypeError, AttributeError):
-        return None  # somebody edited it: the long way finds out
+    known = {name: getattr(options, name) for name in ("jobs", "only") if hasattr(options, name)}
+    return Request(options.recipes, options.out, options.cache_dir, **known, **more)
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from modelbuild import building
-
-    request = building.Request(
-        recipes=options.recipes, out=options.out, cache=options.cache_dir, jobs=options.jobs,
-        only=options.only, measure=True,
-    )  # fmt: skip
-    return _run(request, options.format)
+    return _run(_request(options, measure=True), options.format)
 
 
-def _run(request: Any, how: str) -> int:
+def _status(options: argparse.Namespace) -> int:
+    from modelbuild import explaining
+    from modelbuild.report import reasons
+    from modelbuild.report.progress import Silent
+
+    found = explaining.status(_request(options), Silent())
+    if options.format == "json":
+        _print_json(found.as_json())
+    else:
+        print(reasons.standing(found))
+    return found.exit_code
+
+
+def _why(options: argparse.Namespace) -> int:
+    from modelbuild import explaining
+    from modelbuild.report import reasons
+    from modelbuild.report.progress import Silent
+
+    found = explaining.why(options.artifact, _request(options), Silent())
+    if options.format == "json":
+        _print_json(found.as_json())
+    else:
+        print(reasons.render(found, options.facts))
+    return 0
+
+
+def _run(request: Request, how: str) -> int:
     from modelbuild import building
     from modelbuild.report import progress
 
@@ -194,6 +190,46 @@ def _answer(result: BuildResult, how: str) -> int:
     else:
         print(summary.render(result))
     return result.exit_code
+
+
+def _audit(options: argparse.Namespace) -> int:
+    from modelbuild import audit
+
+    return _answer(audit.audit(options.recipes), options.format)
+
+
+def _cache(options: argparse.Namespace) -> int:
+    import time
+    from dataclasses import asdict
+
+    from modelbuild import state, store
+    from modelbuild.report import caches
+
+    cache = store.Store((options.cache_dir or state.default_root()).absolute())
+    found: Any
+    if options.job == "gc":
+        if options.max_size is None and options.max_age is None:
+            raise RecipeError(
+                Diagnostic("recipe-invalid", "gc needs a limit", "--max-size 20GiB, or --max-age 30d")
+            )
+        found = store.collect(cache, options.max_size, options.max_age, time.time())
+    else:
+        found = store.check(cache) if options.job == "verify" else store.stats(cache)
+    damaged = options.job == "verify" and bool(found.damaged)
+    if options.format == "json":
+        _print_json({"schema": 1, "ok": not damaged, "cache": str(cache.root), **_plain(asdict(found))})
+    else:
+        print(caches.render(found, cache.root))
+    return EXIT_STEP_FAILED if damaged else 0
+
+
+def _plain(data: Any) -> Any:
+    """As JSON has it: a path is text."""
+    if isinstance(data, dict):
+        return {k: _plain(v) for k, v in data.items()}
+    if isinstance(data, list | tuple):
+        return [_plain(v) for v in data]
+    return str(data) if isinstance(data, Path) else data
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -261,7 +297,7 @@ def _parser() -> argparse.ArgumentParser:
 
     build = _command(commands, "build", _build, "build what is not fresh", _BUILD_EXAMPLES)
     _recipes(build)
-    _places(build)
+    _work(build)
     build.add_argument("--keep-going", action="store_true",
                        help="build the other recipes even if one is invalid")  # fmt: skip
     build.add_argument("--dry-run", action="store_true", help="say what would be built, and why")
@@ -270,6 +306,11 @@ def _parser() -> argparse.ArgumentParser:
                        help="a missing engine backend is an error (exit code 4), not a skip")  # fmt: skip
     build.add_argument("--write-back", action="store_true",
                        help="put the nodes that a search kept in fp32 into the recipe")  # fmt: skip
+    lock = build.add_mutually_exclusive_group()
+    lock.add_argument("--lock", action="store_true",
+                      help="write what was built into RECIPE's .lock.yaml, for review")  # fmt: skip
+    lock.add_argument("--locked", action="store_true",
+                      help="publish nothing that differs from the lock file, and say where")  # fmt: skip
     _format(build)
 
     verify = _command(
@@ -277,8 +318,28 @@ def _parser() -> argparse.ArgumentParser:
         "example:\n  modelbuild verify configs/resnet50.yaml --format json\n",
     )  # fmt: skip
     _recipes(verify)
-    _places(verify)
+    _work(verify)
     _format(verify)
+
+    status = _command(
+        commands, "status", _status, "say what is fresh or stale, and why",
+        "example:\n  modelbuild status configs     runs none of the models' code\n",
+    )  # fmt: skip
+    _recipes(status)
+    _places(status)
+    _only(status)
+    _format(status)
+
+    why = _command(
+        commands, "why", _why, "say what moved since an artifact was built",
+        "examples:\n  modelbuild why resnet50.fp16.onnx configs/resnet50.yaml\n"
+        "  modelbuild why resnet50.fp16.onnx configs --facts     every fact of the keys behind it\n",
+    )  # fmt: skip
+    why.add_argument("artifact", metavar="ARTIFACT", help="its file's name")
+    _recipes(why)
+    _places(why)
+    why.add_argument("--facts", action="store_true", help="print every fact of the keys behind it")
+    _format(why)
 
     check = _command(
         commands, "check", _check, "find what is wrong without running the model's code",
@@ -286,6 +347,27 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     _recipes(check)
     _format(check)
+
+    audit = _command(
+        commands, "audit", _audit, "find files that a model reads and no fact names",
+        "example:\n  modelbuild audit configs/resnet50.yaml     makes and exports it under strace\n",
+    )  # fmt: skip
+    _recipes(audit)
+    _format(audit)
+
+    cache = _command(
+        commands, "cache", _cache, "look after the cache: stats, verify, gc",
+        "examples:\n  modelbuild cache stats\n  modelbuild cache verify\n"
+        "  modelbuild cache gc --max-size 20GiB --max-age 30d\n",
+    )  # fmt: skip
+    cache.add_argument("job", choices=("stats", "verify", "gc"),
+                       help="what it holds and saved; hash it all again; delete the least used")  # fmt: skip
+    cache.add_argument("--max-size", type=_size, metavar="SIZE",
+                       help="gc: bytes to leave, least recently used first: 500MiB, 20GiB")  # fmt: skip
+    cache.add_argument("--max-age", type=_age, metavar="AGE",
+                       help="gc: delete what was not used for as long: 12h, 30d")  # fmt: skip
+    _cache_folder(cache)
+    _format(cache)
 
     inspect = _command(
         commands, "inspect", _inspect, "say what is in an ONNX file or an engine",
@@ -333,14 +415,27 @@ def _recipes(parser: argparse.ArgumentParser) -> None:
                         help="a recipe, a folder of recipes, or a glob")  # fmt: skip
 
 
+def _work(parser: argparse.ArgumentParser) -> None:
+    """Options of what runs steps, for all of a recipe's artifacts or some."""
+    _places(parser)
+    _only(parser)
+    parser.add_argument("-j", "--jobs", type=_count, default=0, metavar="N",
+                        help="actions side by side (as many as there are cores)")  # fmt: skip
+
+
+def _only(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--only", metavar="GLOB", help="only artifacts whose names match")
+
+
 def _places(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("build"), metavar="DIR",
                         help="where artifacts go, in a folder per recipe (build)")  # fmt: skip
+    _cache_folder(parser)
+
+
+def _cache_folder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache-dir", type=Path, default=None, metavar="DIR",
                         help="the store ($MODELBUILD_CACHE_DIR, then the user's cache folder)")  # fmt: skip
-    parser.add_argument("-j", "--jobs", type=_count, default=0, metavar="N",
-                        help="actions side by side (as many as there are cores)")  # fmt: skip
-    parser.add_argument("--only", metavar="GLOB", help="only artifacts whose names match")
 
 
 def _format(parser: argparse.ArgumentParser) -> None:
@@ -352,3 +447,26 @@ def _count(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
     return int(text)
+
+
+_SIZES = {"": 1, "B": 1, **{f"{p}{s}": 1024**n for n, p in enumerate("KMGT", 1) for s in ("", "B", "iB")}}
+_AGES = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+def _size(text: str) -> int:
+    return int(_measure(text, _SIZES, "a size: 500MiB, 20GiB"))
+
+
+def _age(text: str) -> float:
+    return _measure(text, _AGES, "an age: 12h, 30d")
+
+
+def _measure(text: str, units: dict[str, int], what: str) -> float:
+    number = text.rstrip("BbiKMGTsmhdw")
+    try:
+        value = float(number) * units[text[len(number) :]]
+    except (ValueError, KeyError):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}") from None
+    if not 0 <= value < 1e18:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+    return value

@@ -13,21 +13,40 @@ from modelbuild.keys import canonical, digest, moved
 from modelbuild.plan import Action
 from modelbuild.store import Entry
 
+Outline = Mapping[str, str]  # of a Python file: its top-level definitions, each with a digest
+
+# Distributions are facts under this name, whether a step names them or a run was seen to use them.
+PACKAGE = "package "
+
 
 @dataclass(frozen=True)
 class Verdict:
-    """``entry`` is the stored result if it can be used; ``reason`` says why it cannot."""
+    """``entry`` is the stored result if it can stand; otherwise ``changes`` says why it cannot."""
 
     cheap: str
     entry: Entry | None
-    reason: str | None
+    changes: tuple[str, ...] = ()
+
+    @property
+    def reason(self) -> str | None:
+        return self.changes[0] if self.changes else None
+
+
+@dataclass(frozen=True)
+class World:
+    """What judging asks of the outside: ``current`` what a discovered fact, which had this value,
+    is now, ``usable`` whether an entry's object is there, ``outline`` a file's definitions now."""
+
+    current: Callable[[str, str | None], str | None]
+    usable: Callable[[Entry], bool]
+    outline: Callable[[str], Outline | None]
 
 
 def facts(action: Action, inputs: Mapping[str, str], versions: Mapping[str, str | None]) -> dict[str, Any]:
     """Everything that decides the action's result and is known before it runs."""
     step = action.step
     known: dict[str, Any] = {"step": step.kind, "step version": step.version, **step.knobs()}
-    known |= {name: versions.get(name) for name in step.distributions}
+    known |= {PACKAGE + name: versions.get(name) for name in step.distributions}
     if action.beside_model:
         known["python"] = f"{sys.version_info.major}.{sys.version_info.minor}"
         known["machine"] = platform.machine()
@@ -43,44 +62,95 @@ def full_key(known: Mapping[str, Any], discovered: Mapping[str, str | None]) -> 
 
 
 def judge(
-    known: Mapping[str, Any],
-    entries: Sequence[Entry],
-    usable: Callable[[Entry], bool],
-    current: Callable[[str, str | None], str | None],
-    last: Mapping[str, Any] | None,
+    known: Mapping[str, Any], entries: Sequence[Entry], world: World, last: Mapping[str, Any]
 ) -> Verdict:
-    """Hit or miss, and for a miss the fact that moved since ``last`` (its facts and discoveries).
+    """Hit or miss, and for a miss what moved since ``last``, what is remembered of the last build.
 
-    ``usable`` says whether an entry's object is still there, ``current`` what a discovered fact, which
-    had this value, is now. The key alone decides; ``last`` only words the reason.
+    The key alone decides; ``last`` only words the reason.
     """
     cheap = digest(known)
-    gone = None
+    gone: tuple[str, ...] = ()
     for entry in entries:
-        if all(current(name, value) == value for name, value in entry.discovered.items()):
-            if usable(entry):
-                return Verdict(cheap, entry, None)
-            gone = "its stored result is gone"
-    return Verdict(cheap, None, gone or _reason(known, current, last))
+        if all(world.current(name, value) == value for name, value in entry.discovered.items()):
+            if world.usable(entry):
+                return Verdict(cheap, entry)
+            gone = ("its stored result is gone",)
+    return Verdict(cheap, None, gone or changes(known, world, last) or ("its stored result is gone",))
 
 
-def _reason(
-    known: Mapping[str, Any],
-    current: Callable[[str, str | None], str | None],
-    last: Mapping[str, Any] | None,
-) -> str:
+def changes(known: Mapping[str, Any], world: World, last: Mapping[str, Any]) -> tuple[str, ...]:
+    """What moved since the last build, in words; the recipe's own knobs first."""
     if not last:
-        return "never built"
-    changes = moved(last.get("facts", {}), known)
-    for name, value in last.get("discovered", {}).items():
-        now = current(name, value)
+        return ("never built",)
+    if unstable := last.get("unstable"):
+        return (f"{unstable[0]} was saved while the last build read it",)
+    said = moved(last["facts"], known)
+    for name, value in last["discovered"].items():
+        now = world.current(name, value)
         if now != value:
-            changes.append(_moved(name, value, now))
-    return changes[0] if changes else "its stored result is gone"
+            said.append(_told(name, value, now, last, world))
+    return tuple(dict.fromkeys(said))
 
 
-def _moved(name: str, old: str | None, new: str | None) -> str:
-    kind, _, rest = name.partition(" ")
+def _told(name: str, old: str | None, new: str | None, last: Mapping[str, Any], world: World) -> str:
+    kind, _, what = name.partition(" ")
+    match kind:
+        case "file":
+            if new is None:
+                return f"{what} is gone"
+            before = last.get("outlines", {}).get(what)
+            return _edited(what, before, world.outline(name)) if before else f"{what} changed"
+        case "absent":
+            return f"new file {what}"
+        case "listing":
+            return f"folder {what} is gone" if new is None else f"the files in {what} changed"
+        case "modules":
+            return _resolved(what, old or "", new or "")
+        case "glob":
+            return f"the files that `{what}` matches changed"
+        case "present":
+            return f"{what} is gone"
+        case "env":
+            return f"environment variable {what} {_pair(old, new, 'unset')}"
+        case "package":
+            return f"{what} {_pair(old, new, 'not installed')}"
+    return f"{name} changed"
+
+
+def _edited(path: str, old: Outline, new: Outline | None) -> str:
+    """``net.py:Net changed``: which definition, where that can be said."""
     if new is None:
-        return f"{rest} is gone"
-    return f"{rest} changed" if kind == "file" else f"{rest} {old} -> {new}"
+        return f"{path} changed"
+    found = [n for n in (*new, *(n for n in old if n not in new)) if old.get(n) != new.get(n)]
+    if not found:
+        return f"{path} changed (comments or layout)"
+    named = [n for n in found if n]  # the empty name is everything else at the top
+    if not named:
+        return f"{path} changed"
+    rest = f" and {len(named) - 2} more" if len(named) > 2 else ""
+    return ", ".join(f"{path}:{n}" for n in named[:2]) + rest + " changed"
+
+
+def _resolved(folder: str, old: str, new: str) -> str:
+    """How imports resolve in a folder: entries ``name`` or ``name:file``."""
+    before = dict(_entry(e) for e in old.split())
+    for entry in new.split():
+        name, file = _entry(entry)
+        if file != before.get(name, ""):
+            where = "" if folder == "." else f"{folder}/"
+            if not file:
+                return f"{where}{before[name]} is gone"
+            shadowed = f"{where}{before[name]}" if before.get(name) else f"the module `{name}`"
+            return f"new file shadows {shadowed}: {where}{file}"
+    return f"the modules in {folder} changed"
+
+
+def _entry(text: str) -> tuple[str, str]:
+    name, _, file = text.partition(":")
+    return name, file
+
+
+def _pair(old: str | None, new: str | None, nothing: str) -> str:
+    if any("sha256:" in str(v) for v in (old, new)):
+        return "changed"
+    return f"{nothing if old is None else old} -> {nothing if new is None else new}"

@@ -39,11 +39,12 @@ def in_child(function: Callable[[], Any]) -> Ended:
     with tempfile.TemporaryFile() if _memfd is None else os.fdopen(_memfd("result"), "w+b") as file:
         sys.stdout.flush()
         sys.stderr.flush()
+        parent = os.getpid()
         pid = os.fork()
         if pid == 0:
             status = 1
             try:
-                die_with_parent()
+                die_with_parent(parent)
                 # What the parent left in a cycle is not the child's to collect: a session of ONNX
                 # Runtime would wait for its threads, which do not exist here, for ever.
                 gc.freeze()
@@ -85,7 +86,12 @@ def describe(status: int) -> str:
     return f"exited with {os.waitstatus_to_exitcode(status)}"
 
 
-def die_with_parent() -> None:
-    """Ask the kernel to end this process when its parent dies; Linux only, elsewhere a no-op."""
+def die_with_parent(parent: int) -> None:
+    """Ask the kernel to end this process when its parent dies; Linux only, elsewhere a no-op.
+
+    One that died before it was asked is found by its number, ``parent``.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)

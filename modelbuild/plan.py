@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -188,7 +188,8 @@ class _Planner:
             return
         options = (
             self._file(name, {}), name, knobs.keep_io_types, knobs.disable_shape_infer,
-            knobs.op_block_list, knobs.node_block_list, getattr(knobs, "min_positive_val", None),
+            _set(knobs.op_block_list), _set(knobs.node_block_list) or (),
+            getattr(knobs, "min_positive_val", None),
             getattr(knobs, "max_finite_val", None), self.recipe.keep_initializers_as_inputs,
         )  # fmt: skip
         if knobs.method not in ("mixed", "auto"):
@@ -286,6 +287,11 @@ def _source(recipe: Recipe) -> ModelSource | None:
     return ModelSource(
         model.import_, tuple(model.args), dict(model.kwargs), model.weights, model.files, model.seed
     )
+
+
+def _set(names: Sequence[str] | None) -> tuple[str, ...] | None:
+    """In one order: another order in the recipe is not another result."""
+    return None if names is None else tuple(sorted(set(names)))
 
 
 def _range(axis: Any) -> tuple[int, int, int]:

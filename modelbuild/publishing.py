@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from modelbuild import sources, toolchain
 from modelbuild.errors import EXIT_STEP_FAILED, Diagnostic, first_line
+from modelbuild.lockfile import Lock, mismatch
 from modelbuild.plan import Artifact, Plan
 from modelbuild.results import GOOD, ArtifactResult, RecipeResult
-from modelbuild.scheduler import Ended, Run
-from modelbuild.store import Store, Tree, hash_file, publish, write_atomically
+from modelbuild.scheduling.runs import Ended, Run
+from modelbuild.store import Store, Tree, hash_file, publish_all, write_atomically
 
 MANIFEST = "manifest.json"
 
@@ -25,46 +27,49 @@ class Publisher:
     out: Path
     dry_run: bool = False
     measure: bool = False
+    locked: Mapping[str, Lock] = field(default_factory=dict)  # by recipe: what may be published
     republished: dict[tuple[str, str], str] = field(default_factory=dict)
     problems: dict[tuple[str, str], Diagnostic] = field(default_factory=dict)
 
-    def publish(self, run: Run, artifact: Artifact) -> None:
-        """Copy the artifact out of the store, if it is proven and not there already."""
-        if self.dry_run or self.measure or not _good(run, artifact):
-            return
+    def publish(self, run: Run, artifact: Artifact) -> bool:
+        """Copy the artifact out of the store, if it is proven and not there already.
+
+        False if the store's bytes are not what was proven: nothing is published.
+        """
         tree = run.ended[artifact.action].tree
-        folder = self.store.folder(tree) if tree is not None else None
-        if tree is None or folder is None:
-            return
+        if self.measure or tree is None or not _good(run, artifact):
+            return True
+        if run.path in self.locked and artifact.kind == "onnx":
+            files = {name: file.sha256 for name, file in tree.files.items()}
+            if (other := mismatch(self.locked[run.path], artifact.name, files)) is not None:
+                self.problems[run.path, artifact.name] = Diagnostic(
+                    "lock-mismatch",
+                    f"not published: {other}",
+                    "what moved is told with the lock file; `modelbuild build --lock` writes a new one",
+                )
+                return True
         target = self.out / run.name
         try:
-            for name, file in sorted(tree.files.items(), reverse=True):  # .data before its .onnx
-                place = target / name
-                if not place.is_file():
-                    self.republished[run.path, artifact.name] = "its file was missing"
-                elif not _unchanged(place, file.bytes, file.sha256):
-                    self.republished[run.path, artifact.name] = "its file was changed"
-                else:
-                    continue
-                # What was made just now was hashed just now; what was found may have rotted.
-                if run.ended[artifact.action].status == "cached" and not self.store.intact(tree):
-                    self._set_aside(run, artifact, tree)
-                    return
-                publish(folder / name, place)
+            why = _missing(target, tree)
+            if why is None:
+                return True
+            self.republished[run.path, artifact.name] = why
+            if self.dry_run:
+                return True
+            folder = self.store.folder(tree)
+            # What was made just now was hashed just now; what was found may have rotted.
+            made = run.ended[artifact.action].status == "built"
+            if folder is None or not (made or self.store.intact(tree)):
+                return False
+            names = sorted(tree.files, reverse=True)  # .data before its .onnx
+            publish_all([(folder / name, target / name) for name in names])
         except OSError as error:
             self.problems[run.path, artifact.name] = Diagnostic(
                 "publish-failed",
                 f"{artifact.name} cannot be written to {target}: {first_line(error)}",
                 "check the folder and the disk; the proven file is in the cache",
             )
-
-    def _set_aside(self, run: Run, artifact: Artifact, tree: Tree) -> None:
-        self.store.set_aside(tree.digest)
-        self.problems[run.path, artifact.name] = Diagnostic(
-            "cache-corrupt",
-            f"{artifact.name} has other bytes in the cache than were proven; it was set aside",
-            "build again: it is made anew; look at the disk if this comes back",
-        )
+        return True
 
     def result(self, run: Run) -> RecipeResult:
         artifacts = tuple(self._artifact(run, a) for a in run.plan.artifacts)
@@ -144,7 +149,7 @@ class Publisher:
             return "blocked"
         if "skipped" in states:
             return "skipped"
-        if "stale" in states:
+        if "stale" in states or (self.dry_run and (run.path, artifact.name) in self.republished):
             return "stale"
         return states[0]
 
@@ -156,8 +161,8 @@ class Publisher:
         if self.measure:
             return None
         if proof is not None and proof.reason:
-            return f"proven again: {proof.reason}"
-        return self.republished.get((run.path, artifact.name)) if status == "cached" else None
+            return f"{'to prove' if status == 'stale' else 'proven'} again: {proof.reason}"
+        return self.republished.get((run.path, artifact.name)) if status in ("cached", "stale") else None
 
     def write_manifest(self, run: Run, result: RecipeResult) -> None:
         """What is published now. A failed artifact keeps the entry of the good file that stays."""
@@ -172,7 +177,7 @@ class Publisher:
         known = {a.name for a in result.artifacts}
         entries += [e for n, e in old.items() if n not in known and (folder / n).is_file()]
         manifest = {**result.as_json(), "schema": 1, "artifacts": entries}
-        manifest["toolchain"] = _toolchain(run)
+        manifest["toolchain"] = toolchain_of(run)
         if folder.is_dir() or any(a.status in GOOD for a in result.artifacts):
             write_atomically(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
 
@@ -211,8 +216,15 @@ def _owned(plan: Plan, artifact: Artifact) -> list[str]:
     return []
 
 
-def _unchanged(place: Path, size: int, sha256: str) -> bool:
-    return place.stat().st_size == size and hash_file(place).sha256 == sha256
+def _missing(target: Path, tree: Tree) -> str | None:
+    """Why what users find there is not this object's files; None if it is."""
+    for name, file in tree.files.items():
+        place = target / name
+        if not place.is_file():
+            return "its file was missing"
+        if place.stat().st_size != file.bytes or hash_file(place) != file:
+            return "its file was changed"
+    return None
 
 
 def _manifest_entries(path: Path) -> dict[str, Any]:
@@ -223,6 +235,7 @@ def _manifest_entries(path: Path) -> dict[str, Any]:
         return {}
 
 
-def _toolchain(run: Run) -> dict[str, str | None]:
+def toolchain_of(run: Run) -> dict[str, str | None]:
+    """The versions of what decides the bytes of a recipe's artifacts."""
     names = {n for a in run.plan.actions for n in a.step.distributions}
     return {**toolchain.platform_facts(), **toolchain.versions(sorted(names))}

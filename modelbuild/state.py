@@ -1,114 +1,289 @@
-"""Nothing to do must cost nothing: what a recipe's last build saw, as stat rows in one small file.
+"""What a recipe's last build saw, as one small text file: stat rows, facts, and what there is to say.
 
-If every row still holds, the last answer is the answer, and neither yaml, pydantic, numpy, onnx nor
-torch is imported. A row that does not hold sends the build the long way round, where digests
-decide; so a row may be too strict, and must never be too lax. The files are safe to delete.
+Nothing to do must cost nothing: while every row is what ``os.stat`` says now, the answer stands, and
+neither yaml, pydantic, numpy, onnx nor torch is imported. ``quick`` reads these files and ``keeping``
+writes them. They are safe to delete, and one that is damaged is as good as none.
+
+This module is imported by every command, and an import costs more than a thousand rows: re 6 ms,
+json 8, typing 10. So it has no dataclass, no Path and no annotation that would need one of them.
 """
 
-from __future__ import annotations
-
-import hashlib
-import json
 import os
 import site
 import sys
 import time
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any
+import zlib
 
-# A file that was written this shortly before the build began may have been written again within
-# one tick of the file system's clock (4 to 10 ms), with the same size and the same times.
+TYPE_CHECKING = False  # what typing says, without its 10 ms; mypy knows the name
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_FORMAT = b"modelbuild state 1 "
+
+# A file system's clock ticks every 4 to 10 ms: what was written twice within one tick, at one size,
+# has one row. Where times are whole seconds, so is the tick, or two.
 _TICK = 20_000_000
+_COARSE_TICK = 2_000_000_000
 
-Row = list[Any]
-
-
-def default_root() -> Path:
-    """``$MODELBUILD_CACHE_DIR``, else the user's cache folder, else (for a user without a home, as
-    in some containers) one among the temporary files."""
-    if named := os.environ.get("MODELBUILD_CACHE_DIR"):
-        return Path(named)
-    if base := os.environ.get("XDG_CACHE_HOME"):
-        return Path(base) / "modelbuild"
-    home = os.path.expanduser("~")
-    if os.path.isabs(home):
-        return Path(home) / ".cache" / "modelbuild"
-    return Path(os.environ.get("TMPDIR", "/tmp")) / f"modelbuild-{os.getuid()}"
+GONE = "-"  # the row of a path where nothing is
+RACY = "?"  # the row of a path that may have changed since it was read; no row is ever equal to it
 
 
-def row(path: str) -> Row:
-    """``[path, size, mtime, ctime, inode]``, times in ns; ``[path, None]`` where nothing is.
+# (name, value, paths): the value is what it was while the rows of the paths are.
+Fact = tuple[str, str | None, list[str]]
 
-    A folder's size means nothing; its times move when an entry comes or goes.
+
+class State:
+    """One recipe's last build."""
+
+    __slots__ = ("answer", "counted", "environment", "facts", "given", "name", "program", "rows", "said",
+                 "skipped", "table", "whose")  # fmt: skip
+
+    def __init__(
+        self,
+        program: str,
+        whose: tuple[str, str, str],
+        given: str,
+        name: str,
+        rows: list[str],
+        environment: list[tuple[str, str | None]],
+        facts: bytes,
+        table: bytes,
+        said: bytes,
+        counted: str,
+        skipped: bool,
+        answer: str,
+    ) -> None:
+        self.program = program  # see ``program``
+        self.whose = whose  # the recipe, the output folder, the folder of the command; absolute
+        self.given = given  # the recipe as the command named it
+        self.name = name
+        self.rows = rows  # "size mtime ctime inode <tab> path", each path once
+        self.environment = environment
+        self.facts = facts  # packed: hardly ever looked at
+        self.table = table  # the artifacts, for a command with one recipe
+        self.said = said  # the diagnostics below it
+        self.counted = counted  # the artifacts in a few words, for a command with several
+        self.skipped = skipped  # an engine whose toolchain is not here
+        self.answer = answer  # the checksum of the JSON answer, in a file beside
+
+    def packed(self) -> bytes:
+        skipped = "skipped" if self.skipped else ""
+        fields = (self.program, *self.whose, self.given, self.name, self.counted, skipped, self.answer)
+        head = "\n".join(fields)
+        environment = "\n".join(f"{name}\t{escape(value)}" for name, value in self.environment)
+        parts = [_bytes(head), _bytes("\n".join(self.rows)), _bytes(environment)]
+        body = b"\0".join([*parts, self.facts, self.table, self.said])
+        return _FORMAT + b"%08x\n" % zlib.crc32(body) + body
+
+
+def unpacked(data: bytes) -> State | None:
+    """What ``State.packed`` packed; None if it is not that any more."""
+    start = len(_FORMAT) + 9
+    if data[:start] != _FORMAT + b"%08x\n" % zlib.crc32(data[start:]):
+        return None
+    head, rows, environment, facts, table, said = data[start:].split(b"\0")
+    program, recipe, out, cwd, given, name, counted, skipped, answer = _text(head).split("\n")
+    variables = []
+    for line in _text(environment).split("\n") if environment else ():
+        variable, _, value = line.partition("\t")
+        variables.append((variable, unescape(value)))
+    return State(
+        program, (recipe, out, cwd), given, name, _text(rows).split("\n"), variables, facts, table, said,
+        counted, bool(skipped), answer,
+    )  # fmt: skip
+
+
+def packed_facts(facts: list[Fact]) -> bytes:
+    return _bytes("\n".join("\t".join([escape(n), escape(v), *paths]) for n, v, paths in facts))
+
+
+def unpacked_facts(data: bytes) -> list[Fact]:
+    found: list[Fact] = []
+    for line in _text(data).split("\n"):
+        name, value, *paths = line.split("\t")
+        found.append((unescape(name) or "", unescape(value), paths))
+    return found
+
+
+def place(cache: str, recipe: str, out: str, cwd: str) -> str:
+    """The file for this recipe, built into this folder from that one; all paths are absolute.
+
+    The name is made without hashing, and may be that of another recipe of this name in another
+    folder: ``State.whose`` tells them apart, and the last one built stays.
+    """
+    folder, _, name = recipe.rpartition("/")
+    where = "\0".join((folder, out, cwd))
+    return f"{cache}/state/{name}.{zlib.crc32(_bytes(where)):08x}"
+
+
+def load(path: str) -> bytes | None:
+    """The bytes of a small file; None if there is none to read."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        data = part = os.read(descriptor, 65536)
+        while len(part) == 65536:  # less is the end of a file
+            data += (part := os.read(descriptor, 65536))
+        return data
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def save(path: str, data: bytes) -> bool:
+    """Write a small file in one piece; False if that cannot be, and what was there is there still."""
+    draft = f"{path}.{os.getpid()}"
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(draft, "wb") as file:
+            file.write(data)
+        os.replace(draft, path)
+        return True
+    except OSError:
+        if os.path.exists(draft):  # the disk is full
+            os.unlink(draft)
+        return False
+
+
+# ---- rows --------------------------------------------------------------------------------------
+
+
+def row(path: str) -> str:
+    """``size mtime ctime inode``, times in ns; ``-`` where nothing is.
+
+    A folder's size means nothing; its times move when an entry comes or goes. The change time is
+    the one that no program can put back.
     """
     try:
         s = os.stat(path)
     except OSError:
-        return [path, None]
-    size = 0 if os.path.isdir(path) else s.st_size
-    return [path, size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino]
+        return GONE
+    return f"{0 if s[0] & 0o170000 == 0o040000 else s[6]} {s.st_mtime_ns} {s.st_ctime_ns} {s[1]}"
 
 
-def recall(cache: Path, recipe: str, out: Path) -> dict[str, Any] | None:
-    """The last answer for this recipe, if everything it came from is as it was."""
-    try:
-        with open(_place(cache, recipe, out), encoding="utf-8") as file:
-            state = json.load(file)
-        if state["program"] == _program() and all(row(r[0]) == r for r in state["rows"]):
-            answer: dict[str, Any] = state["answer"]
-            return answer
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    return None
+def size(row: str) -> int:
+    return 0 if row in (GONE, RACY) else int(row.partition(" ")[0])
 
 
-def keep(
-    cache: Path,
-    recipe: str,
-    out: Path,
-    answer: dict[str, Any],
-    read: Iterable[str],
-    written: Iterable[str],
-    started: int,
-) -> None:
-    """Write down an answer, the files and folders it came from and the files it gave.
+def young(row: str, since: int) -> bool:
+    """Whether what this is the row of may have been written at ``since`` (ns since 1970) or later."""
+    if row in (GONE, RACY):
+        return False
+    _, modified, changed, _ = map(int, row.split())
+    tick = _TICK if changed % 1_000_000_000 else _COARSE_TICK
+    return max(modified, changed) >= since - tick
 
-    ``started`` is when the build began (ns since 1970): what was changed since then, or just
-    before, may have changed after it was read, and then nothing is kept.
+
+def steady(path: str, row_then: str, since: int) -> bool:
+    """Whether a row is that of all that was read of the path after ``since``, when it was taken."""
+    return not young(row_then, since) and row(path) == row_then
+
+
+def now() -> tuple[int, int]:
+    """The time in ns by the clock on the wall, and by one that nobody sets."""
+    return time.time_ns(), time.monotonic_ns()
+
+
+class Look:
+    """What ``os.stat`` and the facts say now, asked once per command: a thousand recipes share them."""
+
+    def __init__(self) -> None:
+        self.started = time.time_ns()
+        self.rows: dict[str, str] = {}
+        self.facts: dict[tuple[str, str | None, str], str | None] = {}
+
+    def at(self, path: str) -> str:
+        found = self.rows.get(path)
+        if found is None:
+            found = self.rows[path] = row(path)
+        return found
+
+    def moved(self, rows: list[str]) -> set[str]:
+        """The paths whose rows are not what they were."""
+        known = self.rows
+        moved = set()
+        for line in rows:
+            was, _, path = line.partition("\t")
+            now = known.get(path) or self.at(path)
+            if now != was:
+                moved.add(path)
+        return moved
+
+
+# ---- surroundings ------------------------------------------------------------------------------
+
+
+def cache_folder() -> str:
+    """``$MODELBUILD_CACHE_DIR``, else the user's cache folder, else (for a user without a home, as
+    in some containers) one among the temporary files."""
+    if named := os.environ.get("MODELBUILD_CACHE_DIR"):
+        return named
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return f"{base}/modelbuild"
+    home = os.path.expanduser("~")
+    if os.path.isabs(home):
+        return f"{home}/.cache/modelbuild"
+    return f"{os.environ.get('TMPDIR', '/tmp')}/modelbuild-{os.getuid()}"
+
+
+def default_root() -> "Path":
+    from pathlib import Path
+
+    return Path(cache_folder())
+
+
+def program_rows() -> list[str]:
+    """Rows of modelbuild's own files, and of the folders in which a distribution leaves a trace when
+    it comes or goes: 130 of them, 0.5 ms."""
+    paths = []
+    folders = [os.path.dirname(__file__)]
+    for folder in folders:
+        for name in os.listdir(folder):
+            if name.endswith(".py"):
+                paths.append(f"{folder}/{name}")
+            elif "." not in name and name != "__pycache__":
+                folders.append(f"{folder}/{name}")
+    paths += site.getsitepackages()
+    if site.ENABLE_USER_SITE:
+        paths.append(site.getusersitepackages())
+    return [f"{row(p)}\t{p}" for p in sorted(paths)]
+
+
+def program(rows: list[str]) -> str:
+    """Who gives the answer: Python, where it looks for modules, and ``program_rows``, as 64 bits.
+
+    The first entry of ``sys.path`` is that of the script or of ``-m``, and decides nothing.
     """
-    rows = [row(p) for p in sorted({*read, *_own_files()})]
-    if any(len(r) > 2 and max(r[2], r[3]) >= started - _TICK for r in rows):
-        return
-    rows += [row(p) for p in sorted(set(written))]
-    state = {"program": _program(), "rows": rows, "answer": answer}
-    place = _place(cache, recipe, out)
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        draft = place.with_name(f".{place.name}.{os.getpid()}")
-        draft.write_text(json.dumps(state), encoding="utf-8")
-        draft.replace(place)
-    except OSError:
-        pass  # the build is done and good; the next one only takes the long way
+    text = _bytes("\n".join([sys.version, sys.prefix, *sys.path[1:], *rows]))
+    return f"{zlib.crc32(text):08x}{zlib.crc32(text[::-1]):08x}"
 
 
-def now() -> int:
-    return time.time_ns()
+# ---- text --------------------------------------------------------------------------------------
 
 
-def _program() -> list[str]:
-    return [sys.version, sys.prefix, *sys.path[1:]]
+def escape(value: str | None) -> str:
+    """A value in one field of a line; nothing at all for None."""
+    if value is None:
+        return ""
+    return "=" + value.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t")
 
 
-def _own_files() -> Sequence[str]:
-    """modelbuild itself, and the folders in which a package that comes or goes leaves a trace."""
-    home = os.path.dirname(__file__)
-    folders = [home, *(os.path.join(home, d) for d in os.listdir(home))]
-    own = [f for f in folders if os.path.isdir(f) and not f.endswith("__pycache__")]
-    files = [os.path.join(f, name) for f in own for name in os.listdir(f) if name.endswith(".py")]
-    return [*files, *site.getsitepackages()]
+def unescape(text: str) -> str | None:
+    if not text:
+        return None
+    if "\\" not in text:
+        return text[1:]
+    whole = text[1:].split("\\\\")
+    return "\\".join(t.replace("\\n", "\n").replace("\\t", "\t") for t in whole)
 
 
-def _place(cache: Path, recipe: str, out: Path) -> Path:
-    name = f"{os.path.abspath(recipe)}\0{os.path.abspath(out)}\0{os.getcwd()}"
-    return cache / "state" / (hashlib.sha256(name.encode()).hexdigest()[:32] + ".json")
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")

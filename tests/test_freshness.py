@@ -6,22 +6,38 @@ from typing import Any
 
 import pytest
 
-from modelbuild.freshness import judge
+from modelbuild.freshness import World, judge
 from modelbuild.keys import digest, moved
 from modelbuild.store import Entry, Tree
 
-KNOWN = {"opset": 18, "torch": "2.13.0", "input model": "sha256:a"}
-FILES = {"file net.py": "sha256:1", "package transformers": "5.0"}
+KNOWN = {"opset": 18, "package torch": "2.13.0", "input model": "sha256:a"}
+BEFORE = {
+    "file net.py": "sha256:1",
+    "file data.npz": "sha256:2",
+    "absent net.json": None,
+    "listing data": "sha256:3",
+    "modules .": "net:net.py blocks:blocks.py transformers",
+    "modules models": "blocks:blocks.py",
+    "glob data/*.npz": "sha256:4",
+    "present marker": "file",
+    "env WIDTH": "8",
+    "env TOKEN": "sha256:5",
+    "package transformers": "5.0",
+}
+OUTLINES = {"net.py": {"": "0", "Net": "1", "helper": "2", "other": "3"}}
+LAST = {"facts": KNOWN, "discovered": BEFORE, "outlines": OUTLINES}
 
 
 def _judge(
-    *, known: dict[str, Any] = KNOWN, now: dict[str, str | None] = FILES, entries: int = 1,
-    usable: bool = True, last: dict[str, Any] | None = None,
+    *, known: dict[str, Any] = KNOWN, now: dict[str, str | None] | None = None, entries: int = 1,
+    usable: bool = True, last: dict[str, Any] = LAST, outline: dict[str, str] | None = None,
 ):  # type: ignore[no-untyped-def]  # fmt: skip
-    entry = Entry("k", Tree("sha256:t", {}), KNOWN, FILES)
+    entry = Entry("k", Tree("sha256:t", {}), KNOWN, BEFORE)
     stored = [entry] * entries if known == KNOWN else []
-    remembered = {"facts": KNOWN, "discovered": FILES} if last is None else last
-    return judge(known, stored, lambda _: usable, lambda name, _: now.get(name), remembered)
+    values = {**BEFORE, **(now or {})}
+    return judge(
+        known, stored, World(lambda name, _: values[name], lambda _: usable, lambda _: outline), last
+    )
 
 
 def test_the_same_facts_and_files_are_a_hit() -> None:
@@ -34,15 +50,18 @@ def test_the_same_facts_and_files_are_a_hit() -> None:
     [
         pytest.param({"entries": 0, "last": {}}, "never built", id="never"),
         pytest.param({"known": {**KNOWN, "opset": 17}}, "opset changed: 18 -> 17", id="knob"),
-        pytest.param({"known": {**KNOWN, "torch": "2.14.0"}}, "torch changed: 2.13.0 -> 2.14.0", id="tool"),
-        pytest.param({"known": {**KNOWN, "input model": "sha256:b"}}, "input model changed", id="input"),
-        pytest.param({"now": {**FILES, "file net.py": "sha256:2"}}, "net.py changed", id="source"),
-        pytest.param({"now": {**FILES, "file net.py": None}}, "net.py is gone", id="source-gone"),
+        pytest.param({"known": {**KNOWN, "package torch": "2.14.0"}}, "torch 2.13.0 -> 2.14.0", id="tool"),
         pytest.param(
-            {"now": {**FILES, "package transformers": "5.1"}}, "transformers 5.0 -> 5.1", id="package"
+            {"known": {**KNOWN, "package torch": None}}, "torch 2.13.0 -> not installed", id="tool-gone"
         ),
+        pytest.param({"known": {**KNOWN, "input model": "sha256:b"}}, "input model changed", id="input"),
         pytest.param({"usable": False}, "its stored result is gone", id="object-gone"),
         pytest.param({"entries": 0}, "its stored result is gone", id="ledger-gone"),
+        pytest.param(
+            {"entries": 0, "last": {**LAST, "unstable": ["net.py"]}},
+            "net.py was saved while the last build read it",
+            id="saved-meanwhile",
+        ),
     ],
 )
 def test_a_miss_has_a_reason_it_can_name(given: dict[str, Any], reason: str) -> None:
@@ -51,9 +70,66 @@ def test_a_miss_has_a_reason_it_can_name(given: dict[str, Any], reason: str) -> 
     assert verdict.reason == reason
 
 
+@pytest.mark.parametrize(
+    ("name", "now", "reason"),
+    [
+        ("file data.npz", "sha256:9", "data.npz changed"),
+        ("file net.py", None, "net.py is gone"),
+        ("absent net.json", "file", "new file net.json"),
+        ("listing data", "sha256:9", "the files in data changed"),
+        ("listing data", None, "folder data is gone"),
+        (
+            "modules models",
+            "blocks:blocks/__init__.py",
+            "new file shadows models/blocks.py: models/blocks/__init__.py",
+        ),
+        (
+            "modules .",
+            "net:net.py blocks:blocks.py transformers:transformers.py",
+            "new file shadows the module `transformers`: transformers.py",
+        ),
+        ("modules .", "net:net.py blocks transformers", "blocks.py is gone"),
+        ("glob data/*.npz", "sha256:9", "the files that `data/*.npz` matches changed"),
+        ("present marker", None, "marker is gone"),
+        ("env WIDTH", "16", "environment variable WIDTH 8 -> 16"),
+        ("env WIDTH", None, "environment variable WIDTH 8 -> unset"),
+        ("env TOKEN", "sha256:9", "environment variable TOKEN changed"),
+        ("package transformers", "5.1", "transformers 5.0 -> 5.1"),
+        ("package transformers", None, "transformers 5.0 -> not installed"),
+    ],
+)
+def test_a_discovered_fact_that_moved_is_named(name: str, now: str | None, reason: str) -> None:
+    assert _judge(now={name: now}).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("outline", "reason"),
+    [
+        pytest.param({"": "0", "Net": "9", "helper": "2", "other": "3"}, "net.py:Net changed", id="one"),
+        pytest.param({"": "0", "Net": "9", "helper": "9", "other": "3"},
+                     "net.py:Net, net.py:helper changed", id="two"),
+        pytest.param({"": "0", "Net": "9", "helper": "9"},
+                     "net.py:Net, net.py:helper and 1 more changed", id="three-and-one-is-gone"),
+        pytest.param({**OUTLINES["net.py"], "": "9"}, "net.py changed", id="top-level-statement"),
+        pytest.param(OUTLINES["net.py"], "net.py changed (comments or layout)", id="comment"),
+        pytest.param(None, "net.py changed", id="does-not-parse"),
+    ],
+)  # fmt: skip
+def test_of_a_python_file_the_definition_is_named(outline: dict[str, str] | None, reason: str) -> None:
+    assert _judge(now={"file net.py": "sha256:9"}, outline=outline).reason == reason
+
+
+def test_everything_that_moved_is_told_and_the_knobs_come_first() -> None:
+    verdict = _judge(known={**KNOWN, "opset": 17}, now={"env WIDTH": "16", "file data.npz": None})
+    assert verdict.changes == (
+        "opset changed: 18 -> 17",
+        "data.npz is gone",
+        "environment variable WIDTH 8 -> 16",
+    )
+
+
 def test_a_knob_turned_back_finds_the_older_entry() -> None:
-    last = {"facts": {**KNOWN, "opset": 17}, "discovered": FILES}
-    assert _judge(last=last).entry is not None
+    assert _judge(last={**LAST, "facts": {**KNOWN, "opset": 17}}).entry is not None
 
 
 def test_digests_do_not_depend_on_the_order_of_names() -> None:

@@ -12,10 +12,10 @@ ROOT = Path(__file__).parents[1]
 HEAVY = {"numpy", "onnx", "onnxruntime", "onnxsim", "polygraphy", "tensorrt_rtx", "torch", "transformers"}
 
 
-def imported_by(statement: str) -> set[str]:
+def imported_by(statement: str, *options: str) -> set[str]:
     """The modules that a fresh interpreter holds after ``statement`` and did not hold before."""
     code = f"import sys; before = set(sys.modules); {statement}; print(*(set(sys.modules) - before))"
-    argv = [sys.executable, "-c", code]
+    argv = [sys.executable, *options, "-c", code]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True)
     return set(done.stdout.split())
 
@@ -24,6 +24,8 @@ def imported_by(statement: str) -> set[str]:
     "statement",
     [
         "import modelbuild",
+        "import modelbuild.quick",
+        "import modelbuild.refreshing",
         "import modelbuild.cli",
         "import modelbuild.building",
         "import modelbuild.inspection",
@@ -39,6 +41,16 @@ def test_the_package_itself_imports_nothing() -> None:
     found = imported_by("import modelbuild")
     assert {m for m in found if m.startswith("modelbuild")} == {"modelbuild"}
     assert "dataclasses" not in found
+
+
+def test_every_command_starts_with_three_small_modules() -> None:
+    """re takes 6 ms, json 8, typing 10, argparse and pathlib more: bare Python takes 10."""
+    found = imported_by("import modelbuild.quick", "-S")
+    assert {m for m in found if m.startswith("modelbuild")} == {
+        "modelbuild", "modelbuild.quick", "modelbuild.state",
+    }  # fmt: skip
+    costly = {"argparse", "collections", "dataclasses", "hashlib", "json", "pathlib", "re", "typing"}
+    assert found & costly == set()
 
 
 def test_the_command_line_imports_a_command_only_when_it_is_given() -> None:

@@ -1,27 +1,58 @@
-"""The short way: an answer from stat rows, never a stale one."""
+"""The short way: an answer from stat rows, never a stale one. One real project, and many small ones."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from modelbuild import state
-from tests.conftest import TINY, Project
+from modelbuild import keeping, quick, state
+from modelbuild.errors import Diagnostic
+from modelbuild.recipe.finding import find
+from modelbuild.report import summary
+from modelbuild.results import ArtifactResult, BuildResult, RecipeResult
+from modelbuild.store import hash_file
+from modelbuild.trace import facts
+from tests.conftest import Answer, Project
 
-HEAVY = ("yaml", "pydantic", "numpy", "onnx", "torch", "rich")
+HEAVY = {"argparse", "dataclasses", "hashlib", "json", "numpy", "onnx", "pathlib", "pydantic", "re", "rich",
+         "torch", "typing", "yaml"}  # fmt: skip
+AGED = 0.04  # seconds: two ticks, after which what was written is not young
+
+
+# ---- a real project ----------------------------------------------------------------------------
+
+
+def quickly(project: Project, *arguments: str) -> tuple[int | None, str, set[str]]:
+    """The short way alone: its exit code, what it printed, and the modules that it imported."""
+    code = (
+        "import sys; before = set(sys.modules); from modelbuild import quick;"
+        f"print('\\n' + repr(quick.answer({['build', *arguments]!r})), *set(sys.modules) - before)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=project.folder, env=project.environ(), capture_output=True,
+        text=True, check=True,
+    )  # fmt: skip
+    text, _, last = done.stdout.rstrip("\n").rpartition("\n")
+    result, *modules = last.split()
+    return None if result == "None" else int(result), text.rstrip("\n"), set(modules)
 
 
 @pytest.fixture
 def kept(project: Project) -> Project:
-    """A project with nothing to do, whose last build kept its state."""
+    """A project with nothing to do, whose state has been looked at since."""
     project.build()
-    time.sleep(0.05)
-    assert project.build().statuses == {"net.fp32.onnx": "cached"}
-    assert list((project.folder / "cache/state").iterdir())
+    time.sleep(AGED)
+    assert quickly(project, "net.yaml")[0] == 0
     return project
 
 
@@ -44,17 +75,47 @@ def test_the_cache_is_where_the_environment_says(
     assert str(state.default_root()) == root
 
 
-def test_a_fresh_build_imports_nothing_heavy(kept: Project) -> None:
-    code = (
-        "import sys; from modelbuild.cli import main; code = main(['build', 'net.yaml']);"
-        f"assert code == 0; print([m for m in {HEAVY} if m in sys.modules])"
+def test_a_fresh_build_imports_next_to_nothing(kept: Project) -> None:
+    code, text, modules = quickly(kept, "net.yaml")
+    assert code == 0
+    assert "net.fp32.onnx  cached" in text
+    assert modules & HEAVY == set()
+    assert {m for m in modules if m.startswith("modelbuild")} == {
+        "modelbuild", "modelbuild.quick", "modelbuild.state",
+    }  # fmt: skip
+
+
+def test_both_ways_say_the_same(kept: Project) -> None:
+    kept.write("other.yaml", (kept.folder / "net.yaml").read_text() + "name: other\n")
+    for arguments in (["net.yaml"], ["./net.yaml", "--format=json"], ["."], [".", "--format", "json"],
+                      ["net.yaml", str(kept.folder / "other.yaml"), "-j2"]):  # fmt: skip
+        kept.run("build", "net.yaml", "other.yaml")
+        time.sleep(AGED)
+        code, text, _ = quickly(kept, *arguments)
+        assert code == 0, arguments
+        for path in (kept.folder / "cache/state").iterdir():
+            path.unlink()
+        assert kept.run("build", *arguments).stdout.rstrip("\n") == text
+
+
+def test_several_recipes_with_nothing_to_do_take_a_line_each(kept: Project) -> None:
+    kept.write("a.yaml", (kept.folder / "net.yaml").read_text() + "name: other\n")
+    kept.run("build", "a.yaml")
+    time.sleep(AGED)
+    assert kept.run("build", ".").stdout == (
+        "a.yaml: other: 1 artifact, nothing to do\nnet.yaml: net: 1 artifact, nothing to do\n"
     )
+
+
+def test_a_reader_that_leaves_is_no_reason_for_a_traceback(kept: Project) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
     done = subprocess.run(
-        [*kept.command()[:1], "-c", code], cwd=kept.folder, env=kept.environ(),
-        capture_output=True, text=True, check=True,
+        kept.command("build", "net.yaml"), cwd=kept.folder, env=kept.environ(), stdout=writer,
+        stderr=subprocess.PIPE, check=False,
     )  # fmt: skip
-    assert done.stdout.splitlines()[-1] == "[]"
-    assert "net.fp32.onnx" in done.stdout
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 def _same_size_and_times(path: Path, old: str, new: str) -> None:
@@ -67,12 +128,29 @@ def _same_size_and_times(path: Path, old: str, new: str) -> None:
 def test_an_edit_of_equal_size_with_its_time_put_back_is_noticed(kept: Project, old: str, new: str) -> None:
     _same_size_and_times(kept.folder / "net.py", old, new)
     again = kept.build()
-    assert again.artifacts["net.fp32.onnx"]["reason"] == "net.py changed"
+    assert again.artifacts["net.fp32.onnx"]["status"] == "built"
+    assert "net.py" in again.artifacts["net.fp32.onnx"]["reason"]
 
 
-def test_a_touch_builds_nothing_and_is_forgotten(kept: Project) -> None:
+def test_a_touch_costs_one_look(kept: Project) -> None:
     (kept.folder / "net.py").touch()
-    assert kept.build().statuses == {"net.fp32.onnx": "cached"}
+    time.sleep(AGED)
+    code, _, modules = quickly(kept, "net.yaml")
+    assert (code, "modelbuild.refreshing" in modules) == (0, True)
+    code, _, modules = quickly(kept, "net.yaml")
+    assert (code, "modelbuild.refreshing" in modules) == (0, False)
+
+
+def test_a_fresh_checkout_costs_one_look(kept: Project) -> None:
+    for path in (kept.folder / "net.py", kept.folder / "net.yaml"):
+        text = path.read_text()
+        path.unlink()
+        path.write_text(text)
+    time.sleep(AGED)
+    code, _, modules = quickly(kept, "net.yaml")
+    assert (code, "modelbuild.refreshing" in modules) == (0, True)
+    code, _, modules = quickly(kept, "net.yaml")
+    assert (code, "modelbuild.refreshing" in modules) == (0, False)
 
 
 def test_a_missing_output_comes_back(kept: Project) -> None:
@@ -81,19 +159,351 @@ def test_a_missing_output_comes_back(kept: Project) -> None:
     assert kept.output("net.fp32.onnx").is_file()
 
 
-def test_a_file_written_while_the_build_ran_is_not_trusted(tmp_path: Path) -> None:
-    source = tmp_path / "net.py"
-    source.write_text(TINY)
-    out, cache = tmp_path / "out", tmp_path / "cache"
-    state.keep(cache, "r.yaml", out, {"a": 1}, [str(source)], [], started=time.time_ns())
-    assert state.recall(cache, "r.yaml", out) is None
-    later = time.time_ns() + 10**9
-    state.keep(cache, "r.yaml", out, {"a": 1}, [str(source)], [], started=later)
-    assert state.recall(cache, "r.yaml", out) == {"a": 1}
-
-
-@pytest.mark.parametrize("damage", ["", "{", "[]", '{"program": 1}'])
+@pytest.mark.parametrize("damage", ["", "{", "modelbuild state 1 00000000\n"])
 def test_a_damaged_state_file_is_as_good_as_none(kept: Project, damage: str) -> None:
     for path in (kept.folder / "cache/state").iterdir():
         path.write_text(damage)
+    assert quickly(kept, "net.yaml")[0] is None
     assert kept.build().statuses == {"net.fp32.onnx": "cached"}
+
+
+def test_the_state_is_safe_to_delete(kept: Project) -> None:
+    for path in (kept.folder / "cache/state").iterdir():
+        path.unlink()
+    answer: Answer = kept.build()
+    assert answer.statuses == {"net.fp32.onnx": "cached"}
+    assert list((kept.folder / "cache/state").iterdir())
+
+
+# ---- small projects: the writer and the reader in this process ---------------------------------
+
+
+@dataclass
+class Small:
+    """A recipe that was built, as far as the short way can see."""
+
+    folder: Path
+    name: str = "net"
+    said: tuple[Diagnostic, ...] = ()
+    read: dict[str, str | None] = field(default_factory=dict)
+    skipped: int = 0
+    large: bool = False
+
+    def __post_init__(self) -> None:
+        self.recipe.write_text(f"name: {self.name}\n")
+        self.source.write_text("width = 8\n" + "#" * (keeping._SMALL if self.large else 0))
+        self.output.parent.mkdir(parents=True, exist_ok=True)
+        self.output.write_text("weights")
+        time.sleep(AGED)
+
+    @property
+    def recipe(self) -> Path:
+        return self.folder / f"{self.name}.yaml"
+
+    @property
+    def source(self) -> Path:
+        return self.folder / "source.py"
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "build" / self.name / f"{self.name}.fp32.onnx"
+
+    def result(self) -> RecipeResult:
+        built = ArtifactResult(self.output.name, "onnx", "fp32", {}, "built", "never built",
+                               f"build/{self.name}/{self.output.name}", "00", 7, "key", 2.5)  # fmt: skip
+        missing = ArtifactResult(
+            f"{self.name}.engine", "engine", "fp32", {}, "skipped", diagnostics=self.said
+        )
+        return RecipeResult(self.recipe.name, self.name, "ok", (), (built, *[missing] * self.skipped))
+
+    def idle(self) -> RecipeResult:
+        result = self.result()
+        cached = replace(result.artifacts[0], status="cached", reason=None, seconds=0.0)
+        return replace(result, artifacts=(cached, *result.artifacts[1:]))
+
+    def keep(self, started: tuple[int, int] | None = None, **more: str) -> None:
+        read = {"file source.py": f"sha256:{hash_file(self.source).sha256}", **self.read, **more}
+        published = {Path("build") / self.name / self.output.name: hash_file(self.output).sha256}
+        keeping.keep(self.folder / "cache", self.recipe, self.recipe.name, Path("build"), self.result(), read,
+                     published, (), started or state.now())  # fmt: skip
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MODELBUILD_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path
+
+
+@pytest.fixture
+def small(here: Path) -> Small:
+    made = Small(here)
+    made.keep()
+    assert quick.answer(["build", "net.yaml"]) == 0
+    return made
+
+
+def _rewritten(path: Path) -> None:
+    path.write_text(path.read_text().replace("8", "9").replace("weights", "WEIGHTS").replace("net", "ten"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda s: _rewritten(s.source), id="a source"),
+        pytest.param(lambda s: _rewritten(s.recipe), id="the recipe"),
+        pytest.param(lambda s: _rewritten(s.output), id="an output"),
+        pytest.param(lambda s: s.source.unlink(), id="no source"),
+        pytest.param(lambda s: s.output.unlink(), id="no output"),
+        pytest.param(lambda s: s.recipe.unlink(), id="no recipe"),
+        pytest.param(lambda s: (s.source.unlink(), s.source.mkdir()), id="a folder for a source"),
+    ],
+)
+def test_a_change_is_noticed(small: Small, change: Callable[[Small], object]) -> None:
+    change(small)
+    assert quick.answer(["build", "net.yaml"]) is None
+
+
+@pytest.mark.parametrize("touched", ["source", "recipe", "output"])
+def test_a_touch_is_looked_at_once(small: Small, touched: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    getattr(small, touched).touch()
+    time.sleep(AGED)
+    assert quick.answer(["build", "net.yaml"]) == 0
+    monkeypatch.setattr(facts, "current", None)
+    assert quick.answer(["build", "net.yaml"]) == 0
+
+
+def test_what_was_written_just_now_is_looked_at_until_it_has_aged(small: Small) -> None:
+    small.source.touch()
+    assert quick.answer(["build", "net.yaml"]) == 0
+    _same_size_and_times(small.source, "8", "9")  # perhaps within one tick of the clock
+    assert quick.answer(["build", "net.yaml"]) is None
+
+
+def test_a_file_that_was_looked_for_and_comes_is_noticed(here: Path) -> None:
+    made = Small(here, read={"absent source.json": None})
+    made.keep()
+    assert quick.answer(["build", "net.yaml"]) == 0
+    (here / "source.json").touch()
+    assert quick.answer(["build", "net.yaml"]) is None
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "code"),
+    [("1", "1", 0), ("1", "2", None), ("1", None, None), (None, None, 0), (None, "", None),
+     ("a\tb\\n\n", "a\tb\\n\n", 0)],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["WIDTH", "WIDTH_TOKEN"])
+def test_a_variable_counts(
+    here: Path, monkeypatch: pytest.MonkeyPatch, name: str, was: str | None, now: str | None, code: int | None
+) -> None:
+    made = Small(here, read={f"env {name}": facts.variable(name, was)})
+    made.keep()
+    monkeypatch.delenv(name, raising=False)
+    if now is not None:
+        monkeypatch.setenv(name, now)
+    assert quick.answer(["build", "net.yaml"]) == code
+
+
+def test_a_source_that_is_not_what_was_read_leaves_no_state(here: Path) -> None:
+    made = Small(here)
+    started = state.now()
+    made.source.write_text("width = 9\n")  # while the build ran, after it was read
+    made.keep(started, **{"file source.py": "sha256:" + "0" * 64})
+    assert quick.answer(["build", "net.yaml"]) is None
+
+
+def test_a_recipe_that_was_saved_while_it_was_built_leaves_no_state(here: Path) -> None:
+    made = Small(here)
+    started = state.now()
+    made.recipe.write_text("name: net\n# what was loaded had no comment\n")
+    made.keep(started)
+    assert quick.answer(["build", "net.yaml"]) is None
+
+
+def test_a_large_file_from_during_the_build_is_looked_at_the_next_time(here: Path) -> None:
+    made = Small(here, large=True)
+    started = state.now()
+    made.source.touch()
+    made.keep(started)
+    time.sleep(AGED)
+    assert "?\t" + str(made.source) in next((here / "cache/state").glob("*[!n]")).read_text()
+    assert quick.answer(["build", "net.yaml"]) == 0
+    assert "?\t" not in next((here / "cache/state").glob("*[!n]")).read_text()
+    _rewritten(made.source)
+    assert quick.answer(["build", "net.yaml"]) is None
+
+
+def test_a_clock_that_was_set_back_during_the_build_leaves_no_state(here: Path) -> None:
+    made = Small(here)
+    wall, steady = state.now()
+    made.keep((wall + 10**9, steady))
+    assert quick.answer(["build", "net.yaml"]) is None
+
+
+def test_another_search_path_is_another_program(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(small.folder)
+    sys.path.insert(0, "")  # the first entry is that of the script
+    assert quick.answer(["build", "net.yaml"]) is None
+
+
+def test_no_bit_of_a_state_file_may_flip(small: Small) -> None:
+    path = next((small.folder / "cache/state").glob("*[!n]"))
+    data = path.read_bytes()
+    assert state.unpacked(data) is not None
+    for i in range(len(data)):
+        flipped = data[:i] + bytes([data[i] ^ 1 << i % 8]) + data[i + 1 :]
+        assert state.unpacked(flipped) is None
+        assert state.unpacked(data[:i]) is None
+
+
+def test_a_state_file_of_another_recipe_answers_nothing(small: Small) -> None:
+    """Two recipes may share a place: its name is a checksum of the folder."""
+    path = next((small.folder / "cache/state").glob("*[!n]"))
+    inner = small.folder / "inner"
+    inner.mkdir()
+    small.recipe.rename(inner / "net.yaml")
+    other = state.place(str(small.folder / "cache"), str(inner / "net.yaml"), str(small.folder / "build"),
+                        str(small.folder))  # fmt: skip
+    path.rename(other)
+    assert quick.answer(["build", "inner/net.yaml"]) is None
+
+
+def test_a_cache_that_cannot_be_written_keeps_nothing_and_says_nothing(here: Path) -> None:
+    (here / "cache").write_text("a file, not a folder")
+    made = Small(here)
+    made.keep()
+    assert quick.answer(["build", "net.yaml"]) is None
+
+
+def test_ctrl_c_is_130(
+    small: Small, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def pressed(_: str) -> bytes:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(state, "load", pressed)
+    assert quick.answer(["build", "net.yaml"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+# ---- what is said ------------------------------------------------------------------------------
+
+MISSING = Diagnostic("backend-missing", "tensorrt-rtx is not installed", None, level="info")
+WARNING = Diagnostic("engine-unproven", "built, and not run", "run it", "a node", level="warning")
+
+
+def test_a_name_that_is_no_unicode_is_kept_as_it_is_printed(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = replace(WARNING, message="b\udcff.npz has a large value")
+    made = Small(here, said=(said,), skipped=1)
+    made.keep()
+    assert quick.answer(["build", "net.yaml"]) == 0
+    assert "b\\udcff.npz has a large value" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("json_wanted", [False, True], ids=["text", "json"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_short_way_says_what_the_long_way_says(
+    here: Path, capsys: pytest.CaptureFixture[str], count: int, json_wanted: bool
+) -> None:
+    every = [Small(here, "abc"[i], (MISSING, WARNING)[: i + 1], skipped=i) for i in range(count)]
+    for made in every:
+        made.keep()
+    result = BuildResult(tuple(made.idle() for made in every))
+    assert quick.answer(["build", ".", "--format", "json" if json_wanted else "text"]) == 0
+    said = capsys.readouterr().out
+    if json_wanted:
+        assert json.loads(said) == result.as_json()
+    else:
+        assert said == summary.render(result) + "\n"
+    if count > 1 and not json_wanted:
+        assert "b.yaml: b: 2 artifacts, 1 skipped, nothing to do\n" in said
+        assert "info[backend-missing]: b.engine: tensorrt-rtx is not installed" in said
+
+
+def test_an_engine_that_is_required_is_not_skipped_in_silence(here: Path) -> None:
+    made = Small(here, said=(MISSING,), skipped=1)
+    made.keep()
+    assert quick.answer(["build", "net.yaml"]) == 0
+    assert quick.answer(["build", "net.yaml", "--require-engines"]) is None
+
+
+def test_idle_recipes_stand_together_and_apart_from_tables(here: Path) -> None:
+    every = [Small(here, name) for name in "abcd"]
+    results = [s.result() if s.name == "c" else s.idle() for s in every]
+    blocks = summary.render(BuildResult(tuple(results))).split("\n\n")
+    assert [b.splitlines()[0] for b in blocks] == [
+        "a.yaml: a: 1 artifact, nothing to do", "c.yaml: c", "d.yaml: d: 1 artifact, nothing to do",
+    ]  # fmt: skip
+    assert blocks[0].splitlines()[1] == "b.yaml: b: 1 artifact, nothing to do"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["net.yaml", "--dry-run"], ["net.yaml", "--force"], ["net.yaml", "--only", "*"], ["*.yaml"], [],
+        ["net.yaml", "--jobs", "0"], ["net.yaml", "-j"], ["net.yaml", "--out"], ["net.yaml", "--out="],
+        ["net.yaml", "--format", "xml"], ["net.yaml", "--write-back"], ["net.yaml", "--lock"], ["--"],
+        ["net.yaml", "net.yaml"], ["net.yaml", "./net.yaml"], ["missing.yaml"], ["net.lock.yaml"], [""],
+        ["net.yaml", "--out", "elsewhere"], ["net.yaml", "--cache-dir", "elsewhere"], ["source.py"],
+    ],
+)  # fmt: skip
+def test_what_it_does_not_understand_it_leaves_to_the_long_way(
+    small: Small, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    capsys.readouterr()
+    assert quick.answer(["build", *arguments]) is None
+    assert quick.answer(["check", *arguments]) is None
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["./net.yaml"], ["."], ["./"], [".//net.yaml"], ["net.yaml", "--out", "build/"], ["net.yaml", "-j8"],
+        ["net.yaml", "--out=./build", "--jobs=2", "--keep-going", "--require-engines"],
+        ["-j", "4", "net.yaml"], ["net.yaml", "--cache-dir=cache", "--format=text"],
+    ],
+)  # fmt: skip
+def test_it_understands_the_usual_command_lines(
+    small: Small, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    capsys.readouterr()
+    assert quick.answer(["build", *arguments]) == 0
+    assert capsys.readouterr().out == summary.render(BuildResult((small.idle(),))) + "\n"
+
+
+def test_the_absolute_path_is_said_as_it_was_given(small: Small, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert quick.answer(["build", str(small.recipe)]) == 0
+    assert capsys.readouterr().out.startswith(f"{small.recipe}: net\n")
+
+
+def test_two_recipes_of_one_name_are_left_to_the_long_way(here: Path) -> None:
+    for name in ("a", "b"):
+        made = Small(here, name)
+        result = replace(made.result(), name="same")
+        keeping.keep(
+            here / "cache", made.recipe, made.recipe.name, Path("build"), result, {}, {}, (), state.now()
+        )
+    assert quick.answer(["build", "a.yaml"]) == 0
+    assert quick.answer(["build", "b.yaml"]) == 0
+    assert quick.answer(["build", "."]) is None
+
+
+@given(st.lists(st.sampled_from(["a", "b.yaml", ".", "..", "", " ", "…"]), max_size=6))
+def test_a_path_is_written_as_pathlib_writes_it(parts: list[str]) -> None:
+    path = "/".join(parts)
+    if path and not path.startswith("//"):
+        assert quick.plain(path) == str(Path(path))
+
+
+def test_a_folder_has_the_same_recipes_both_ways(here: Path) -> None:
+    for name in ("b.yaml", "a.yml", "a.lock.yaml", ".yaml", ".hidden.yaml", "c.txt", "Z.yaml"):
+        (here / name).touch()
+    (here / "sub").mkdir()
+    (here / "sub" / "x.yaml").touch()
+    for arguments in (["."], ["./"], [str(here)], ["sub", "."], ["b.yaml", "sub/"]):
+        assert quick._recipes(arguments) == [str(p) for p in find(arguments)]

@@ -10,44 +10,57 @@ from modelbuild.errors import Diagnostic, RecipeError
 from modelbuild.recipe.problems import INVALID, clean, listed, nearest
 
 SUFFIXES = (".yaml", ".yml")
+LOCKS = (".lock.yaml", ".lock.yml")
+"""How a lock file's name ends; the first is what is written. It lies beside its recipe."""
 
 
 def find(args: Sequence[str]) -> list[Path]:
     """The recipes that the arguments name, in order, each once.
 
-    A folder stands for its ``*.yaml`` and ``*.yml``, sorted; a glob for the recipes among its
-    matches. A file is taken as it is.
+    A folder stands for its ``*.yaml`` and ``*.yml``, sorted, without the lock files; a glob for the
+    recipes among its matches. A file is taken as it is. A lock file is passed over if its recipe is
+    named, too: then a shell has spelled out ``configs/*.yaml``.
 
     Raises:
-        RecipeError: an argument names nothing; every such argument is told.
+        RecipeError: an argument names nothing, or a lock file; every such argument is told.
     """
     found: dict[Path, Path] = {}
-    missing: list[Diagnostic] = []
+    locks: list[Path] = []
+    wrong: list[Diagnostic] = []
     for arg in args:
         try:
             paths = _named_by(arg)
         except (OSError, ValueError) as error:
-            missing.append(Diagnostic(INVALID, f"cannot look for `{clean(arg)}`: {error}", "name a file"))
+            wrong.append(Diagnostic(INVALID, f"cannot look for `{clean(arg)}`: {error}", "name a file"))
             continue
         if not paths:
-            missing.append(_nothing(arg))
+            wrong.append(_nothing(arg))
         for path in paths:
-            found.setdefault(path.resolve(), path)
-    if missing:
-        raise RecipeError(missing)
+            if path.name.endswith(LOCKS):
+                locks.append(path)
+            else:
+                found.setdefault(path.resolve(), path)
+    named = {path.absolute().with_suffix("") for path in found.values()}
+    wrong += [_no_recipe(lock) for lock in locks if _unlocked(lock.absolute()) not in named]
+    if wrong:
+        raise RecipeError(wrong)
     return list(found.values())
+
+
+def is_recipe(path: Path) -> bool:
+    """Whether a folder or a glob that holds ``path`` means it."""
+    return path.suffix in SUFFIXES and not path.name.endswith(LOCKS) and path.is_file()
 
 
 def _named_by(arg: str) -> list[Path]:
     path = Path(arg)
     if path.is_dir():
-        return sorted(p for p in path.iterdir() if p.suffix in SUFFIXES and p.is_file())
+        return sorted(p for p in path.iterdir() if is_recipe(p))
     if path.exists():
         return [path]
     if not glob.has_magic(arg):
         return []
-    matches = (Path(match) for match in glob.glob(arg, recursive=True))
-    return sorted(p for p in matches if p.suffix in SUFFIXES and p.is_file())
+    return sorted(p for p in map(Path, glob.glob(arg, recursive=True)) if is_recipe(p))
 
 
 def _nothing(arg: str) -> Diagnostic:
@@ -60,11 +73,26 @@ def _nothing(arg: str) -> Diagnostic:
     return Diagnostic(INVALID, f"no such recipe: `{clean(arg)}`", beside(path))
 
 
+def _no_recipe(lock: Path) -> Diagnostic:
+    stem = _unlocked(lock)
+    candidates = [stem.with_name(stem.name + suffix) for suffix in SUFFIXES]
+    meant = next((path for path in candidates if path.is_file()), candidates[0])
+    message = f"`{clean(str(lock))}` is a lock file, not a recipe"
+    return Diagnostic(INVALID, message, f"name `{clean(str(meant))}`")
+
+
+def _unlocked(lock: Path) -> Path:
+    """A recipe's path without its suffix, from its lock file's."""
+    return lock.with_suffix("").with_suffix("")
+
+
 def beside(path: Path) -> str:
     """The name that was meant, or what there is where it was looked for."""
     folder = path.parent
     try:
-        names = sorted(p.name for p in folder.iterdir() if p.suffix in SUFFIXES)
+        names = sorted(
+            p.name for p in folder.iterdir() if p.suffix in SUFFIXES and not p.name.endswith(LOCKS)
+        )
     except OSError:
         return "`modelbuild init IMPORT` writes a first recipe"
     near = nearest(path.name, names)

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TextIO
 
-from modelbuild.scheduler import Ended, Reporter
+from modelbuild.scheduling.runs import Ended, Reporter
 
 
 class Silent:

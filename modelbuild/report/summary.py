@@ -1,85 +1,32 @@
-"""The end of a command, for people: diagnostics, then one row per artifact."""
+"""The end of a command, for people: of each recipe one row per artifact, then the diagnostics."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
-
-from modelbuild.errors import Diagnostic
-from modelbuild.results import ArtifactResult, BuildResult, RecipeResult
-
-_TELLING = ("built", "cached", "stale")  # a failure has its own words
-_RANK = {"error": 0, "warning": 1, "info": 2}
+from modelbuild import showing
+from modelbuild.results import BuildResult, RecipeResult
 
 
 def render(result: BuildResult) -> str:
-    """Everything there is to say about a build, errors last so that they are in view."""
-    parts = [_recipe(r) for r in result.recipes]
+    """Everything there is to say about a build; the whole table only of what was not idle, or is alone."""
+    blocks: list[str] = []
+    lines: list[str] = []  # of recipes with nothing to do, which stand together
+    for recipe in result.recipes:
+        if len(result.recipes) > 1 and showing.idle(recipe):
+            lines.append(_line(recipe))
+            continue
+        blocks += ["\n".join(lines), _recipe(recipe)]
+        lines = []
+    blocks.append("\n".join(lines))
     if result.interrupted:
-        parts.append("interrupted: what was proven is published, nothing is half-written")
-    return "\n\n".join(p for p in parts if p)
+        blocks.append("interrupted: what was proven is published, nothing is half-written")
+    return "\n\n".join(filter(None, blocks))
+
+
+def _line(result: RecipeResult) -> str:
+    line = f"{result.recipe}: {result.name}: {showing.counted(result)}"
+    return "\n".join(filter(None, [line, showing.said(result)]))
 
 
 def _recipe(result: RecipeResult) -> str:
-    parts = []
-    if result.artifacts:
-        parts.append(f"{result.recipe}: {result.name}\n" + table(result.artifacts))
-    found = [*result.diagnostics, *(d for a in result.artifacts for d in _placed(a))]
-    found.sort(key=lambda d: -_RANK[d.level])
-    parts += [d.render() for d in found]
-    if not result.artifacts and not found:
-        parts.append(f"{result.recipe}: ok")
-    return "\n".join(parts)
-
-
-def _placed(artifact: ArtifactResult) -> Iterable[Diagnostic]:
-    for d in artifact.diagnostics:
-        place = artifact.name + (f", {d.where}" if d.where else "")
-        yield Diagnostic(d.code, d.message, d.hint, place, d.level, d.excerpt)
-
-
-def table(artifacts: Iterable[ArtifactResult]) -> str:
-    """What became of each artifact, and its worst output's error against the tolerance."""
-    rows = [("artifact", "status", "size", "time", "worst output", "tolerance", "headroom", "proof")]
-    for a in artifacts:
-        told = a.reason and a.status in _TELLING and a.reason != "never built"
-        status = f"{a.status} ({_clip(str(a.reason))})" if told else a.status
-        seconds = f"{a.seconds:.1f} s" if a.seconds else ""
-        rows.append((a.name, status, size(a.bytes), seconds, *_error(a.parity)))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    right = {2, 3, 6}
-    lines = []
-    for number, row in enumerate(rows):
-        cells = [
-            c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  " + "  ".join(cells).rstrip())
-        if number == 0:
-            lines.append("  " + "  ".join("─" * w for w in widths))
-    return "\n".join(lines)
-
-
-def _error(parity: Mapping[str, Any] | None) -> tuple[str, str, str, str]:
-    if not parity or not parity["outputs"]:
-        return "", "", "", ""
-    name, worst = next(iter(parity["outputs"].items()))
-    error = f"{name}: L2 {worst['relative_l2']:.1e}"
-    shapes = len(parity["shapes"])
-    proof = f"{parity['evidence']}, {shapes} shape{'s' if shapes != 1 else ''}"
-    headroom = worst["headroom"]
-    return error, parity["tolerance"], "exact" if headroom > 1e300 else f"x{headroom:.3g}", proof
-
-
-def size(count: int | None) -> str:
-    """1024-based, as ls -h prints it: ``93.9M`` is 93.9 MiB."""
-    if count is None:
-        return ""
-    value, units = float(count), ["B", "K", "M", "G", "T"]
-    while value >= 1024 and len(units) > 1:
-        value /= 1024
-        units.pop(0)
-    return f"{value:.0f} B" if units[0] == "B" else f"{value:.1f} {units[0]}iB"
-
-
-def _clip(text: str, limit: int = 48) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    rows = f"{result.recipe}: {result.name}\n" + showing.table(result.artifacts) if result.artifacts else ""
+    return "\n".join(filter(None, [rows, showing.said(result)])) or f"{result.recipe}: ok"

@@ -42,6 +42,11 @@ class Step:
     version: ClassVar[int] = 1
     distributions: ClassVar[tuple[str, ...]] = ()
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the step uses a GPU where there is one: one at a time does."""
+        return False
+
     def knobs(self) -> dict[str, Any]:
         """The facts that the recipe decides, as plain data."""
         return dataclasses.asdict(self)

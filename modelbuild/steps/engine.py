@@ -58,6 +58,10 @@ class BuildEngine(Step):
         object.__setattr__(self, "targets", tuple(targets))
         object.__setattr__(self, "profiles", tuple(tuple(sorted(p)) for p in self.profiles))
 
+    @property
+    def on_gpu(self) -> bool:
+        return self.device_decides
+
     def knobs(self) -> dict[str, Any]:
         return {"backend": self.backend, **super().knobs()}
 

@@ -17,9 +17,10 @@ def matching(base: Path, patterns: Sequence[str], key: str, code: str) -> tuple[
     """
     found: list[Path] = []
     for pattern in patterns:
-        hits = sorted(glob.glob(str(base / pattern), recursive=True))
+        # Not joined to the base first: a folder of the user's may be named `net[1]`.
+        hits = sorted(glob.glob(pattern, root_dir=base, recursive=True))
         if not hits:
             said = f"`{key}`: `{pattern}` matches no file in {base}"
             raise StepError(Diagnostic(code, said, "patterns are relative to the recipe's folder"))
-        found += [Path(h) for h in hits]
+        found += [base / h for h in hits]
     return tuple(found)

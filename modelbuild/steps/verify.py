@@ -45,6 +45,10 @@ class Verify(Step):
     version: ClassVar[int] = 2
     distributions: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "numpy")
 
+    @property
+    def on_gpu(self) -> bool:
+        return self.precision != "fp32"
+
     def run(self, given: Mapping[str, Path], out: Path) -> Outcome:
         """Check, load, run, compare. Writes nothing; what it measured is its data.
 

@@ -58,7 +58,10 @@ class _Job:
 class Workers:
     """All child processes of one command. Use as a context manager: leaving it ends them."""
 
-    def __init__(self, preload: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, preload: Sequence[str], environment: Mapping[str, str], prefix: Sequence[str] = ()
+    ) -> None:
+        """``prefix`` comes before the server's command: a tracer, say."""
         self._numbers = itertools.count()
         self._lost: list[Finished] = []
         self._selector = selectors.DefaultSelector()
@@ -70,7 +73,7 @@ class Workers:
         )
         home = str(Path(__file__).resolve().parents[2])
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", program, home, str(theirs.fileno()), *preload],
+            [*prefix, sys.executable, "-P", "-c", program, home, str(theirs.fileno()), *preload],
             pass_fds=[theirs.fileno()],
             env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,

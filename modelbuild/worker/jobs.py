@@ -18,7 +18,7 @@ from modelbuild import cores, telling
 from modelbuild.errors import EXIT_STEP_FAILED, Diagnostic, ModelbuildError, first_line
 from modelbuild.steps.base import ModelStep, Outcome, Step
 from modelbuild.store import Store, Tree
-from modelbuild.trace.recording import Trace
+from modelbuild.trace.recording import Found, Trace
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class Done:
     diagnostics: tuple[Diagnostic, ...] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
     discovered: Mapping[str, str | None] = field(default_factory=dict)
+    outlines: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    unstable: tuple[str, ...] = ()  # files that changed while the step had read them
     seconds: float = 0.0
     exit_code: int = 0
     proof: Outcome | None = None
@@ -96,7 +98,7 @@ class RunStep:
             tree = Store(self.around.cache).put(self.work)
         except ModelbuildError as error:
             traceback.print_exc()
-            return Done(None, error.diagnostics, error.data, {}, _since(start), error.exit_code)
+            return Done(None, error.diagnostics, error.data, seconds=_since(start), exit_code=error.exit_code)
         except MemoryError:
             raise
         except OSError as error:
@@ -105,8 +107,9 @@ class RunStep:
         except Exception as error:
             traceback.print_exc()
             return _failed(self.step, error, start, None)
-        discovered = trace.found(self.step.reads(self.around.base)).facts if trace else {}
-        return Done(tree, outcome.diagnostics, outcome.data, discovered, _since(start), proof=outcome.proof)
+        found = trace.found(self.step.reads(self.around.base)) if trace else Found()
+        return Done(tree, outcome.diagnostics, outcome.data, found.facts, found.outlines, found.unstable,
+                    _since(start), proof=outcome.proof)  # fmt: skip
 
 
 @dataclass(frozen=True)

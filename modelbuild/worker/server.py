@@ -73,9 +73,10 @@ class _Server:
         for module in job.needs:
             _import(module)
         gc.freeze()  # the collector would touch, and so copy, every shared page
+        parent = os.getpid()
         pid = os.fork()
         if pid == 0:
-            self._become(job, fd)
+            self._become(job, fd, parent)
         os.close(fd)
         self.children[pid] = number
 
@@ -95,11 +96,11 @@ class _Server:
                 with contextlib.suppress(OSError):
                     wire.send(self.control, gone)
 
-    def _become(self, job: Any, fd: int) -> NoReturn:
+    def _become(self, job: Any, fd: int, parent: int) -> NoReturn:
         """In the child: run the job, send its result, leave without cleaning up."""
         code = 1
         try:
-            die_with_parent()
+            die_with_parent(parent)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for mine in (self.wakeup, self._bell):
@@ -129,7 +130,7 @@ def _redirect(log: str) -> None:
 def main() -> NoReturn:
     """``python -c '…main()' FD MODULE…``: serve on an inherited socket."""
     control = socket.socket(fileno=int(sys.argv[1]))
-    die_with_parent()
+    die_with_parent(os.getppid())  # one that is gone already has closed the socket
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.disable()  # imports make a million objects and no garbage; jobs turn it on again
     serve(control, sys.argv[2:])

@@ -81,7 +81,7 @@ def test_a_changed_model_file_is_noticed(project: Project) -> None:
     before = project.build().artifacts["net.fp32.onnx"]["sha256"]
     project.write("net.py", TINY.replace("torch.relu", "torch.tanh"))
     again = project.build()
-    assert again.artifacts["net.fp32.onnx"]["reason"] == "net.py changed"
+    assert again.artifacts["net.fp32.onnx"]["reason"] == "net.py:Net changed"
     assert again.artifacts["net.fp32.onnx"]["sha256"] != before
 
 

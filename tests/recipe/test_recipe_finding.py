@@ -12,7 +12,8 @@ from modelbuild.recipe.finding import find
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("b.yaml", "a.yml", "notes.txt", "inner/c.yaml", "odd[1].yaml"):
+    locks = ("a.lock.yml", "b.lock.yaml", "gone.lock.yaml")
+    for name in ("b.yaml", "a.yml", "notes.txt", "inner/c.yaml", "odd[1].yaml", *locks):
         path = tmp_path / "configs" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -41,6 +42,12 @@ B = "configs/b.yaml"
         pytest.param(["**/c.yaml"], ["configs/inner/c.yaml"], id="recursive-glob"),
         pytest.param([B, "./configs/../configs/b.yaml", "configs/b*"], [B], id="each-once"),
         pytest.param([B, "configs/a.yml"], [B, "configs/a.yml"], id="in-the-order-given"),
+        pytest.param(["configs/*.yaml"], RECIPES[1:], id="glob-that-also-matches-lock-files"),
+        pytest.param(
+            ["configs/b.lock.yaml", B, "configs/a.lock.yml", "configs"],
+            [B, RECIPES[0], RECIPES[2]],
+            id="lock-files-that-a-shell-has-spelled-out",
+        ),
         pytest.param([], [], id="nothing"),
     ],
 )
@@ -91,3 +98,27 @@ def test_all_that_name_nothing_are_told_at_once() -> None:
         find(["x", "configs", "y"])
     told = [found.message for found in caught.value.diagnostics]
     assert told == ["no such recipe: `x`", "no such recipe: `y`"]
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("lock", "recipe"),
+    [
+        pytest.param("configs/b.lock.yaml", B, id="yaml"),
+        pytest.param("configs/a.lock.yml", "configs/a.yml", id="yml"),
+        pytest.param("configs/gone.lock.yaml", "configs/gone.yaml", id="its-recipe-is-gone"),
+    ],
+)
+def test_a_lock_file_is_no_recipe_and_its_recipe_is_named(lock: str, recipe: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        find(["configs/odd[1].yaml", lock])
+    (told,) = caught.value.diagnostics
+    assert told.message == f"`{lock}` is a lock file, not a recipe"
+    assert told.hint == f"name `{recipe}`"
+
+
+def test_a_folder_of_lock_files_holds_no_recipe(tmp_path: Path) -> None:
+    (tmp_path / "net.lock.yaml").touch()
+    with pytest.raises(RecipeError) as caught:
+        find([str(tmp_path)])
+    assert "no recipe in the folder" in caught.value.diagnostics[0].message

@@ -1,0 +1,112 @@
+"""What is fresh, what is stale and why: from recorded facts, without running the model's code."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from modelbuild import request as requests
+from modelbuild.errors import Diagnostic, RecipeError
+from modelbuild.publishing import Publisher
+from modelbuild.request import Request
+from modelbuild.results import BuildResult
+from modelbuild.scheduling.runs import Options, Reporter, Run
+from modelbuild.scheduling.scheduler import Scheduler
+
+
+@dataclass(frozen=True)
+class Because:
+    """One action behind an artifact: ``changes`` are the facts of its own that moved, in words.
+
+    ``facts`` are what its key is made of: what is known before it runs, and what it discovered
+    when it last ran. ``key`` is the key of its result; None if there is none for these facts.
+    """
+
+    action: str
+    status: str
+    key: str | None
+    changes: tuple[str, ...]
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Why:
+    """An artifact, whether it is fresh, and the actions that it comes from, in their order."""
+
+    recipe: str
+    artifact: str
+    status: str
+    reason: str | None
+    actions: tuple[Because, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return {"schema": 1, "ok": True, **asdict(self)}
+
+
+def status(request: Request, reporter: Reporter) -> BuildResult:
+    """Every artifact ``fresh`` or ``stale``, with the reason; nothing is built or written.
+
+    Raises:
+        RecipeError: a path or ``only`` names nothing, or two recipes have one name.
+    """
+    paths = requests.paths(request)
+    recipes = requests.loaded(paths)
+    runs, publisher, _ = _judged(request, recipes, reporter)
+    done = []
+    for run in runs:
+        result = publisher.result(run)
+        told = (replace(a, status="fresh") if a.status == "cached" else a for a in result.artifacts)
+        done.append(replace(result, artifacts=tuple(told)))
+    return BuildResult(recipes.in_order(done, paths))
+
+
+def why(artifact: str, request: Request, reporter: Reporter) -> Why:
+    """What moved since the artifact was last built, and every fact of the keys behind it.
+
+    Raises:
+        RecipeError: a recipe is wrong, or none of them makes such an artifact.
+    """
+    recipes = requests.loaded(requests.paths(request))
+    if recipes.broken:
+        raise RecipeError([d for r in recipes.broken for d in r.diagnostics])
+    asked = replace(request, only=None)
+    everything = requests.runs(asked, recipes, asked.store())
+    names = [a.name for r in everything for a in r.plan.artifacts]
+    if artifact not in names:
+        near = difflib.get_close_matches(artifact, names, 1)
+        hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(names)}"
+        raise RecipeError(Diagnostic("recipe-invalid", f"no recipe here makes `{artifact}`", hint))
+    runs, publisher, scheduler = _judged(replace(request, only=_literally(artifact)), recipes, reporter)
+    (run,) = (r for r in runs if r.plan.artifacts)
+    (told,) = publisher.result(run).artifacts
+    last = scheduler.judge.memory(run)
+    rows = tuple(
+        Because(
+            action.id,
+            "fresh" if run.ended[action.id].good else run.ended[action.id].status,
+            run.ended[action.id].key,
+            run.ended[action.id].changes,
+            {**scheduler.judge.facts_of(run, action), **last.get(action.id, {}).get("discovered", {})},
+        )
+        for action in run.plan.actions
+    )
+    stands = "fresh" if told.status == "cached" else told.status
+    return Why(run.path, artifact, stands, told.reason, rows)
+
+
+def _judged(
+    request: Request, recipes: requests.Loaded, reporter: Reporter
+) -> tuple[list[Run], Publisher, Scheduler]:
+    store = request.store()
+    runs = requests.runs(request, recipes, store)
+    publisher = Publisher(store, request.out, dry_run=True)
+    scheduler = Scheduler(runs, store, Options(1, dry_run=True), reporter, publisher)
+    scheduler.run()
+    return runs, publisher, scheduler
+
+
+def _literally(name: str) -> str:
+    """A glob that matches this name and nothing else."""
+    return "".join(f"[{c}]" if c in "*?[" else c for c in name)

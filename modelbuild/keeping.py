@@ -1,0 +1,164 @@
+"""Write down what a build saw, so that the next one can be answered in milliseconds.
+
+A row may stand for a fact only if what it is the row of cannot have changed since the fact was read.
+So the facts are looked at once more, now with their rows; those that would cost much, of large files,
+count as they are if nothing was written since shortly before the build began. Else they get a row that
+nothing is ever equal to, and the next build looks.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import time
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelbuild import showing, state
+from modelbuild.results import GOOD
+from modelbuild.trace import facts
+
+if TYPE_CHECKING:
+    from modelbuild.results import RecipeResult
+
+# Larger files are not read again at the end of a build (this takes 4 ms).
+_SMALL = 1 << 22
+# Between the two clocks, over a whole build: by this much the one on the wall may have been set back.
+_SET_BACK = 5_000_000
+# There while a GPU's driver is loaded, and made anew when it is loaded again.
+_DRIVER = "/dev/nvidiactl"
+_DEVICES = ("CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")  # whether there is a GPU, and a library for it
+
+
+def keep(
+    cache: Path,
+    recipe: Path,
+    given: str,
+    out: Path,
+    result: RecipeResult,
+    read: Mapping[str, str | None],
+    published: Mapping[Path, str],
+    patterns: Iterable[str],
+    started: tuple[int, int],
+) -> None:
+    """Keep the answer ``result`` of a build that left nothing to do, if it can be trusted.
+
+    ``read`` are the facts that it came from, relative to the folder of ``recipe``, which the command
+    named ``given``. ``published`` are the files it gave, with their SHA-256 (hex). ``patterns`` are the
+    recipe's own: what they match now must have been read. ``started`` is ``state.now()`` before the
+    recipe was loaded.
+
+    Nothing is kept, and nothing said, where the cache cannot be written: the next build takes the
+    long way.
+    """
+    wall, steady = (n - s for n, s in zip(state.now(), started, strict=True))
+    program = state.program_rows()
+    driver = state.row(_DRIVER)
+    if steady - wall > _SET_BACK or any(state.young(r.partition("\t")[0], started[0]) for r in program):
+        return
+    base = recipe.parent
+    everything = {
+        **read,
+        **{f"file {path.absolute()}": f"sha256:{sha256}" for path, sha256 in published.items()},
+        f"file {recipe}": _as_loaded(recipe, started[0]),
+        **{f"glob {p}": _as_matched(p, base, read, started[0]) for p in patterns},
+    }
+    variables = {n.removeprefix("env "): v for n, v in read.items() if n.startswith("env ")}
+    rows: dict[str, str] = {}
+    kept: list[state.Fact] = []
+    for name, value in everything.items():
+        if name.startswith("env "):
+            continue
+        mine = _rows(name, value, base, started[0])
+        if mine is None:
+            return
+        rows.update({p: r if rows.get(p, r) == r else state.RACY for p, r in mine.items()})
+        kept.append((name, value, list(mine)))
+    if any(a.kind == "engine" for a in result.artifacts):
+        if state.young(driver, started[0]):
+            return
+        rows[_DRIVER] = driver
+        variables = {**{n: os.environ.get(n) for n in _DEVICES}, **variables}
+    whose = (str(recipe), str(out.absolute()), os.getcwd())
+    if any(c in text for text in (*rows, *whose, given, *variables) for c in "\t\n\0"):
+        return
+    _write(str(cache), whose, given, result, state.program(program), rows, variables, kept)
+
+
+def _as_loaded(recipe: Path, started: int) -> str | None:
+    """The digest of the recipe's bytes, unless they may have changed since they were loaded."""
+    return None if state.young(state.row(str(recipe)), started) else facts.file_digest(recipe)
+
+
+def _as_matched(pattern: str, base: Path, read: Mapping[str, str | None], started: int) -> str | None:
+    """What the pattern stands for, unless it matches more now than was read."""
+    name = f"glob {pattern}"
+    if any(state.young(state.row(p), started) for p in facts.guards(name, None, base)):
+        seen = {(base / n.removeprefix("file ")).resolve() for n in read if n.startswith("file ")}
+        matches = glob.glob(pattern, root_dir=base, recursive=True)
+        if any((base / m).resolve() not in seen for m in matches):
+            return None
+    return facts.current(name, None, base)
+
+
+def _rows(name: str, value: str | None, base: Path, started: int) -> dict[str, str] | None:
+    """Rows that stand for a fact; None if it is not what it was, or nobody can tell."""
+    kind = name.partition(" ")[0]
+    if value is None and kind in ("file", "glob"):
+        return None
+    paths = facts.guards(name, value, base)
+    if kind == "package":  # what is installed is in the program's own rows
+        more = os.environ.get("PYTHONPATH")
+        paths = [*paths, *map(os.path.abspath, more.split(os.pathsep) if more else ())]
+    elif not paths:
+        return None
+    rows = {p: state.row(p) for p in paths}
+    looked = time.time_ns()
+    if kind == "file" and sum(map(state.size, rows.values())) > _SMALL:
+        return {p: state.RACY if _moved(p, r, started) else r for p, r in rows.items()}
+    if rows and facts.current(name, value, base) != value:
+        return None
+    return {p: r if state.steady(p, r, looked) else state.RACY for p, r in rows.items()}
+
+
+def _moved(path: str, row: str, started: int) -> bool:
+    """Whether a file, or a folder that it is in, may have been put there since."""
+    return any(state.young(r, started) for r in (row, *(state.row(str(p)) for p in Path(path).parents)))
+
+
+def _write(
+    cache: str,
+    whose: tuple[str, str, str],
+    given: str,
+    result: RecipeResult,
+    program: str,
+    rows: Mapping[str, str],
+    variables: Mapping[str, str | None],
+    kept: list[state.Fact],
+) -> None:
+    idle = replace(
+        result,
+        artifacts=tuple(
+            replace(a, status="cached", reason=None, seconds=0.0) if a.status in GOOD else a
+            for a in result.artifacts
+        ),
+    )
+    answer = json.dumps(idle.as_json()).encode()
+    known = state.State(
+        program, whose, given, result.name, [f"{r}\t{p}" for p, r in rows.items()], list(variables.items()),
+        state.packed_facts(kept), _printed(showing.table(idle.artifacts)), _printed(showing.said(idle)),
+        showing.counted(idle), any(a.status == "skipped" for a in idle.artifacts),
+        f"{zlib.crc32(answer):08x}",
+    )  # fmt: skip
+    place = state.place(cache, *whose)
+    if state.unpacked(known.packed()) is not None and state.save(place + ".json", answer):
+        state.save(place, known.packed())
+
+
+def _printed(text: str) -> bytes:
+    """As it comes out on a terminal, which may not have every character of a file's name."""
+    return text.encode("utf-8", "backslashreplace")

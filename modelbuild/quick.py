@@ -1,0 +1,241 @@
+"""The short way of ``modelbuild build``: when there is nothing to do, say so and end.
+
+Every command starts here. What it asks for is answered from state files if all of it can be, and
+else by the whole command line. A row that does not hold sends nobody the long way by itself: the
+facts behind it are looked at again, and if they are what they were, only the row is new. So a
+``touch`` and a fresh checkout cost one hash of what was touched, once.
+"""
+
+import os
+import sys
+
+from modelbuild import state
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_YAML = (".yaml", ".yml")
+_LOCK = (".lock.yaml", ".lock.yml")
+
+
+def main() -> int:
+    """What the ``modelbuild`` script runs. Returns the exit code."""
+    code = answer(sys.argv[1:])
+    if code is None:
+        from modelbuild import cli
+
+        return cli.main()
+    return code
+
+
+def answer(arguments: "Sequence[str]") -> int | None:
+    """Print what ``modelbuild build`` would say if it has nothing to do; None if that is not sure.
+
+    Nothing is printed then. The exit code is 0, 1 if nobody reads, 130 after Ctrl-C.
+    """
+    try:
+        asked = _understood(arguments)
+        text = None if asked is None else _told(asked)
+        if text is None:
+            return None
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        print(text, flush=True)
+        return 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (OSError, ValueError, AttributeError):
+        return None  # the long way says what is wrong, with the recipe, the cache or standard output
+
+
+# ---- what is asked -----------------------------------------------------------------------------
+
+
+class Asked:
+    """A command line that the short way understands."""
+
+    def __init__(self) -> None:
+        self.recipes: list[str] = []
+        self.out = "build"
+        self.cache = ""
+        self.json = False
+        self.engines = False  # none may be missing
+
+    def took(self, option: str, value: str) -> bool:
+        """Take an option with its value, if this is one and that is right."""
+        if option == "--out":
+            self.out = value
+        elif option == "--cache-dir":
+            self.cache = value
+        elif option == "--format":
+            self.json = value == "json"
+            return value in ("json", "text")
+        else:
+            return option in ("-j", "--jobs") and value.isdecimal() and value.isascii() and int(value) > 0
+        return bool(value)
+
+
+def _understood(arguments: "Sequence[str]") -> Asked | None:
+    if not arguments or arguments[0] != "build":
+        return None
+    asked = Asked()
+    rest = list(arguments[:0:-1])
+    while rest:
+        argument = rest.pop()
+        if not argument.startswith("-"):
+            asked.recipes.append(argument)
+        elif argument == "--require-engines":
+            asked.engines = True
+        elif argument == "--keep-going":
+            pass  # a recipe that is wrong has no state
+        else:
+            option, given, value = argument.partition("=")
+            if argument.startswith("-j") and len(argument) > 2:
+                option, given, value = "-j", "=", argument[2:]
+            if not given:
+                if not rest or rest[-1].startswith("-"):
+                    return None
+                value = rest.pop()
+            if not asked.took(option, value):
+                return None
+    return asked
+
+
+def _recipes(arguments: "Sequence[str]") -> list[str] | None:
+    """The recipes that these name, as ``recipe.finding`` finds them; None where it has more to say."""
+    found: list[str] = []
+    for argument in arguments:
+        path = plain(argument)
+        if path.endswith(_LOCK):
+            return None
+        if path.endswith(_YAML):  # a folder of that name has no state
+            found.append(path)
+            continue
+        try:
+            names = sorted(os.listdir(path))
+        except OSError:
+            return None
+        front = "" if path == "." else path if path == "/" else f"{path}/"
+        names = [n for n in names if n.endswith(_YAML) and not n.endswith(_LOCK) and n not in _YAML]
+        if not names:
+            return None
+        found += [front + name for name in names]
+    return found
+
+
+def plain(path: str) -> str:
+    """A path as ``str(Path(path))`` gives it."""
+    if "//" not in path and "./" not in path and not path.endswith(("/", ".")):
+        return path
+    parts = [p for p in path.split("/") if p not in ("", ".")]
+    start = "/" if path.startswith("/") else ""
+    return start + "/".join(parts) or "."
+
+
+# ---- what is answered --------------------------------------------------------------------------
+
+
+def _told(asked: Asked) -> str | None:
+    """The text of the answer, if there is nothing to do for any of the recipes."""
+    recipes = _recipes(asked.recipes)
+    if not recipes:
+        return None
+    cwd = os.getcwd()
+    out = _absolute(plain(asked.out), cwd)
+    cache = _absolute(plain(asked.cache or state.cache_folder()), cwd)
+    program = state.program(state.program_rows())
+    look = state.Look()
+    names: set[str] = set()
+    rows: set[str] = set()
+    said: list[object] = []
+    for recipe in recipes:
+        whose = (_absolute(recipe, cwd), out, cwd)
+        place = state.place(cache, *whose)
+        data = state.load(place)
+        known = state.unpacked(data) if data is not None else None
+        if known is None or known.program != program or known.whose != whose:
+            return None
+        if not _holds(known, look, place) or (asked.engines and known.skipped):
+            return None
+        names.add(known.name)
+        rows.add(look.at(whose[0]))
+        # What a thousand states hold is let go one by one: the pages for it would take 10 ms.
+        if asked.json:
+            said.append(_record(recipe, known, place, plain(asked.out)))
+        else:
+            said.append(_text(recipe, known, len(recipes) == 1))
+    if None in said or len(names) < len(recipes) or len(rows) < len(recipes):
+        return None  # some text has another path; one recipe twice, or two that write into one folder
+    if not asked.json:
+        return "\n".join(map(str, said))
+    import json
+
+    return json.dumps({"schema": 1, "ok": True, "recipes": said}, indent=1)
+
+
+def _absolute(path: str, cwd: str) -> str:
+    """As ``Path.absolute``: ``..`` stays, since what it means depends on links."""
+    if path.startswith("/"):
+        return path
+    return cwd if path == "." else f"{cwd}/{path}" if cwd != "/" else f"/{path}"
+
+
+def _holds(known: state.State, look: state.Look, place: str) -> bool:
+    """Whether everything that a build saw is as it was."""
+    for name, value in known.environment:
+        now = os.environ.get(name)
+        if now != value and not _same_digest(name, value, now):
+            return False
+    moved = look.moved(known.rows)
+    if not moved:
+        return True
+    from modelbuild.refreshing import refreshed
+
+    return refreshed(known, moved, look, place)
+
+
+def _same_digest(name: str, value: str | None, now: str | None) -> bool:
+    """A variable that may be a secret, or is long, is known by its digest."""
+    if value is None or not value.startswith("sha256:"):
+        return False
+    from modelbuild.trace import facts
+
+    return facts.variable(name, now) == value
+
+
+def _text(recipe: str, known: state.State, alone: bool) -> str | None:
+    """As ``report.summary`` says it of a recipe with nothing to do; None if that is not known."""
+    said = known.said.decode()
+    if _speaks_of_another_path(said, recipe, known):
+        return None
+    line = f"{recipe}: {known.name}"
+    line += f"\n{known.table.decode()}" if alone else f": {known.counted}"
+    return f"{line}\n{said}" if said else line
+
+
+def _record(recipe: str, known: state.State, place: str, out: str) -> "dict[str, object] | None":
+    """As ``RecipeResult.as_json`` says it."""
+    import json
+    import zlib
+
+    data = state.load(place + ".json")
+    if data is None or f"{zlib.crc32(data):08x}" != known.answer:
+        return None
+    if _speaks_of_another_path(known.said.decode(), recipe, known):
+        return None
+    found: dict[str, object] = json.loads(data)
+    artifacts = found["artifacts"]
+    assert isinstance(artifacts, list)
+    front = "" if out == "." else f"{out}/"
+    for artifact in artifacts:
+        if artifact["path"]:
+            artifact["path"] = f"{front}{known.name}/{artifact['name']}"
+    return {**found, "recipe": recipe}
+
+
+def _speaks_of_another_path(said: str, recipe: str, known: state.State) -> bool:
+    return recipe != known.given and known.given in said

@@ -1,0 +1,52 @@
+"""Why an artifact is fresh or stale, for people."""
+
+from __future__ import annotations
+
+from modelbuild.explaining import Because, Why
+from modelbuild.keys import canonical
+from modelbuild.results import BuildResult
+
+
+def render(why: Why, facts: bool = False) -> str:
+    """What moved, action by action; with ``facts`` every fact of their keys."""
+    lines = [_headline(why)]
+    own = [a for a in why.actions if a.changes]
+    width = max((len(a.action) for a in own), default=0)
+    for action in own:
+        for i, change in enumerate(action.changes):
+            lines.append(f"  {(action.action if i == 0 else '').ljust(width)}  {change}")
+    waiting = [a.action for a in why.actions if a.status == "stale" and not a.changes]
+    if waiting:
+        lines.append(f"  then, unless the same bytes come out: {', '.join(waiting)}")
+    if facts:
+        lines += [line for action in why.actions for line in _facts(action)]
+    return "\n".join(lines)
+
+
+def standing(result: BuildResult) -> str:
+    """Fresh or stale, artifact by artifact."""
+    parts = []
+    for recipe in result.recipes:
+        lines = [d.render() for d in recipe.diagnostics]
+        if recipe.artifacts:
+            lines.append(f"{recipe.recipe}: {recipe.name}")
+        wide = max((len(a.name) for a in recipe.artifacts), default=0)
+        for a in recipe.artifacts:
+            said = [a.reason] if a.reason else [d.message for d in a.diagnostics if a.status != "fresh"]
+            lines.append(f"  {a.status:7}  {a.name.ljust(wide)}  {'; '.join(said)}".rstrip())
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def _headline(why: Why) -> str:
+    if why.status == "fresh":
+        return f"{why.artifact} is fresh: nothing moved since it was built"
+    own = any(a.changes for a in why.actions)
+    return f"{why.artifact} is {why.status}" + (f": {why.reason}" if why.reason and not own else "")
+
+
+def _facts(action: Because) -> list[str]:
+    lines = ["", f"{action.action}: {action.status}" + (f", {action.key}" if action.key else "")]
+    for name, value in action.facts.items():
+        lines.append(f"  {name} = {value if isinstance(value, str) else canonical(value)}")
+    return lines

@@ -1,0 +1,149 @@
+"""What a command was asked for, and the runs that come of it: recipes found, read and planned."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelbuild import cores, state, toolchain
+from modelbuild.errors import EXIT_USAGE, Diagnostic, RecipeError
+from modelbuild.plan import Plan, plan
+from modelbuild.recipe.finding import find
+from modelbuild.recipe.loading import load
+from modelbuild.recipe.schema import Recipe
+from modelbuild.results import RecipeResult
+from modelbuild.scheduling.runs import Run
+from modelbuild.store import Store
+from modelbuild.worker.jobs import Surroundings
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asked for."""
+
+    recipes: Sequence[str]
+    out: Path = Path("build")
+    cache: Path | None = None
+    jobs: int = 0  # 0: as many as there are cores
+    keep_going: bool = False
+    dry_run: bool = False
+    force: bool = False
+    only: str | None = None
+    require_engines: bool = False
+    measure: bool = False  # verify: compare the published files again, build nothing
+    write_back: bool = False  # put the nodes that a search kept in fp32 into the recipe
+    lock: bool = False  # write what was built into the lock file beside the recipe
+    locked: bool = False  # publish nothing but what the lock file says
+
+    def job_count(self) -> int:
+        return self.jobs or cores.available()
+
+    def store(self) -> Store:
+        return Store((self.cache or state.default_root()).absolute())
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The recipes of a request, and the results of those that are wrong."""
+
+    recipes: Sequence[tuple[Path, Recipe]]
+    broken: Sequence[RecipeResult] = ()
+
+    def in_order(self, results: Iterable[RecipeResult], paths: Sequence[Path]) -> tuple[RecipeResult, ...]:
+        """Theirs and the broken ones, as they were asked for."""
+        place = {str(p): i for i, p in enumerate(paths)}
+        return tuple(sorted([*results, *self.broken], key=lambda r: place.get(r.recipe, 0)))
+
+
+def loaded(paths: Sequence[Path]) -> Loaded:
+    """Read every recipe.
+
+    Raises:
+        RecipeError: two of them would write into one folder.
+    """
+    good, broken = [], []
+    for path in paths:
+        recipe, result = checked(path)
+        if recipe is None:
+            broken.append(result)
+        else:
+            good.append((path, recipe))
+    names: dict[str, Path] = {}
+    for path, recipe in good:
+        if recipe.name in names:
+            raise RecipeError(
+                Diagnostic(
+                    "recipe-invalid",
+                    f"{path} and {names[recipe.name]} both have the name `{recipe.name}`, "
+                    "and would write into one folder",
+                    "give one of them another `name`",
+                )
+            )
+        names[recipe.name] = path
+    return Loaded(good, broken)
+
+
+def checked(path: Path) -> tuple[Recipe | None, RecipeResult]:
+    """The recipe in a file, or what is wrong with it."""
+    try:
+        recipe = load(path)
+    except RecipeError as error:
+        result = RecipeResult(str(path), path.stem, "failed", error.diagnostics, exit_code=EXIT_USAGE)
+        return None, result
+    return recipe, RecipeResult(str(path), recipe.name, "ok")
+
+
+def paths(request: Request) -> list[Path]:
+    """The recipes that the request names.
+
+    Raises:
+        RecipeError: a path names nothing.
+    """
+    return find(request.recipes)
+
+
+def runs(request: Request, recipes: Loaded, store: Store) -> list[Run]:
+    """A run for each recipe: all of its artifacts, or those that the request wants.
+
+    Raises:
+        RecipeError: ``only`` matches nothing, or nothing that could be measured is published.
+    """
+    device = toolchain.gpu() if any(r.engines for _, r in recipes.recipes) else None
+    made = []
+    unpublished: set[str] = set()
+    for path, recipe in recipes.recipes:
+        todo = plan(recipe, gpu=device.target if device else None)
+        if request.only:
+            todo = todo.only(lambda a: fnmatch.fnmatch(a.name, str(request.only)))
+        if request.measure:
+            todo = todo.measuring((request.out / recipe.name).absolute())
+            absent = {a.name for a in todo.artifacts if not (request.out / recipe.name / a.name).is_file()}
+            todo = todo.only(lambda a, absent=absent: a.name not in absent)  # type: ignore[misc]
+            unpublished |= absent
+        around = Surroundings(path.absolute().parent, Path.cwd(), store.root, request.out.absolute())
+        made.append(Run(todo, str(path), around, str(path.absolute())))
+    if unpublished and not any(r.plan.artifacts for r in made):
+        raise _nothing_to_measure(request.out, sorted(unpublished))
+    if request.only and not any(r.plan.artifacts for r in made):
+        raise _nothing_matches(request, [plan(r) for _, r in recipes.recipes])
+    return made
+
+
+def _nothing_matches(request: Request, plans: Iterable[Plan]) -> RecipeError:
+    names = ", ".join(a.name for p in plans for a in p.artifacts)
+    return RecipeError(
+        Diagnostic("recipe-invalid", f"no artifact matches `{request.only}`", f"there are {names}")
+    )
+
+
+def _nothing_to_measure(out: Path, names: Sequence[str]) -> RecipeError:
+    more = f" or any of {len(names) - 1} more" if len(names) > 1 else ""
+    return RecipeError(
+        Diagnostic(
+            "recipe-invalid",
+            f"nothing to verify: {out} has no {names[0]}{more}",
+            "`modelbuild build` puts them there; `--out` names another folder",
+        )
+    )

@@ -1,0 +1,136 @@
+"""What the loop works on: one run per recipe, and what became of each action."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from modelbuild.errors import Diagnostic
+from modelbuild.freshness import Verdict
+from modelbuild.plan import Action, Artifact, Plan
+from modelbuild.results import GOOD
+from modelbuild.steps.base import Outcome
+from modelbuild.store import Entry, Lock, Tree
+from modelbuild.worker.client import Link
+from modelbuild.worker.jobs import Surroundings
+
+Status = Literal["cached", "built", "stale", "failed", "blocked", "skipped"]
+
+
+@dataclass(frozen=True)
+class Options:
+    jobs: int
+    dry_run: bool = False
+    force: bool = False
+    require_engines: bool = False
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What became of an action. ``entry`` is its result; ``seconds`` were spent now.
+
+    ``changes`` are the facts that moved since it was last built, in words; ``reason`` is the first.
+    """
+
+    status: Status
+    entry: Entry | None = None
+    reason: str | None = None
+    changes: tuple[str, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
+    data: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    exit_code: int = 0
+
+    @property
+    def tree(self) -> Tree | None:
+        return self.entry.tree if self.entry is not None else None
+
+    @property
+    def key(self) -> str | None:
+        return self.entry.key if self.entry is not None else None
+
+    @property
+    def good(self) -> bool:
+        return self.status in GOOD
+
+
+class Reporter(Protocol):
+    """Who wants to know what happens."""
+
+    def started(self, recipe: str, action: str, why: str | None) -> None: ...
+    def ended(self, recipe: str, action: str, ended: Ended) -> None: ...
+    def told(self, recipe: str, action: str, word: str) -> None: ...
+    def tick(self) -> None: ...
+
+
+class Publishing(Protocol):
+    """Who takes an artifact as soon as its proof is in."""
+
+    def publish(self, run: Run, artifact: Artifact) -> bool:
+        """False if what the store holds of it cannot be used, and has to be made again."""
+        ...
+
+
+class Run:
+    """One recipe's plan on its way."""
+
+    def __init__(self, plan: Plan, path: str, around: Surroundings, identity: str) -> None:
+        self.plan = plan
+        self.path = path
+        self.around = around
+        self.identity = identity  # under which the store remembers its last build
+        self.actions = {a.id: a for a in plan.actions}
+        self.ended: dict[str, Ended] = {}
+        self.judged: dict[str, Verdict] = {}  # wait for a free place
+        self.running: dict[str, Verdict] = {}
+        self.locks: dict[str, list[Lock]] = {}
+        self.damaged: dict[str, Diagnostic] = {}  # actions whose stored result was set aside
+        self.unstable: dict[str, tuple[str, ...]] = {}  # files that moved while an action read them
+        self.proofs: dict[str, Outcome] = {}  # of what an action made, made by that action
+        self.published: set[str] = set()
+        self.host: Link | None = None
+        self.host_state: Literal["none", "starting", "ready", "failed"] = "none"
+        self.host_number = 0  # of the job that became the host
+        self.host_diagnostics: tuple[Diagnostic, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.plan.recipe.name
+
+    def waiting(self) -> list[Action]:
+        return [a for a in self.plan.actions if a.id not in self.ended and a.id not in self.running]
+
+    def all_ended(self) -> bool:
+        return len(self.ended) == len(self.plan.actions)
+
+    def discovered(self) -> Mapping[str, str | None]:
+        """Every fact that an action of this recipe discovered, now or when its result was made."""
+        return {
+            name: value
+            for ended in self.ended.values()
+            if ended.entry is not None
+            for name, value in ended.entry.discovered.items()
+        }
+
+    def outlines(self) -> Mapping[str, Mapping[str, str]]:
+        """The definitions of each Python file that was read, with a digest each."""
+        return {
+            name: outline
+            for ended in self.ended.values()
+            for name, outline in ended.data.get("outlines", {}).items()
+        }
+
+    def tree_of(self, artifact: str) -> Tree | None:
+        """The files of an artifact; None if they were not made."""
+        action = next(a.action for a in self.plan.artifacts if a.name == artifact)
+        return self.ended[action].tree if action in self.ended else None
+
+
+def dependents(plan: Plan, action: str) -> Sequence[str]:
+    """The actions that wait for this one, directly or not."""
+    found = {action}
+    for other in plan.actions:
+        if found & set(other.before):
+            found.add(other.id)
+    return [a.id for a in plan.actions if a.id in found - {action}]

@@ -1,0 +1,506 @@
+"""The loop: settle what needs no work, start what fits, wait, and go on around what failed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from modelbuild import cores, memory, toolchain
+from modelbuild.environment import ENVIRONMENT
+from modelbuild.errors import EXIT_STEP_FAILED, EXIT_TOOLCHAIN, Diagnostic, ModelbuildError, first_line
+from modelbuild.freshness import Verdict, full_key
+from modelbuild.keys import digest
+from modelbuild.plan import Action
+from modelbuild.results import GOOD
+from modelbuild.scheduling.costs import Budget, Costs, heights, peaks_by_kind
+from modelbuild.scheduling.crashes import crashed, with_log
+from modelbuild.scheduling.judging import Judge
+from modelbuild.scheduling.runs import Ended, Options, Publishing, Reporter, Run, dependents
+from modelbuild.steps.base import Outcome
+from modelbuild.steps.engine import BuildEngine
+from modelbuild.store import Entry, Store
+from modelbuild.worker.client import Finished, Told, Workers
+from modelbuild.worker.jobs import Done, HostModel, Ready, RunStep
+
+# In this order: forks made early share what is there already.
+WITH_TORCH = ("torch",)
+PRELOAD = (
+    "onnx", "onnx.shape_inference", "onnxruntime", "modelbuild.worker.jobs",
+    "modelbuild.graph.simplification", "onnxsim", "modelbuild.graph.precision",
+    "modelbuild.graph.simulate", "modelbuild.graph.runtime", "modelbuild.steps.proof",
+)  # fmt: skip
+
+HOST = "model"  # the name under which a model's process is reported and logged
+_TICK = 0.1  # seconds between two looks at other builds' locks and at the clock
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a worker was asked for: an action, or (None) a model's host."""
+
+    run: Run
+    action: Action | None
+    number: int
+
+
+class Scheduler:
+    """``run()`` once. Each artifact is published as soon as its proof is in."""
+
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        store: Store,
+        options: Options,
+        reporter: Reporter,
+        publisher: Publishing,
+    ) -> None:
+        self.runs = runs
+        self.store = store
+        self.options = options
+        self.reporter = reporter
+        self.publisher = publisher
+        self.workers: Workers | None = None
+        self.judge = Judge(store, options.force, pinning=not options.dry_run)
+        memories = [self.judge.memory(r) for r in runs]
+        kinds = peaks_by_kind(memories)
+        self._costs = {r.identity: Costs.of(r.plan, m, kinds) for r, m in zip(runs, memories, strict=True)}
+        self._heights = {r.identity: heights(r.plan.actions, self._costs[r.identity].seconds) for r in runs}
+        self._budget = Budget(memory.available(), memory.available)
+        self._work: dict[tuple[str, str], Path] = {}
+        self._whole: set[str] = set()  # objects whose bytes were looked at, or made, by this command
+        self._redone: dict[tuple[str, str], str] = {}
+        self._told: set[tuple[str, str]] = set()
+        self._share = cores.available()
+        self._numbers = 0
+
+    def run(self) -> None:
+        """Bring every action to an end.
+
+        Raises:
+            KeyboardInterrupt: after every child is gone.
+        """
+        try:
+            while True:
+                self._advance()
+                if all(r.all_ended() for r in self.runs):
+                    return
+                if self.workers is None:  # other builds are at work on everything that is left
+                    time.sleep(_TICK)
+                else:
+                    for news in self.workers.wait(_TICK):
+                        self._heard(news)
+                self.reporter.tick()
+        finally:
+            if self.workers is not None:
+                self.workers.end()
+            for folder in self._work.values():
+                self.store.discard(folder)
+            for run in self.runs:
+                for action in list(run.locks):
+                    self._unlock(run, action)
+
+    def remember(self) -> None:
+        """Keep the facts of this build, so that the next one can say what moved.
+
+        Raises:
+            OSError: the cache cannot be written.
+        """
+        for run in self.runs:
+            self.store.remember(run.identity, self.judge.memory(run))
+
+    # ---- deciding ----
+
+    def _advance(self) -> None:
+        """Settle everything that needs no work, then fill the free places."""
+        for run in self.runs:
+            progress = True
+            while progress:
+                progress = False
+                for action in run.waiting():
+                    progress |= self._settle(run, action)
+            self._let_go(run)
+        ready = [(run, a) for run in self.runs for a in run.waiting() if a.id in run.judged]
+        # What has begun comes first, so that models in memory stay few; then the longest chain.
+        ready.sort(key=lambda row: (row[0].host is None, -self._heights[row[0].identity][row[1].id]))
+        side_by_side = min(self.options.jobs, self._busy() + len(ready))
+        self._share = max(1, cores.available() // max(1, side_by_side))
+        for run, action in ready:
+            if self._busy() >= self.options.jobs:
+                return
+            if action.id in run.judged:  # an earlier one in this list may have sent it back
+                self._start(run, action)
+
+    def _busy(self) -> int:
+        return sum(len(r.running) + (r.host_state == "starting") for r in self.runs)
+
+    def _settle(self, run: Run, action: Action) -> bool:
+        """Judge an action whose inputs are there. True if it has come to its end."""
+        if action.id in run.judged:
+            return False
+        before = [run.ended[i] for i in action.before if i in run.ended]
+        if len(before) < len(action.before):
+            return False
+        states = [b.status for b in before]
+        if any(s in ("failed", "blocked", "skipped") for s in states):
+            skipped = all(s in (*GOOD, "stale", "skipped") for s in states)
+            self._end(run, action, Ended("skipped" if skipped else "blocked"))
+            return True
+        backend = action.step.backend if isinstance(action.step, BuildEngine) else None
+        if backend and (missing := toolchain.missing_backend(backend)):
+            self._end(run, action, self._without(missing))
+            return True
+        if "stale" in states:
+            reason = next(b.reason for b in before if b.status == "stale")
+            self._end(run, action, Ended("stale", reason=reason))
+            return True
+        verdict = self._judged(run, action)
+        if verdict is None:
+            return True
+        if self.options.dry_run:
+            self._end(run, action, Ended("stale", reason=verdict.reason, changes=verdict.changes))
+            return True
+        if (proof := _proof_at_hand(run, action)) is not None:
+            tree = self.store.put(self.store.workspace())
+            run.running[action.id] = verdict
+            self._record(run, action, Done(tree, proof.diagnostics, proof.data), 0)
+            return True
+        run.judged[action.id] = verdict
+        return False
+
+    def _judged(self, run: Run, action: Action) -> Verdict | None:
+        """What is to be done and why; None if the action has come to its end."""
+        try:
+            verdict = self.judge.verdict(run, action)
+        except ModelbuildError as error:
+            self._end(run, action, Ended("failed", diagnostics=error.diagnostics, exit_code=error.exit_code))
+            return None
+        if self.judge.damaged and not self.options.dry_run:
+            for tree in self.judge.damaged:
+                self._set_aside(run, action, tree.digest)
+        self.judge.damaged.clear()
+        if verdict.entry is None:
+            return verdict
+        self._end(run, action, _from_entry("cached", verdict.entry))
+        return None
+
+    def _without(self, missing: str) -> Ended:
+        required = self.options.require_engines
+        said = Diagnostic("backend-missing", missing, None, level="error" if required else "info")
+        if required:
+            return Ended("failed", diagnostics=(said,), exit_code=EXIT_TOOLCHAIN)
+        return Ended("skipped", diagnostics=(said,))
+
+    # ---- starting ----
+
+    def _start(self, run: Run, action: Action) -> None:
+        """Run the action now if nothing stands against it; it stays judged otherwise."""
+        folders = {role: self._folder(run, maker) for role, maker in action.needs.items()}
+        given = {role: folder for role, folder in folders.items() if folder is not None}
+        if len(given) < len(folders):
+            return  # an input is damaged and is made again first
+        if not self._fits(run, action) or not self._locked(run, action):
+            return
+        workers = self._pool()
+        link = workers.first
+        if action.beside_model:
+            if run.host_state == "none":
+                self._start_host(run)
+            if run.host is None:
+                return
+            link = run.host
+        work = self.store.workspace()
+        self._work[run.identity, action.id] = work
+        job = RunStep(
+            action.step,
+            {**given, **action.folders},
+            work,
+            run.around,
+            str(self.store.log(run.name, action.id)),
+            traced=action.discovers,
+            threads=self._share,
+            needs=("modelbuild.worker.jobs",),
+        )
+        run.running[action.id] = run.judged.pop(action.id)
+        workers.submit(link, job, self._job(run, action))
+        self.reporter.started(run.path, action.id, run.running[action.id].reason)
+
+    def _fits(self, run: Run, action: Action) -> bool:
+        """Whether memory, and the one GPU, have room for the action beside what runs."""
+        if _on_gpu(action) and any(_on_gpu(r.actions[a]) for r in self.runs for a in r.running):
+            return False
+        costs = self._costs[run.identity]
+        need = costs.peaks[action.id]
+        if action.beside_model and run.host_state == "none":
+            if sum(r.host_state in ("starting", "ready") for r in self.runs) >= self.options.jobs:
+                return False
+            need = max(need, costs.host)
+        running = []
+        for other in self.runs:
+            of = self._costs[other.identity]
+            running += [of.peaks[a] for a in other.running]
+            beside = any(other.actions[a].beside_model for a in other.running)
+            if other.host_state in ("starting", "ready") and not beside and other is not run:
+                running.append(of.host)
+        return self._budget.admits(need, running)
+
+    def _locked(self, run: Run, action: Action) -> bool:
+        """Take the action's lock, and look once more: another build may have had it until now."""
+        if action.id in run.locks or not action.remembered:
+            return True
+        if action.beside_model and not self._taken(run, HOST, action, [_model_lock(run)]):
+            return False
+        names = [f"action {run.judged[action.id].cheap}"] + (["gpu"] if _on_gpu(action) else [])
+        if not self._taken(run, action.id, action, names):
+            return False
+        run.judged.pop(action.id)
+        verdict = self._judged(run, action)
+        if verdict is None:
+            self._unlock(run, action.id)
+            return False
+        run.judged[action.id] = verdict
+        return True
+
+    def _taken(self, run: Run, holder: str, action: Action, names: Sequence[str]) -> bool:
+        """Take these locks for ``holder``, all or none, unless it has them."""
+        if holder in run.locks:
+            return True
+        for name in names:
+            lock = self.store.lock(name)
+            if lock is None:
+                self._unlock(run, holder)
+                self._tell_waiting(run, action, name)
+                return False
+            run.locks.setdefault(holder, []).append(lock)
+        return True
+
+    def _unlock(self, run: Run, holder: str) -> None:
+        for lock in run.locks.pop(holder, ()):
+            lock.release()
+
+    def _tell_waiting(self, run: Run, action: Action, name: str) -> None:
+        if (run.identity, action.id) not in self._told:
+            self._told.add((run.identity, action.id))
+            holder = self.store.holder(name)
+            who = f" (process {holder})" if holder else ""
+            self.reporter.told(run.path, action.id, f"another build{who} is at it; waiting for its result")
+
+    def _start_host(self, run: Run) -> None:
+        assert run.plan.source is not None
+        run.host_state = "starting"
+        job = HostModel(run.plan.source, run.around, str(self.store.log(run.name, HOST)))
+        token = self._job(run, None)
+        run.host_number = token.number
+        self._pool().submit(self._pool().first, job, token)
+        self.reporter.started(run.path, HOST, None)
+
+    def _let_go(self, run: Run) -> None:
+        """End a model's host when nothing will run beside the model any more."""
+        if any(a.beside_model for a in run.waiting()) or any(
+            run.actions[a].beside_model for a in run.running
+        ):
+            return
+        self._unlock(run, HOST)
+        if run.host is not None:
+            assert self.workers is not None
+            self.workers.close(run.host)
+            run.host, run.host_state, run.host_number = None, "none", 0
+
+    def _pool(self) -> Workers:
+        if self.workers is None:
+            with_torch = any(r.plan.source is not None for r in self.runs)
+            preload = (*WITH_TORCH, *PRELOAD) if with_torch else PRELOAD
+            self.workers = Workers(preload, ENVIRONMENT)
+        return self.workers
+
+    def _job(self, run: Run, action: Action | None) -> _Job:
+        self._numbers += 1
+        return _Job(run, action, self._numbers)
+
+    # ---- objects ----
+
+    def _folder(self, run: Run, maker: str) -> Path | None:
+        """Where an input lies, whole; None if it is not, and ``maker`` has to run again."""
+        tree = run.ended[maker].tree if maker in run.ended else None
+        if tree is None:
+            return None
+        folder = self.store.folder(tree)
+        if folder is not None and (tree.digest in self._whole or self.store.intact(tree)):
+            self._whole.add(tree.digest)
+            return folder
+        self._redo(run, maker)
+        return None
+
+    def _redo(self, run: Run, maker: str) -> None:
+        """Make an action's result again: what the store has of it is damaged."""
+        tree = run.ended.pop(maker).tree
+        assert tree is not None
+        self._redone[run.identity, maker] = tree.digest
+        self._set_aside(run, run.actions[maker], tree.digest)
+        for other in dependents(run.plan, maker):
+            run.judged.pop(other, None)
+            self._unlock(run, other)
+        run.published -= {a.name for a in run.plan.artifacts if maker in (a.action, a.proof)}
+
+    def _set_aside(self, run: Run, action: Action, digest: str) -> None:
+        self.store.set_aside(digest)
+        run.damaged[action.id] = Diagnostic(
+            "cache-corrupt",
+            f"what the cache had as the result of `{action.id}` is not what was stored; "
+            "it was set aside and made again",
+            "look at the disk if this comes back; `modelbuild cache verify` looks at the rest",
+            level="warning",
+        )
+
+    # ---- ending ----
+
+    def _heard(self, news: Finished | Told) -> None:
+        run, action = news.token.run, news.token.action
+        if isinstance(news, Told):
+            self.reporter.told(run.path, action.id, news.text)
+        elif action is None:
+            self._host_finished(run, news)
+        elif action.id in run.running:
+            self._finished(run, action, news)
+
+    def _finished(self, run: Run, action: Action, finished: Finished) -> None:
+        work = self._work.pop((run.identity, action.id))
+        done = finished.result
+        log = self.store.log(run.name, action.id)
+        if not isinstance(done, Done):
+            done = crashed(action.id, finished.status or 0, log)
+        if done.tree is None:
+            self.store.discard(work)
+            verdict = run.running.pop(action.id)
+            said = with_log(done.diagnostics, log)
+            code = done.exit_code or EXIT_STEP_FAILED
+            self._end(run, action, Ended("failed", None, verdict.reason, verdict.changes, said, done.data,
+                                         done.seconds, code))  # fmt: skip
+            return
+        if done.proof is not None:
+            run.proofs[action.id] = done.proof
+        self._record(run, action, done, finished.peak)
+
+    def _record(self, run: Run, action: Action, done: Done, peak: int) -> None:
+        """Write down what an action made, and end it."""
+        assert done.tree is not None
+        verdict = run.running.pop(action.id)
+        known = self.judge.known(run, action)
+        data = {**done.data, "outlines": done.outlines} if done.outlines else dict(done.data)
+        entry = Entry(
+            full_key(known, done.discovered), done.tree, known, dict(done.discovered),
+            tuple(d.as_json() for d in done.diagnostics), data, done.seconds, peak,
+        )  # fmt: skip
+        said: list[Diagnostic] = []
+        if done.unstable:
+            run.unstable[action.id] = done.unstable
+            said.append(_unstable(action, done.unstable))
+        elif action.remembered:
+            try:
+                self.store.record(verdict.cheap, entry)
+            except OSError as error:
+                said.append(_unrecorded(action, error))
+        self._whole.add(done.tree.digest)
+        built = _from_entry("built", entry)
+        said = [*built.diagnostics, *said]
+        self._end(
+            run,
+            action,
+            replace(
+                built,
+                reason=verdict.reason,
+                changes=verdict.changes,
+                seconds=done.seconds,
+                diagnostics=tuple(said),
+            ),
+        )
+
+    def _host_finished(self, run: Run, finished: Finished) -> None:
+        if finished.token.number != run.host_number:
+            return  # it was let go
+        if isinstance(finished.result, Ready) and finished.status is None:
+            assert self.workers is not None
+            run.host = self.workers.adopt(finished.token, self.workers.first)
+            run.host_state = "ready"
+            self.reporter.ended(run.path, HOST, Ended("built", seconds=finished.result.seconds))
+            return
+        log = self.store.log(run.name, HOST)
+        done = finished.result
+        if not isinstance(done, Done):
+            done = crashed("the model's process", finished.status or 0, log)
+        run.host, run.host_state = None, "failed"
+        self._unlock(run, HOST)
+        run.host_diagnostics = with_log(done.diagnostics, log)
+        failed = Ended("failed", diagnostics=run.host_diagnostics, exit_code=done.exit_code)
+        self.reporter.ended(run.path, HOST, failed)
+        for action in run.waiting():
+            if action.beside_model:
+                run.judged.pop(action.id, None)
+                self._end(run, action, Ended("failed", exit_code=done.exit_code))
+
+    def _end(self, run: Run, action: Action, ended: Ended) -> None:
+        if action.id in run.damaged and ended.status == "built":
+            ended = replace(ended, diagnostics=(*ended.diagnostics, run.damaged.pop(action.id)))
+        run.ended[action.id] = ended
+        self._unlock(run, action.id)
+        self.reporter.ended(run.path, action.id, ended)
+        redone = self._redone.pop((run.identity, action.id), None)
+        if redone is not None and ended.tree is not None and ended.tree.digest != redone:
+            for other in dependents(run.plan, action.id):  # they were judged by the lost bytes
+                run.ended.pop(other, None)
+        if ended.good and not self.options.dry_run:
+            self.judge.remember(run, action, ended)
+        self._publish(run)
+
+    def _publish(self, run: Run) -> None:
+        """Hand over what is proven, and make again what turns out to be damaged on the way."""
+        for artifact in run.plan.artifacts:
+            needed = [i for i in (artifact.action, artifact.proof) if i]
+            if artifact.name not in run.published and all(i in run.ended for i in needed):
+                run.published.add(artifact.name)
+                if not self.publisher.publish(run, artifact):
+                    self._redo(run, artifact.action)
+
+
+def _model_lock(run: Run) -> str:
+    """One build makes a model for these actions, and the others wait for all of them at once: with
+    a lock per action alone, two builds would each get one and both make the model."""
+    return "model " + digest(sorted(run.judged[a.id].cheap for a in run.waiting() if a.beside_model
+                                    and a.id in run.judged))  # fmt: skip
+
+
+def _proof_at_hand(run: Run, action: Action) -> Outcome | None:
+    """The proof that an action would make, if what it proves came with it."""
+    maker = action.needs.get("model")
+    if maker is None or maker not in run.proofs or action.discovers:
+        return None
+    return run.proofs[maker] if run.actions[maker].step.proven_by == action.step else None
+
+
+def _from_entry(status: str, entry: Entry) -> Ended:
+    said = tuple(Diagnostic.from_json(dict(d)) for d in entry.diagnostics)
+    return Ended("built" if status == "built" else "cached", entry, diagnostics=said, data=entry.data)
+
+
+def _on_gpu(action: Action) -> bool:
+    return action.step.on_gpu and toolchain.gpu() is not None
+
+
+def _unstable(action: Action, files: Sequence[str]) -> Diagnostic:
+    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+    return Diagnostic(
+        "changed-while-read",
+        f"{files[0]}{more} was saved while `{action.id}` read it: its result is not cached",
+        "build again",
+        level="warning",
+    )
+
+
+def _unrecorded(action: Action, error: OSError) -> Diagnostic:
+    return Diagnostic(
+        "cache-unwritable",
+        f"the result of `{action.id}` cannot be recorded: {first_line(error)}",
+        "it is made again next time; check the cache folder and the disk",
+        level="warning",
+    )

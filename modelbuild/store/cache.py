@@ -1,0 +1,156 @@
+"""A cache folder, as builds use it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from modelbuild.store import locks, sessions, tally
+from modelbuild.store.layout import Layout
+from modelbuild.store.ledger import Entry, Ledger
+from modelbuild.store.locks import Lock
+from modelbuild.store.objects import Objects, Tree, touch
+from modelbuild.store.sessions import Session
+from modelbuild.store.tally import Tally
+
+
+class Store:
+    """A cache folder, and this process's session in it, which begins when something is first written.
+
+    Whatever only reads works on a cache that cannot be written. The session ends with ``close()``,
+    with the object, or with the process.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.layout = Layout(self.root)
+        self._objects = Objects(self.layout)
+        self._ledger = Ledger(self.layout)
+        self._session: Session | None = None
+        self._pinned: set[str] = set()
+        self._end: weakref.finalize[..., Store] | None = None
+
+    def close(self) -> None:
+        """End the session: its folders and its pins are gone."""
+        if self._end is not None:
+            self._end()
+        self._session, self._end = None, None
+        self._pinned.clear()
+
+    # ---- work ----
+
+    def workspace(self) -> Path:
+        """A new empty folder on the store's file system, for a step to write into."""
+        return self._begun().workspace()
+
+    def discard(self, folder: Path) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Remove what processes that are gone left at work; every session begins with it."""
+        sessions.sweep(self.layout)
+
+    def lock(self, name: str) -> Lock | None:
+        """The one lock of this name, which may be any text; None while anybody holds it. Never waits.
+
+        Where nothing can be written, or the file system cannot lock, it protects nothing.
+        """
+        path = self.layout.lock(name)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = locks.take(path)
+        except OSError:
+            return Lock(path, None, sure=False)
+        if lock is not None and lock.fd is not None:
+            with contextlib.suppress(OSError):  # a full disk: held, only not signed
+                os.pwrite(lock.fd, f"{os.getpid():<20}\n".encode(), 0)
+        return lock
+
+    def holder(self, name: str) -> int | None:
+        """The process that holds the lock of this name, to say so; None if nobody does.
+
+        It may be one of another container or machine: a number for people.
+        """
+        path = self.layout.lock(name)
+        if not locks.is_held(path):
+            return None
+        try:
+            return int(path.read_text())
+        except (OSError, ValueError):
+            return None
+
+    # ---- objects ----
+
+    def put(self, folder: Path) -> Tree:
+        """Move a finished workspace into the store, and pin it for the session it belongs to."""
+        return self._objects.put(folder)
+
+    def pin(self, tree: Tree) -> Path | None:
+        """As ``folder``, and no collection deletes the object while this session lives."""
+        if tree.digest in self._pinned:
+            return self._objects.folder(tree)
+        with locks.among(self.layout.gate):
+            with contextlib.suppress(OSError):  # nobody collects in a cache that cannot be written
+                sessions.note(self._begun().folder, tree.digest)
+                self._pinned.add(tree.digest)
+            place = self._objects.folder(tree)
+        if place is not None:
+            touch(place)
+        return place
+
+    def folder(self, tree: Tree) -> Path | None:
+        """Where an object is, or None if it, or one of its files, is gone or has another size."""
+        return self._objects.folder(tree)
+
+    def intact(self, tree: Tree) -> bool:
+        """Whether every byte of an object is what its name says."""
+        return self._objects.intact(tree)
+
+    def set_aside(self, name: str) -> None:
+        """Take a damaged object out of the store, so that it is made again."""
+        self._objects.set_aside(name)
+
+    # ---- what is known ----
+
+    def entries(self, cheap: str) -> list[Entry]:
+        """What the ledger knows for these facts, newest first; unreadable entries do not count."""
+        return self._ledger.entries(cheap)
+
+    def record(self, cheap: str, entry: Entry) -> None:
+        self._ledger.record(cheap, entry)
+
+    def history(self, recipe: str) -> dict[str, Any]:
+        """What each action knew when this recipe was last built; empty if never."""
+        return self._ledger.history(recipe)
+
+    def remember(self, recipe: str, actions: Mapping[str, Any]) -> None:
+        """Keep what each action knew: ``facts``, ``discovered``, and its object's digest as ``tree``.
+
+        ``recipe`` is the file's absolute path: while it exists, these objects are not collected.
+        """
+        self._ledger.remember(recipe, actions)
+
+    def log(self, recipe: str, action: str) -> Path:
+        """Where an action's output goes."""
+        path = self.layout.log(recipe, action)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def count(self, hits: int, misses: int, seconds_saved: float, bytes_reused: int) -> None:
+        """Add a build to what the cache was good for; a build never fails for that."""
+        with contextlib.suppress(OSError):
+            tally.add(
+                self.layout.tally, self.layout.gate, Tally(1, hits, misses, seconds_saved, bytes_reused)
+            )
+
+    def _begun(self) -> Session:
+        if self._session is None:
+            self.sweep()
+            self._session = Session(self.layout)
+            self._end = weakref.finalize(self, self._session.end)
+        return self._session

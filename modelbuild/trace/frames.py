@@ -1,0 +1,110 @@
+"""Who asks? Read off the call stack, so that what libraries do for themselves is no fact."""
+
+from __future__ import annotations
+
+import os
+from types import FrameType
+from typing import Literal
+
+from modelbuild.trace import places
+
+# "cataloguing" is importlib.metadata, which goes through every folder of the search path. "generated"
+# is code without a file, as exec() makes it: whoever called it is meant.
+Kind = Literal["user", "library", "standard", "importing", "cataloguing", "own", "generated"]
+
+# Standard modules through which a caller asks for itself; what others look up is their own business.
+_PROBING = {"genericpath", "posixpath", "os", "pathlib", "glob"}
+_READING = {"os", "_collections_abc", "collections", "string"}
+# Functions in them that look at a path without the answer being about it: makedirs() of its
+# parents, realpath() of each part.
+_NO_PROBE = {"realpath", "_joinrealpath", "resolve", "makedirs", "samefile"}
+_DYNAMO = "/torch/_dynamo/variables/"
+_ON_THE_WAY = {"importlib", "runpy", "pkgutil"}
+
+
+class Callers:
+    """Kinds of code by their file, for one build's places."""
+
+    def __init__(self, around: places.Places) -> None:
+        self._places = around
+        self._kinds: dict[str, tuple[Kind, str]] = {}
+
+    def probes(self, frame: FrameType | None) -> bool:
+        """Does the user's code look at a path, itself or through os.path and the like?"""
+        while frame is not None:
+            kind, module = self._kind(frame)
+            if kind == "standard":
+                if module not in _PROBING or frame.f_code.co_name in _NO_PROBE:
+                    return False
+            elif kind != "generated":
+                return kind == "user"
+            frame = frame.f_back
+        return False
+
+    def reads_environment(self, frame: FrameType | None) -> bool:
+        """Does the user's code read a variable, itself or through what it calls?
+
+        Not what a library reads while it is imported, or a standard module at any time.
+        """
+        while frame is not None:
+            kind, module = self._kind(frame)
+            passing = module in _READING or frame.f_code.co_name == "expandvars"
+            if kind != "generated" and not (kind == "standard" and passing):
+                # Dynamo follows forward() without a frame for it.
+                symbolic = kind == "library" and _DYNAMO in frame.f_code.co_filename
+                return symbolic or (kind != "standard" and self._asks_for(frame) == "user")
+            frame = frame.f_back
+        return False
+
+    def asks(self, frame: FrameType | None) -> tuple[Kind | None, Kind | None]:
+        """The kind of the nearest code that is not the standard library's, and for whom it asks:
+        for the user's code, or an import that is going on, whichever is nearer."""
+        while frame is not None:
+            kind, _ = self._kind(frame)
+            if kind not in ("standard", "generated"):
+                return kind, self._asks_for(frame)
+            frame = frame.f_back
+        return None, None
+
+    def imports(self, frame: FrameType | None) -> tuple[Kind | None, str]:
+        """The kind and the module name of the code that imports."""
+        while frame is not None:
+            kind, module = self._kind(frame)
+            way = kind == "importing" or (kind == "standard" and module in _ON_THE_WAY)
+            if not way and kind != "generated":
+                return kind, str(frame.f_globals.get("__name__", ""))
+            frame = frame.f_back
+        return None, ""
+
+    def _asks_for(self, frame: FrameType | None) -> Kind | None:
+        while frame is not None:
+            kind, _ = self._kind(frame)
+            if kind in ("user", "importing"):
+                return kind
+            frame = frame.f_back
+        return None
+
+    def _kind(self, frame: FrameType) -> tuple[Kind, str]:
+        file = frame.f_code.co_filename
+        known = self._kinds.get(file)
+        if known is None:
+            known = self._kinds[file] = self._classified(file)
+        return known
+
+    def _classified(self, file: str) -> tuple[Kind, str]:
+        if file.startswith("<frozen "):  # "<frozen posixpath>", "<frozen importlib._bootstrap>"
+            module = file[len("<frozen ") : -1]
+            return ("importing" if module.startswith("importlib.") else "standard"), module
+        path = None if file.startswith("<") else self._places.absolute(file)
+        if path is None:
+            return "generated", ""
+        module = os.path.basename(path).partition(".")[0]
+        if path.startswith(places.own()):
+            return "own", module
+        if places.is_standard(path):
+            if "/importlib/metadata/" in path:
+                return "cataloguing", module
+            if "/importlib/" in path:
+                return "standard", "importlib"
+            return "standard", module
+        return ("user" if self._places.counts(path) else "library"), module

@@ -1,0 +1,175 @@
+"""What a run imported: the distributions behind it, and how its names resolve in first-party folders.
+
+The process that makes a model has libraries in memory already, so a module's absence from
+``sys.modules`` before the run is not the question. It is what the user's code imports, and what
+that imports in turn, down to a library that was there before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from importlib.machinery import BuiltinImporter, FileFinder, FrozenImporter
+from types import ModuleType
+
+from modelbuild.trace import distributions, places, searching
+from modelbuild.trace.frames import Kind
+
+_OWN = "modelbuild"
+
+
+class Imports:
+    def __init__(self, around: places.Places) -> None:
+        self._places = around
+        self._before = frozenset(sys.modules)
+        self._known = {_top(name) for name in self._before}
+        self._ids = {id(module): _top(name) for name, module in list(sys.modules.items())}
+        self._by_user: set[str] = set()
+        self._by_library: dict[str, set[str]] = defaultdict(set)  # the library's top package -> names
+
+    def note(self, name: str, kind: Kind | None, importer: str) -> None:
+        """A module that was not in memory is asked for; perhaps there is none."""
+        if _top(name) == _OWN:
+            return
+        if kind == "user":
+            self._by_user.add(name)
+        elif kind == "library":
+            self._by_library[_top(importer)].add(name)
+
+    def files(self) -> Iterator[str]:
+        """The files of the modules that came since."""
+        for name in set(sys.modules) - self._before:
+            with contextlib.suppress(Exception):  # some modules run code when they are asked
+                if file := sys.modules[name].__file__:
+                    yield file
+
+    def facts(self, named: Iterable[str]) -> dict[str, str | None]:
+        """``named`` are the packages that the first-party sources import."""
+        tops = self._reached({*named, *map(_top, self._by_user)})
+        return {**self._packages(tops), **self._resolutions(tops, named)}
+
+    def _reached(self, tops: set[str]) -> set[str]:
+        """These packages and those that they import, without looking into those known before."""
+        fresh: dict[str, list[str]] = defaultdict(list)
+        for name in set(sys.modules) - self._before:
+            fresh[_top(name)].append(name)
+        reached: set[str] = set()
+        waiting = set(tops)
+        while waiting:
+            top = waiting.pop()
+            reached.add(top)
+            if top not in self._known and top not in sys.stdlib_module_names:
+                further = {_top(n) for n in self._by_library[top]} | self._references(fresh[top])
+                waiting |= further - reached
+        return reached - {_OWN}
+
+    def _references(self, modules: Iterable[str]) -> set[str]:
+        """The packages known before that these modules hold: no import event tells of them."""
+        held: set[int] = set()
+        for name in modules:
+            values = list(getattr(sys.modules.get(name), "__dict__", {}).values())
+            held.update([id(value) for value in values if type(value) is ModuleType])
+        return {self._ids[h] for h in held & self._ids.keys()}
+
+    # ---- distributions ----
+
+    def _packages(self, tops: Iterable[str]) -> dict[str, str | None]:
+        facts: dict[str, str | None] = {}
+        unnamed: set[tuple[str, str]] = set()
+        wanted = {_top(name) for name in self._by_user}
+        for top in sorted(set(tops) - sys.stdlib_module_names):
+            if top not in sys.modules:
+                if top in wanted:  # tried and not found: it may be installed one day
+                    facts[f"package {top}"] = None
+            elif (version := distributions.version(top)) is not None:
+                if not self._is_users(top) or not distributions.is_editable(top):
+                    facts[f"package {top}"] = version
+            else:
+                unnamed |= set(_installed_files(top))
+        for name in distributions.owners(unnamed):
+            facts[f"package {name}"] = distributions.version(name)
+        return dict(sorted(facts.items()))
+
+    def _is_users(self, top: str) -> bool:
+        file = getattr(sys.modules.get(top), "__file__", None)
+        path = self._places.absolute(file) if file else None
+        return path is not None and self._places.counts(path)
+
+    # ---- search folders ----
+
+    def _is_searched_by_user(self, folder: str) -> bool:
+        """Not so this program's own checkout, which is there for the workers alone."""
+        return self._places.counts(folder) and (
+            folder != os.path.dirname(places.own()[0].rstrip(os.sep)) or self._places.near(folder + os.sep)
+        )
+
+    def _resolutions(self, tops: set[str], named: Iterable[str]) -> dict[str, str | None]:
+        fresh = tops - self._known
+        names = {*named, *self._by_user}
+        names |= {n for top, imported in self._by_library.items() if top in fresh for n in imported}
+        inside: dict[str, set[str]] = defaultdict(set)
+        for name in names:
+            package, _, last = name.rpartition(".")
+            inside[package].add(last)
+            while package:  # a.b.c was looked for in a.b, and a.b in a
+                package, _, last = package.rpartition(".")
+                inside[package].add(last)
+        facts: dict[str, str | None] = {}
+        for package, lasts in inside.items():
+            folders = sys.path if not package else _search_folders(package)
+            for folder, found in self._searched(folders, lasts):
+                facts[f"modules {self._places.name(folder)}"] = searching.as_text(found)
+        return dict(sorted(facts.items()))
+
+    def _searched(
+        self, folders: Iterable[str], names: Iterable[str]
+    ) -> Iterator[tuple[str, dict[str, str | None]]]:
+        """Each first-party folder that is looked into for some of the names, and what it has."""
+        left = {n for n in names if _could_be_a_file(n)}
+        rows: list[tuple[str, bool]] = []
+        for folder in folders:
+            path = self._places.absolute(folder or ".")
+            finder = sys.path_importer_cache.get(folder)
+            # Else a zip file, or a word that an editable installation's own finder knows.
+            if path is not None and (finder is None or isinstance(finder, FileFinder)):
+                rows.append((path, self._is_searched_by_user(path)))
+        last = max((i for i, (_, counts) in enumerate(rows) if counts), default=-1)
+        for path, counts in rows[: last + 1]:
+            found = searching.resolved(path, sorted(left))
+            if counts and left:
+                yield path, found
+            # A folder without __init__.py only adds to a package: the search goes on.
+            left -= {name for name, what in found.items() if what and not what.endswith("/")}
+
+
+def _could_be_a_file(name: str) -> bool:
+    built_in = BuiltinImporter.find_spec(name) or FrozenImporter.find_spec(name)
+    return built_in is None and bool(name) and not set(name) & set(" \t\n:/")
+
+
+def _search_folders(package: str) -> list[str]:
+    try:
+        return [p for p in sys.modules[package].__path__ if isinstance(p, str)]
+    except Exception:
+        return []
+
+
+def _installed_files(top: str) -> Iterator[tuple[str, str]]:
+    """A file of an installed package, as its distribution lists it; for a package without
+    ``__init__.py``, which several distributions may share, one of each part."""
+    modules = [top] if getattr(sys.modules[top], "__file__", None) else [
+        name for name in sys.modules if name.startswith(top + ".") and name.count(".") == 1
+    ]  # fmt: skip
+    sites = [f for f in places.installed() if f.rstrip(os.sep).endswith("-packages")]
+    for name in modules:
+        file = getattr(sys.modules[name], "__file__", None)
+        for folder in sites:
+            if file and file.startswith(folder):
+                yield folder, file[len(folder) :]
+
+
+def _top(name: str) -> str:
+    return name.partition(".")[0]

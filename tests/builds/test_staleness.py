@@ -1,0 +1,317 @@
+"""Every kind of edit, and what it must rebuild: nothing missed, and nothing in vain.
+
+One project reads in all the ways that a model can. Each edit is made, built, and taken back; after
+that nothing may run, because what an earlier build made is still there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from tests.conftest import RECIPE, Answer, Project
+
+NET = """\
+import json
+import os
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import numpy as np
+import torch
+import wobble
+from parts import blocks
+from safetensors.torch import load_file
+from torch import nn
+
+try:
+    from parts import tuned
+except ImportError:
+    tuned = None
+
+HERE = Path(__file__).parent
+
+
+def dynamic():
+    spec = spec_from_file_location("dynamic", HERE / "extra/dynamic.py")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.FACTOR
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        with open("config.json") as file:
+            self.factor = json.load(file)["factor"] * wobble.FACTOR * dynamic()
+        if (HERE / "override.json").exists():
+            self.factor *= 3
+        self.first = nn.Linear(6, int(os.environ.get("WIDTH", "8")))
+        self.second = nn.LazyLinear(3)
+        self.second(self.first(torch.zeros(1, 6)))
+        self.register_buffer("scale", torch.from_numpy(np.load(HERE / "scale.npy")))
+        self.register_buffer("shift", load_file(HERE / "shift.safetensors")["shift"])
+        self.lists = sorted(os.listdir(HERE / "lists"))
+
+    def forward(self, x):
+        from parts import late
+
+        y = self.second(torch.relu(self.first(x))) * self.scale + self.shift
+        return late.act(blocks.mix(y) * self.factor) + (tuned.BIAS if tuned else 0.0)
+"""
+
+YAML = RECIPE.replace('"net:Net"}', '"net:Net", files: [tables/*.txt]}') + (
+    "precision: {fp32: {}, fp16: {method: convert}}\n"
+)
+
+MODEL = {"model", "export", "reference"}
+EVERYTHING = MODEL | {"fp32", "fp16", "verify fp32", "verify fp16"}
+
+
+def ran(answer: Answer) -> set[str]:
+    """The actions that a build ran, by its progress."""
+    assert answer.code == 0, answer.stdout + answer.stderr
+    return set(re.findall(r"^net\.yaml: (.+) done in ", answer.stderr, re.MULTILINE))
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = Project(tmp_path_factory.mktemp("project"))
+    project.environment["PYTHONPATH"] = str(project.folder / "site-packages")
+    project.write("net.py", NET)
+    project.write("net.yaml", YAML)
+    project.write("parts/__init__.py", "FACTOR = 1.0\n")
+    project.write("parts/blocks.py", "from parts import FACTOR\n\n\ndef mix(x):\n    return x * FACTOR\n")
+    project.write("parts/late.py", "def act(x):\n    return x + 1.0\n")
+    project.write("parts/tuned.py", "BIAS = 0.5\n")
+    project.write("extra/dynamic.py", "FACTOR = 1.5\n")
+    project.write("config.json", '{"factor": 2.0}')
+    project.write("lists/a.txt", "a")
+    project.write("tables/a.txt", "a")
+    project.write("site-packages/wobble.py", "FACTOR = 1.25\n")
+    project.write("site-packages/wobble-1.0.dist-info/METADATA", _metadata("1.0"))
+    np.save(project.folder / "scale.npy", np.full(3, 2.0, np.float32))
+    save_file({"shift": np.full(3, 0.5, np.float32)}, project.folder / "shift.safetensors")
+    assert ran(project.build()) == EVERYTHING
+    assert ran(project.build()) == set()
+    return project
+
+
+def _metadata(version: str) -> str:
+    return f"Metadata-Version: 2.1\nName: wobble\nVersion: {version}\n"
+
+
+# ---- edits ----
+
+Edit = Callable[[Project], object]
+
+
+@contextmanager
+def edited(project: Project, edit: Edit) -> Iterator[None]:
+    """The project with an edit, and without it afterwards."""
+    before, environment = _files(project), dict(project.environment)
+    edit(project)
+    try:
+        yield
+    finally:
+        project.environment = environment
+        for path in _files(project).keys() - before.keys():
+            path.unlink()
+            if not any(path.parent.iterdir()):
+                path.parent.rmdir()
+        for path, data in before.items():
+            if not path.exists() or path.read_bytes() != data:
+                path.parent.mkdir(exist_ok=True)
+                path.write_bytes(data)
+
+
+def _files(project: Project) -> dict[Path, bytes]:
+    ours = (p for p in project.folder.rglob("*") if not {"cache", "build"} & set(p.parts))
+    return {p: p.read_bytes() for p in ours if p.is_file()}
+
+
+def writes(name: str, text: str) -> Edit:
+    """A file with this text, new or in place of another."""
+    return lambda project: project.write(name, text)
+
+
+def replaces(name: str, old: str, new: str) -> Edit:
+    def edit(project: Project) -> None:
+        text = (project.folder / name).read_text()
+        assert old in text
+        project.write(name, text.replace(old, new))
+
+    return edit
+
+
+def deletes(name: str) -> Edit:
+    return lambda project: (project.folder / name).unlink()
+
+
+def swaps(name: str, make: Callable[[Path], object]) -> Edit:
+    """Other content of the same size, with the old time put back."""
+
+    def edit(project: Project) -> None:
+        path = project.folder / name
+        before, data = path.stat(), path.read_bytes()
+        make(path)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        after = path.stat()
+        assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+        assert path.read_bytes() != data
+
+    return edit
+
+
+def sets(name: str, value: str) -> Edit:
+    def edit(project: Project) -> None:
+        project.environment[name] = value
+
+    return edit
+
+
+def upgrades(project: Project) -> None:
+    old, new = (project.folder / f"site-packages/wobble-{v}.dist-info" for v in ("1.0", "1.1"))
+    old.rename(new)
+    (new / "METADATA").write_text(_metadata("1.1"))
+
+
+def touches(project: Project) -> None:
+    for path in _files(project):
+        os.utime(path)
+
+
+def checks_out_again(project: Project) -> None:
+    """As a fresh clone does: other inodes and times, the same bytes."""
+    for path, data in _files(project).items():
+        copy = path.with_name(path.name + "~")
+        copy.write_bytes(data)
+        copy.replace(path)
+
+
+def other_scale(path: Path) -> None:
+    np.save(path, np.full(3, 3.0, np.float32))
+
+
+def other_shift(path: Path) -> None:
+    save_file({"shift": np.full(3, 0.25, np.float32)}, path)
+
+
+def edits(*rows: tuple[str, Edit, set[str], str | None]) -> pytest.MarkDecorator:
+    cases = [pytest.param(edit, runs, why, id=name) for name, edit, runs, why in rows]
+    return pytest.mark.parametrize(("edit", "runs", "why"), cases)
+
+
+@edits(
+    ("model-file", replaces("net.py", "torch.relu", "torch.tanh"), EVERYTHING, "net.py:Net changed"),
+    ("imported-module", replaces("parts/blocks.py", "x * FACTOR", "x * FACTOR * 2"), EVERYTHING,
+     "parts/blocks.py:mix changed"),
+    ("module-imported-inside-forward", replaces("parts/late.py", "1.0", "2.0"), EVERYTHING,
+     "parts/late.py:act changed"),
+    ("package-init", writes("parts/__init__.py", "FACTOR = 3.0\n"), EVERYTHING,
+     "parts/__init__.py:FACTOR changed"),
+    ("dynamic-import", writes("extra/dynamic.py", "FACTOR = 2.5\n"), EVERYTHING,
+     "extra/dynamic.py:FACTOR changed"),
+    ("json-config", writes("config.json", '{"factor": 4.0}'), EVERYTHING, "config.json changed"),
+    ("numpy-weights-of-equal-size-and-time", swaps("scale.npy", other_scale), EVERYTHING,
+     "scale.npy changed"),
+    ("safetensors-weights-of-equal-size-and-time", swaps("shift.safetensors", other_shift), EVERYTHING,
+     "shift.safetensors changed"),
+    ("source-of-equal-size-and-time",
+     swaps("parts/tuned.py", lambda p: p.write_text("BIAS = 0.7\n")), EVERYTHING,
+     "parts/tuned.py:BIAS changed"),
+    ("environment-variable", sets("WIDTH", "9"), EVERYTHING, "environment variable WIDTH unset -> 9"),
+    ("package-that-shadows-a-module", writes("parts/blocks/__init__.py", "def mix(x):\n    return -x\n"),
+     EVERYTHING, "new file shadows parts/blocks.py: parts/blocks/__init__.py"),
+    ("module-that-shadows-a-library", writes("wobble.py", "FACTOR = 7.0\n"), EVERYTHING,
+     "new file shadows the module `wobble`: wobble.py"),
+    ("file-that-was-looked-for", writes("override.json", ""), EVERYTHING, "override.json"),
+    ("deleted-module", deletes("parts/tuned.py"), EVERYTHING, "parts/tuned.py is gone"),
+)  # fmt: skip
+def test_an_edit_that_changes_the_model_rebuilds_everything_and_says_why(
+    built: Project, edit: Edit, runs: set[str], why: str
+) -> None:
+    with edited(built, edit):
+        answer = built.build()
+        assert ran(answer) == runs
+        assert why in answer.artifacts["net.fp32.onnx"]["reason"]
+        assert ran(built.build()) == set()
+    assert ran(built.build()) == set()
+
+
+@edits(
+    ("comment-in-the-model", replaces("net.py", "class Net", "# A comment.\nclass Net"), MODEL, None),
+    ("comment-in-an-imported-module", replaces("parts/late.py", "1.0", "1.0  # one"), MODEL, None),
+    ("upgraded-distribution", upgrades, MODEL, None),
+    ("new-file-in-a-listed-folder", writes("lists/b.txt", "b"), MODEL, None),
+    ("new-file-that-a-pattern-matches", writes("tables/b.txt", "b"), MODEL, None),
+    ("deleted-file-in-a-listed-folder", deletes("lists/a.txt"), MODEL, None),
+    ("declared-file", writes("tables/a.txt", "other"), MODEL, None),
+)
+def test_an_edit_that_may_change_the_model_exports_again_and_stops_at_the_same_bytes(
+    built: Project, edit: Edit, runs: set[str], why: None
+) -> None:
+    with edited(built, edit):
+        answer = built.build()
+        assert ran(answer) == runs
+        assert set(answer.statuses.values()) == {"cached"}
+        assert ran(built.build()) == set()
+    assert ran(built.build()) == set()
+
+
+@edits(
+    ("touched-only", touches, set(), None),
+    ("checked-out-again", checks_out_again, set(), None),
+    ("comment-in-the-recipe", writes("net.yaml", "# A comment.\n" + YAML), set(), None),
+    ("reformatted-recipe",
+     writes("net.yaml", YAML.replace("outputs: [y]", "outputs:\n  - y").replace("{x:", "{ x :")),
+     set(), None),
+    ("order-of-the-recipe", writes("net.yaml", "".join(sorted(YAML.splitlines(keepends=True)))), set(), None),
+    ("default-written-out", writes("net.yaml", YAML + "opset: 18\n"), set(), None),
+    ("unrelated-file", writes("notes.txt", "x"), set(), None),
+    ("unrelated-module", writes("other.py", "x = 1\n"), set(), None),
+    ("unrelated-module-in-a-package", writes("parts/other.py", "x = 1\n"), set(), None),
+    ("unrelated-variable", sets("UNRELATED", "1"), set(), None),
+    ("file-beside-those-of-a-pattern", writes("tables/b.csv", "b"), set(), None),
+    ("tolerance-changed",
+     writes("net.yaml", YAML.replace("fp32: {}", "fp32: {tolerance: {relative_l2: 1.0e-5}}")),
+     {"verify fp32"}, None),
+    ("knob-turned", writes("net.yaml", YAML.replace("convert}", "convert, keep_io_types: false}")),
+     {"fp16", "verify fp16"}, None),
+)  # fmt: skip
+def test_an_edit_beside_the_model_runs_what_it_concerns_and_no_more(
+    built: Project, edit: Edit, runs: set[str], why: None
+) -> None:
+    with edited(built, edit):
+        answer = built.build()
+        assert ran(answer) == runs
+        built_again = {name for name, status in answer.statuses.items() if status == "built"}
+        assert built_again == {f"net.{action}.onnx" for action in runs if not action.startswith("verify")}
+        assert ran(built.build()) == set()
+    assert ran(built.build()) == set()
+
+
+def test_a_file_that_changes_while_the_model_reads_it_is_said_and_not_remembered(project: Project) -> None:
+    project.write("net.py", "\n".join([
+        "import torch",
+        "from pathlib import Path",
+        "count = int(Path('count.txt').read_text())",
+        "class Net(torch.nn.Module):",
+        "    def forward(self, x):",
+        "        return torch.tanh(x) * 2",
+        "Path('count.txt').write_text(f'{count + 1:08}')",
+    ]))  # fmt: skip
+    project.write("count.txt", "00000000")
+    first = project.build()
+    assert EVERYTHING & ran(first) >= MODEL
+    assert any("count.txt" in d["message"] for d in first.diagnostics)
+    again = project.build()
+    assert ran(again) == MODEL
+    assert again.statuses == {"net.fp32.onnx": "cached"}

@@ -1,0 +1,174 @@
+"""What a fact is now, and the rows that prove that it did not move."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from modelbuild.trace.facts import current, guards
+
+
+def _files(folder: Path, *names: str) -> None:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+
+
+def _rows(paths: list[str]) -> list[object]:
+    """As the quick way takes them: what os.stat says, None where nothing is."""
+    rows: list[object] = []
+    for path in paths:
+        try:
+            s = os.stat(path)
+            rows.append(
+                (path, 0 if os.path.isdir(path) else s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino)
+            )
+        except OSError:
+            rows.append((path, None))
+    return rows
+
+
+MODULES = "blocks:blocks.py late torch"
+
+
+@pytest.mark.parametrize(
+    ("name", "was", "edit"),
+    [
+        pytest.param("file a.py", None, lambda f: (f / "a.py").write_text("x"), id="file-edited"),
+        pytest.param("file a.py", None, lambda f: (f / "a.py").unlink(), id="file-deleted"),
+        pytest.param("absent b.py", None, lambda f: _files(f, "b.py"), id="absent-came"),
+        pytest.param("present data", None, lambda f: (f / "data").rename(f / "d"), id="present-gone"),
+        pytest.param("listing data", None, lambda f: _files(f, "data/new.npz"), id="listing-grew"),
+        pytest.param("modules .", MODULES, lambda f: _files(f, "torch.py"), id="shadows-a-library"),
+        pytest.param("modules .", MODULES, lambda f: _files(f, "late/x.py"), id="namespace-came"),
+        pytest.param("modules .", MODULES, lambda f: _files(f, "blocks/__init__.py"), id="shadows-a-module"),
+        pytest.param("modules .", MODULES, lambda f: (f / "blocks.py").unlink(), id="module-deleted"),
+        pytest.param("modules nowhere", MODULES, lambda f: _files(f, "nowhere/late.py"), id="folder-came"),
+        pytest.param("glob data/*.npz", None, lambda f: _files(f, "data/new.npz"), id="match-came"),
+        pytest.param(
+            "glob data/**/*.npz", None, lambda f: _files(f, "data/deep/c.npz"), id="deep-match-came"
+        ),
+        pytest.param("glob d*/one.npz", None, lambda f: _files(f, "deep/one.npz"), id="folder-matches"),
+        pytest.param("glob later/*.npz", None, lambda f: _files(f, "later/one.npz"), id="glob-folder-came"),
+        pytest.param("glob {base}/data/*.npz", None, lambda f: _files(f, "data/b.npz"), id="absolute-glob"),
+    ],
+)
+def test_a_fact_moves_with_an_edit_and_a_row_of_its_guards_with_it(
+    tmp_path: Path, name: str, was: str | None, edit: Callable[[Path], object]
+) -> None:
+    _files(tmp_path, "a.py", "blocks.py", "blocks/notes.txt", "data/one.npz", "data/deep/two.txt")
+    for path in (tmp_path, *tmp_path.rglob("*")):
+        os.utime(path, (1e9, 1e9))  # or an edit within one tick of the clock would have the same time
+    name = name.format(base=tmp_path)
+    before = current(name, was, tmp_path)
+    paths = guards(name, before, tmp_path)
+    rows = _rows(paths)
+    assert current(name, before, tmp_path) == before
+    assert _rows(paths) == rows
+    edit(tmp_path)
+    assert current(name, before, tmp_path) != before
+    assert _rows(paths) != rows
+
+
+@pytest.mark.parametrize("name", ["listing data", "modules .", "glob data/*.npz", "absent b.py"])
+def test_an_unrelated_new_file_moves_nothing(tmp_path: Path, name: str) -> None:
+    _files(tmp_path, "blocks.py", "data/one.npz")
+    before = current(name, MODULES, tmp_path)
+    _files(tmp_path, "notes.py", "data/__pycache__/x.pyc", "other/one.npz")
+    assert current(name, before, tmp_path) == before
+
+
+def test_a_listing_leaves_out_what_the_build_writes_there(tmp_path: Path) -> None:
+    _files(tmp_path, "a.py")
+    before = current("listing .", "sha256:…/build/cache", tmp_path)
+    assert before is not None
+    assert before.endswith("/build/cache")
+    _files(tmp_path, "build/net.onnx")
+    assert current("listing .", before, tmp_path) == before
+    _files(tmp_path, "b.py")
+    assert current("listing .", before, tmp_path) != before
+
+
+def test_a_glob_without_matches_is_a_value_and_no_error(tmp_path: Path) -> None:
+    nothing = current("glob nowhere/*.npz", None, tmp_path)
+    assert nothing == current("glob other/**/*.txt", None, tmp_path)
+    assert nothing is not None
+
+
+def test_what_is_no_file_has_no_digest_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert current("file pipe", None, tmp_path) is None
+    assert current("file .", None, tmp_path) is None
+    assert current("file nothing", None, tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "stored"),
+    [
+        ("WIDTH", "8", "8"),
+        ("WIDTH", None, None),
+        ("HF_TOKEN", "hf_1234", "sha256:"),
+        ("SERVICE_PASSWORD", "x", "sha256:"),
+        ("CONFIG", "x" * 61, "sha256:"),
+    ],
+)
+def test_a_variable_is_stored_as_it_is_unless_secret_or_long(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str | None, stored: str | None
+) -> None:
+    monkeypatch.delenv(name, raising=False)
+    if value is not None:
+        monkeypatch.setenv(name, value)
+    now = current(f"env {name}", None, Path())
+    if stored == "sha256:":
+        assert str(now).startswith(stored)
+        assert str(value) not in str(now)[len(stored) :]
+    else:
+        assert now == stored
+    assert guards(f"env {name}", now, Path()) == []
+
+
+def _distribution(folder: Path, name: str, version: str, **files: str) -> None:
+    info = folder / f"{name}-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    for file, text in files.items():
+        (info / file.replace("_json", ".json")).write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("url", "plain"),
+    [
+        pytest.param(None, True, id="index"),
+        pytest.param('{"url": "file:///src", "dir_info": {}}', False, id="folder"),
+        pytest.param('{"url": "https://x/y", "vcs_info": {"vcs": "git", "commit_id": "1"}}', False, id="vcs"),
+        pytest.param('{"url": "file:///src", "dir_info": {"editable": true}}', True, id="editable"),
+        pytest.param("{broken", True, id="broken"),
+    ],
+)
+def test_a_package_from_a_folder_or_a_repository_is_known_by_its_files_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str | None, plain: bool
+) -> None:
+    more = {"direct_url_json": url} if url else {}
+    _distribution(tmp_path / "one", "wobble", "1.2", RECORD="wobble.py,sha256=abc,3\n", **more)
+    _distribution(tmp_path / "two", "wobble", "1.2", RECORD="wobble.py,sha256=abd,3\n", **more)
+    found = []
+    for folder in ("one", "two"):
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(str(tmp_path / folder))
+            found.append(str(current("package wobble", None, tmp_path)))
+    assert all(f.startswith("1.2") for f in found)
+    assert (found[0] == found[1] == "1.2") is plain
+
+
+def test_a_package_that_was_missing_is_noticed_under_another_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert current("package wibble", None, tmp_path) is None
+    site = tmp_path / "site-packages"
+    _files(site, "wibble.py")
+    monkeypatch.syspath_prepend(str(site))
+    assert current("package wibble", None, tmp_path) == "present"

@@ -1,0 +1,522 @@
+"""What a run read: every road on which something outside decides what it does, and no other."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+import textwrap
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+
+from modelbuild.environment import ENVIRONMENT
+from modelbuild.isolate import in_child
+from modelbuild.trace import facts
+from modelbuild.trace.recording import Found, Trace
+
+LONG_AGO = 1_000_000_000
+
+
+def write(folder: Path, name: str, text: str | bytes = "") -> Path:
+    """A file that was there long before the run."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(textwrap.dedent(text).encode() if isinstance(text, str) else text)
+    os.utime(path, (LONG_AGO, LONG_AGO))
+    return path
+
+
+def run(
+    base: Path,
+    code: str,
+    *,
+    cwd: Path | None = None,
+    path: tuple[Path, ...] = (),
+    ignored: tuple[Path, ...] = (),
+    declared: tuple[Path, ...] = (),
+    meanwhile: Callable[[], object] = lambda: None,
+) -> Found:
+    """Import ``code`` as the module ``main`` in ``base``, in a process of its own, and see."""
+    write(base, "main.py", code)
+    time.sleep(0.03)  # two ticks: what was written just before it is read is another test's
+
+    def traced() -> Found:
+        os.chdir(cwd or base)
+        for folder in (*path, cwd or base, base):
+            sys.path.insert(0, str(folder))
+        trace = Trace(base, ignored)
+        __import__("main")
+        meanwhile()
+        return trace.found(declared)
+
+    ended = in_child(traced)
+    assert ended.ok, ended
+    found: Found = ended.value
+    return found
+
+
+def of_kind(found: Found, *kinds: str) -> dict[str, str | None]:
+    """The facts of these kinds, but for the module that the test itself imports."""
+    return {n: v for n, v in found.facts.items() if n.partition(" ")[0] in kinds and n != "file main.py"}
+
+
+def names(found: Found, *kinds: str) -> set[str]:
+    return {n.partition(" ")[2] for n in of_kind(found, *kinds)}
+
+
+# ---- files ----
+
+FILES: list[Any] = [
+    pytest.param("import part", {"part.py"}, id="module"),
+    pytest.param("import pack.part", {"pack/__init__.py", "pack/part.py"}, id="package"),
+    pytest.param("def f():\n    import part\nf()", {"part.py"}, id="late"),
+    pytest.param("import importlib; importlib.import_module('part')", {"part.py"}, id="import_module"),
+    pytest.param("import part, sys; del sys.modules['part']", {"part.py"}, id="removed-again"),
+    pytest.param(
+        "from importlib.util import *; s = spec_from_file_location('q', 'odd/part.src.py');"
+        "m = module_from_spec(s); s.loader.exec_module(m)",
+        {"odd/part.src.py"},
+        id="from-location",
+    ),
+    pytest.param("exec(open('part.py').read())", {"part.py"}, id="exec"),
+    pytest.param("import runpy; runpy.run_path('part.py')", {"part.py"}, id="runpy"),
+    pytest.param("open('data.bin', 'rb').read()", {"data.bin"}, id="open"),
+    pytest.param("open(b'data.bin').read()", {"data.bin"}, id="bytes"),
+    pytest.param("from pathlib import Path; Path('data.bin').read_bytes()", {"data.bin"}, id="pathlib"),
+    pytest.param("import os; os.open('data.bin', os.O_RDONLY)", {"data.bin"}, id="os-open"),
+    pytest.param("open('data.bin', 'r+').read()", {"data.bin"}, id="read-and-write"),
+    pytest.param("open('data.bin', 'a+').read()", {"data.bin"}, id="append-and-read"),
+    pytest.param("open('data.bin', 'a').close()", set(), id="append"),
+    pytest.param("open('data.bin', 'w').close(); open('data.bin').read()", set(), id="overwritten"),
+    pytest.param("import os; os.chdir('pack'); open('part.py')", {"pack/part.py"}, id="other-folder"),
+    pytest.param("open('pack/../data.bin')", {"data.bin"}, id="dot-dot"),
+    pytest.param("import numpy as np; np.load('data.npy')", {"data.npy"}, id="numpy"),
+    pytest.param("import numpy as np; np.load('data.npy', mmap_mode='r')", {"data.npy"}, id="memmap"),
+    pytest.param("import numpy as np; np.fromfile('data.npy')", {"data.npy"}, id="fromfile"),
+    pytest.param(
+        "from safetensors.torch import load_file; load_file('data.st')", {"data.st"}, id="safetensors-torch"
+    ),
+    pytest.param(
+        "from safetensors import safe_open; safe_open('data.st', framework='np')",
+        {"data.st"},
+        id="safe_open",
+    ),
+    pytest.param(
+        "from safetensors.numpy import load_file; load_file(filename='data.st')",
+        {"data.st"},
+        id="safetensors-numpy",
+    ),
+    pytest.param("import torch; torch.load('data.pt')", {"data.pt"}, id="torch-load"),
+    pytest.param("import torch; torch.load('data.pt', mmap=True)", {"data.pt"}, id="torch-mmap"),
+    pytest.param("import torch; torch.jit.load('data.ts')", {"data.ts"}, id="torchscript"),
+    pytest.param("import torch; torch.from_file('data.npy', size=1)", {"data.npy"}, id="from_file"),
+    pytest.param(
+        "import torch; torch.UntypedStorage.from_file('data.npy', False, 4)", {"data.npy"}, id="storage"
+    ),
+    pytest.param(
+        "import torch; torch.FloatStorage.from_file('data.npy', False, 1)", {"data.npy"}, id="typed-storage"
+    ),
+    pytest.param("import torch; torch._C.PyTorchFileReader('data.pt')", {"data.pt"}, id="archive"),
+    pytest.param("import sqlite3; sqlite3.connect('data.db')", {"data.db"}, id="sqlite"),
+    pytest.param(
+        "import ctypes\ntry: ctypes.CDLL('./data.bin')\nexcept OSError: pass", {"data.bin"}, id="library"
+    ),
+    pytest.param(
+        "import torch\ntry: torch.ops.load_library('data.bin')\nexcept OSError: pass",
+        {"data.bin"},
+        id="torch-library",
+    ),
+    pytest.param("import sys; sys.path.insert(0, 'lib.zip'); import zipped", {"lib.zip"}, id="zip"),
+    pytest.param("import compiled", {"compiled.pyc"}, id="compiled-alone"),
+    pytest.param(
+        "import tempfile\nwith tempfile.TemporaryDirectory() as d:\n"
+        "  open(d + '/x', 'w').write('1'); open(d + '/x').read()",
+        set(),
+        id="temporary",
+    ),
+    pytest.param("open('new', 'w').write('1'); open('new').read()", set(), id="made-by-the-run"),
+    pytest.param(
+        "import os; open('new~', 'w').write('1'); os.replace('new~', 'new'); open('new').read()",
+        set(),
+        id="made-and-renamed",
+    ),
+    pytest.param("import torch; torch.save({}, 'new.pt'); torch.load('new.pt')", set(), id="made-natively"),
+    pytest.param(
+        "import os; open('/proc/self/stat'); open('/etc/hosts'); open(os.__file__)", set(), id="system"
+    ),
+    pytest.param("import yaml, modelbuild.tolerance", set(), id="installed"),
+    pytest.param("open('cache/x')", set(), id="ignored"),
+]
+
+
+@pytest.fixture(scope="module")
+def things(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Files of every format, by name."""
+    folder = tmp_path_factory.mktemp("things")
+    np.save(folder / "data.npy", np.ones(8))
+    safetensors.numpy.save_file({"a": np.ones(2)}, folder / "data.st")
+    torch.save({"a": torch.ones(2)}, folder / "data.pt")
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), folder / "data.ts")
+    with zipfile.ZipFile(folder / "lib.zip", "w") as archive:
+        archive.writestr("zipped.py", "")
+    with sqlite3.connect(folder / "data.db") as database:
+        database.execute("create table t (x)")
+    source = write(folder, "compiled.py", "x = 1")
+    import py_compile
+
+    py_compile.compile(str(source), str(folder / "compiled.pyc"))
+    source.unlink()
+    return {p.name: p.read_bytes() for p in folder.iterdir()}
+
+
+@pytest.mark.parametrize(("code", "expected"), FILES)
+def test_a_file_that_is_read_is_a_fact(
+    tmp_path: Path, things: dict[str, bytes], code: str, expected: set[str]
+) -> None:
+    for name, data in things.items():
+        write(tmp_path, name, data)
+    for name in ("part.py", "pack/__init__.py", "pack/part.py", "odd/part.src.py", "data.bin", "cache/x"):
+        write(tmp_path, name, "x = 1\n")
+    found = run(tmp_path, code, ignored=(tmp_path / "cache", tmp_path / "out"))
+    assert names(found, "file") == expected
+    assert found.unstable == ()
+    for name in expected:
+        assert found.facts[f"file {name}"] == facts.file_digest(tmp_path / name)
+    assert names(found, "absent", "present", "listing") == set()
+
+
+def test_a_source_is_compiled_again_whatever_its_compiled_file_says(tmp_path: Path) -> None:
+    """Python trusts a compiled file by its source's size and whole seconds."""
+    write(tmp_path, "part.py", "VALUE = 1")
+    run(tmp_path, "import part; open('said', 'w').write(str(part.VALUE))")
+    import py_compile
+
+    py_compile.compile(str(tmp_path / "part.py"))
+    write(tmp_path, "part.py", "VALUE = 2")
+    found = run(tmp_path, "import part; open('said', 'w').write(str(part.VALUE))")
+    assert (tmp_path / "said").read_text() == "2"
+    assert names(found, "file") == {"part.py"}
+
+
+def test_names_mean_the_same_in_another_checkout_and_lead_back_from_anywhere(tmp_path: Path) -> None:
+    real = tmp_path / "real"
+    write(real, "lib/blocks.py")
+    write(real, "configs/near.txt", "1")
+    write(real, "data.txt", "2")
+    outside = write(tmp_path / "elsewhere", "far.txt", "3")
+    (real / "configs/link").symlink_to(outside.parent)
+    (tmp_path / "shortcut").symlink_to(real)
+    opened = ("data.txt", "configs/near.txt", str(outside), "configs/link/far.txt")
+    code = f"import blocks\nfor name in {opened}: open(name)"
+    base = tmp_path / "shortcut/configs"
+    found = run(base, code, cwd=tmp_path / "shortcut", path=(real / "lib",))
+    expected = {"near.txt", "../data.txt", "../lib/blocks.py", "link/far.txt", str(outside)}
+    assert names(found, "file") == expected
+    for name in expected:
+        assert facts.current(f"file {name}", None, base) == found.facts[f"file {name}"]
+
+
+def test_a_project_among_the_systems_folders_is_the_users_all_the_same(tmp_path: Path) -> None:
+    for cache in (tmp_path, tmp_path.parent):  # the output beside the recipe hides nothing of it
+        write(tmp_path, "part.py")
+        found = run(tmp_path, "import part", ignored=(cache,))
+        assert names(found, "file") == {"part.py"}
+    shm = Path("/dev/shm")
+    if os.access(shm, os.W_OK):
+        base = shm / f"modelbuild-test-{os.getpid()}"
+        try:
+            write(base, "part.py")
+            assert names(run(base, "import part"), "file") == {"part.py"}
+        finally:
+            for path in base.iterdir():
+                path.unlink()
+            base.rmdir()
+
+
+# ---- what is not there, folders ----
+
+ABSENT: list[Any] = [
+    pytest.param("try: open('no.json')\nexcept OSError: pass", {"absent no.json"}, id="open"),
+    pytest.param("import os.path; os.path.exists('no.json')", {"absent no.json"}, id="exists"),
+    pytest.param("from pathlib import Path; Path('no.json').is_file()", {"absent no.json"}, id="pathlib"),
+    pytest.param("import os; os.access('no.json', os.R_OK)", {"absent no.json"}, id="access"),
+    pytest.param("import glob; glob.glob('no/x.txt')", {"absent no/x.txt"}, id="glob-of-one"),
+    pytest.param("import os\ntry: os.listdir('no')\nexcept OSError: pass", {"absent no"}, id="listing"),
+    pytest.param("import os; os.path.exists('data')", {"present data"}, id="present"),
+    pytest.param("import os; os.path.exists('data/a'); open('data/a')", {"file data/a"}, id="and-read"),
+    pytest.param(
+        "import os\nif not os.path.exists('w'): open('w', 'w').write('1')", {"absent w"}, id="made-and-left"
+    ),
+    pytest.param(
+        "import os\nif not os.path.exists('w'): open('w', 'w').close()\nos.remove('w')",
+        set(),
+        id="made-and-gone",
+    ),
+    pytest.param("import os; os.makedirs('data/new/deep', exist_ok=True)", set(), id="makedirs"),
+    pytest.param("from pathlib import Path; Path(__file__).resolve()", set(), id="resolve"),
+    pytest.param("import importlib.metadata as m; m.version('torch')", set(), id="metadata"),
+    pytest.param("import torch, shutil; shutil.which('no'); torch.hub.get_dir()", set(), id="libraries"),
+    pytest.param("import os; os.listdir('data')", {"listing data"}, id="listdir"),
+    pytest.param("import os; list(os.scandir('data'))", {"listing data"}, id="scandir"),
+    pytest.param("import glob; glob.glob('data/*')", {"listing data"}, id="glob"),
+    pytest.param("from pathlib import Path; list(Path('data').iterdir())", {"listing data"}, id="iterdir"),
+    pytest.param("import os; os.listdir()", {"listing ."}, id="here"),
+    pytest.param("import os; os.listdir(os.path.dirname(os.__file__))", set(), id="installed-folder"),
+    pytest.param("import data", set(), id="import"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "expected"), ABSENT)
+def test_what_was_looked_for_is_a_fact(tmp_path: Path, code: str, expected: set[str]) -> None:
+    write(tmp_path, "data/a")
+    (tmp_path / "cache").mkdir()
+    found = run(tmp_path, code, ignored=(tmp_path / "cache", tmp_path / "out"))
+    seen = of_kind(found, "file", "absent", "present", "listing")
+    assert set(seen) == expected
+    for name, value in seen.items():
+        if "absent w" not in name:
+            assert facts.current(name, value, tmp_path) == value
+    if "listing ." in expected:
+        assert str(seen["listing ."]).endswith("/cache/out")
+
+
+# ---- environment ----
+
+VARIABLES: list[Any] = [
+    pytest.param("import os; os.environ['SIZE']", {"SIZE": "8"}, id="item"),
+    pytest.param("import os; os.environ.get('NOPE')", {"NOPE": None}, id="get"),
+    pytest.param("import os; os.getenv('NOPE', '3')", {"NOPE": None}, id="getenv"),
+    pytest.param("import os; 'SIZE' in os.environ", {"SIZE": "8"}, id="in"),
+    pytest.param("import os; os.environb[b'SIZE']", {"SIZE": "8"}, id="bytes"),
+    pytest.param("import os; os.environ.setdefault('NOPE', '3')", {"NOPE": None}, id="setdefault"),
+    pytest.param("import os; os.path.expandvars('$SIZE/x')", {"SIZE": "8"}, id="expandvars"),
+    pytest.param("from helper import size; size()", {"SIZE": "8"}, id="first-party-helper"),
+    pytest.param("import lib; lib.read('SIZE')", {"SIZE": "8"}, id="library-on-behalf"),
+    pytest.param("import lib_reads", {}, id="library-for-itself"),
+    pytest.param("import os, tempfile; os.path.expanduser('~'); tempfile.mkdtemp()", {}, id="standard"),
+    pytest.param("import os; os.environ['SIZE'] = '9'; os.environ['SIZE']", {}, id="set-by-the-run"),
+    pytest.param("import os; os.environ.get('PYTHONHASHSEED')", {}, id="set-by-modelbuild"),
+    pytest.param("import os; dict(os.environ); os.environ.copy(); {**os.environ}", {}, id="copied"),
+    pytest.param("import os; list(os.environ.items()); list(os.environ.values())", {}, id="all-of-them"),
+    pytest.param("import os; dict(os.environ); os.environ['SIZE']", {"SIZE": "8"}, id="copied-and-read"),
+    pytest.param(
+        "import os\nfor name in os.environ:\n  if name.startswith('SIZ'): os.environ[name]",
+        {"SIZE": "8"},
+        id="searched",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "expected"), VARIABLES)
+def test_a_variable_that_the_users_code_reads_is_a_fact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, expected: dict[str, str | None]
+) -> None:
+    monkeypatch.setenv("SIZE", "8")
+    monkeypatch.delenv("NOPE", raising=False)
+    base, site = tmp_path / "base", tmp_path / "site-packages"
+    write(base, "helper.py", "import os\ndef size(): return os.environ['SIZE']")
+    write(site, "lib.py", "import os\ndef read(name): return os.environ[name]")
+    write(site, "lib_reads.py", "import lib; lib.read('SIZE')")
+    monkeypatch.syspath_prepend(str(site))
+    found = run(base, code)
+    assert {n.partition(" ")[2]: v for n, v in of_kind(found, "env").items()} == expected
+
+
+@pytest.mark.parametrize("name", ENVIRONMENT)
+def test_no_variable_that_modelbuild_sets_is_a_fact(tmp_path: Path, name: str) -> None:
+    found = run(tmp_path, f"import os; os.environ.get({name!r}); os.environ.get('OTHER')")
+    assert list(of_kind(found, "env")) == ["env OTHER"]
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_variable_that_forward_reads_is_seen_while_it_is_exported(tmp_path: Path, strict: bool) -> None:
+    found = run(
+        tmp_path,
+        f"""\
+        import os, torch
+        class Net(torch.nn.Module):
+            def forward(self, x):
+                if "NOPE" in os.environ:
+                    return x
+                return x * int(os.getenv("FACTOR", "2"))
+        out = torch.export.export(Net(), (torch.ones(2),), strict={strict}).module()(torch.ones(2))
+        assert out.tolist() == [2, 2]
+        """,
+    )
+    assert {"NOPE", "FACTOR"} <= names(found, "env")
+
+
+# ---- modules and packages ----
+
+
+def test_how_names_resolve_is_a_fact_of_each_folder_on_the_way(tmp_path: Path) -> None:
+    base, cwd, site = tmp_path / "base", tmp_path / "cwd", tmp_path / "site-packages"
+    write(cwd, "blocks/__init__.py")
+    write(cwd, "blocks/deep.py")
+    write(cwd, "space/part.py")
+    write(site, "library.py", "import inner")
+    write(site, "inner.py")
+    code = """\
+    import blocks.deep, space.part, library, numpy, importlib
+    try:
+        import not_there
+    except ImportError:
+        pass
+    """
+    found = run(base, code, cwd=cwd, path=(site,))
+    assert of_kind(found, "modules") == {
+        "modules .": "blocks importlib inner library main:main.py not_there numpy space",
+        "modules ../cwd": "blocks:blocks/__init__.py importlib inner library not_there numpy space:space/",
+        "modules ../cwd/blocks": "deep:deep.py",
+        "modules ../cwd/space": "part:part.py",
+    }
+    for name, value in of_kind(found, "modules").items():
+        assert facts.current(name, value, base) == value
+
+
+def test_the_distributions_behind_the_imports_are_facts(tmp_path: Path) -> None:
+    base, site = tmp_path / "base", tmp_path / "site-packages"
+    for name, module in (("Py-Wobble", "wobble"), ("inner", "inner"), ("unused", "unused")):
+        info = site / f"{name.replace('-', '_')}-1.0.dist-info"
+        write(info, "METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        write(info, "RECORD", f"{module}.py,sha256=abc,3\n")
+    write(site, "wobble.py", "import inner, safetensors")
+    write(site, "inner.py", "import torch")
+    write(site, "unused.py")
+    code = "import wobble, json\ntry: import wibble\nexcept ImportError: pass\n"
+    found = run(base, code + "def late():\n    import yaml, numpy\n", path=(site,))
+    versions = of_kind(found, "package")
+    assert set(versions) == {
+        f"package {n}" for n in ("Py-Wobble", "inner", "numpy", "safetensors", "torch", "wibble")
+    }
+    assert versions["package Py-Wobble"] == "1.0"
+    assert versions["package wibble"] is None
+
+
+# ---- changes while it runs ----
+
+
+def _replaced(path: Path, text: str) -> Callable[[], object]:
+    return lambda: path.write_text(text)
+
+
+def test_a_file_that_changes_while_it_is_read_is_told(tmp_path: Path) -> None:
+    data = write(tmp_path, "data.txt", "1")
+    part = write(tmp_path, "part.py", "x = 1")
+    code = "import part; open('data.txt').read()"
+    assert run(tmp_path, code).unstable == ()
+    assert run(tmp_path, code, meanwhile=_replaced(data, "2")).unstable == ("data.txt",)
+    assert run(tmp_path, code, meanwhile=_replaced(part, "x = 2")).unstable == ("part.py",)
+    assert run(tmp_path, code, meanwhile=data.unlink).unstable == ("data.txt",)
+
+
+def test_a_declared_file_that_changes_while_it_may_be_read_is_told(tmp_path: Path) -> None:
+    table = write(tmp_path, "table.bin", "1")
+    time.sleep(0.03)
+    assert run(tmp_path, "", declared=(table,)).unstable == ()
+    changed = run(tmp_path, "", declared=(table,), meanwhile=_replaced(table, "2"))
+    assert changed.unstable == ("table.bin",)
+    assert names(changed, "file") == {"table.bin"}
+
+
+@pytest.mark.parametrize(
+    ("size", "edit", "unstable"),
+    [
+        pytest.param(10, "same", False, id="small-and-as-it-was"),
+        pytest.param(10, "other", True, id="small-and-edited-at-once"),
+        pytest.param(2 << 20, "none", True, id="too-big-to-be-sure"),
+    ],
+)
+def test_a_file_as_young_as_its_clock_is_known_by_its_bytes(
+    tmp_path: Path, size: int, edit: str, unstable: bool
+) -> None:
+    """Its times would be the same after another edit within the tick."""
+    code = """\
+    import os
+    from pathlib import Path
+    path = Path('data.bin')
+    os.utime(path)   # as young as can be: its change time is now
+    path.open('rb').close()
+    """
+    data = write(tmp_path, "data.bin", b"a" * size)
+
+    def edited() -> None:
+        if edit != "none":
+            data.write_bytes((b"a" if edit == "same" else b"b") * size)
+
+    found = run(tmp_path, code, meanwhile=edited)
+    assert found.unstable == (("data.bin",) if unstable else ())
+
+
+def test_a_file_dated_into_the_future_is_as_good_as_another(tmp_path: Path) -> None:
+    table = write(tmp_path, "table.bin", b"1" * (2 << 20))
+    os.utime(table, (time.time() + 3600, time.time() + 3600))
+    assert run(tmp_path, "open('table.bin')", declared=(table,)).unstable == ()
+    assert run(tmp_path, "", declared=(table,)).unstable == ()
+
+
+def test_a_scratch_file_of_a_child_of_the_run_is_no_fact(tmp_path: Path) -> None:
+    code = """\
+    import os, subprocess
+    subprocess.run("echo 1 > scratch", shell=True)
+    open("scratch").read()
+    os.remove("scratch")
+    """
+    found = run(tmp_path, code)
+    assert names(found, "file", "absent") == set()
+    assert found.unstable == ()
+
+
+def test_a_declared_file_that_cannot_be_read_is_no_crash(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    found = run(tmp_path, "", declared=(tmp_path / "folder", tmp_path / "nothing"))
+    assert names(found, "file") == set()
+
+
+def test_a_name_that_no_file_can_hold_is_told_and_is_no_fact(tmp_path: Path) -> None:
+    name = os.fsdecode(b"data-\xff.txt")
+    write(tmp_path, name)
+    found = run(tmp_path, f"open({name!r})")
+    assert names(found, "file") == set()
+    assert found.unstable == ("data-\\udcff.txt",)
+
+
+def test_each_source_has_its_outline(tmp_path: Path) -> None:
+    write(tmp_path, "part.py", "def helper(): pass\nclass Net: pass\n")
+    outlines = run(tmp_path, "import part\nX = 1\n").outlines
+    assert set(outlines) == {"main.py", "part.py"}
+    assert set(outlines["part.py"]) == {"helper", "Net"}
+    assert set(outlines["main.py"]) == {"", "X"}
+
+
+def test_forks_find_what_was_read_before_and_after_them(tmp_path: Path) -> None:
+    write(tmp_path, "a.txt")
+    write(tmp_path, "b.txt")
+    code = """\
+    import os
+    open('a.txt')
+    """
+
+    def traced() -> list[set[str]]:
+        os.chdir(tmp_path)
+        sys.path.insert(0, str(tmp_path))
+        trace = Trace(tmp_path)
+        __import__("main")
+
+        def beside() -> set[str]:
+            (tmp_path / "b.txt").read_text()
+            return names(trace.found(), "file")
+
+        return [in_child(beside).value, names(trace.found(), "file")]
+
+    write(tmp_path, "main.py", code)
+    time.sleep(0.03)
+    assert in_child(traced).value == [{"a.txt", "b.txt"}, {"a.txt"}]
