@@ -27,7 +27,7 @@ help:
 	@echo "make lint         ruff, mypy, import-linter"
 	@echo "make format       rewrite the code as ruff formats it"
 	@echo "make schema       write schemas/recipe.schema.json"
-	@echo "make bench        measure: cold and null builds, the fp16 simulation, the search (half an hour)"
+	@echo "make bench        measure: cold and null builds, one change, the fp16 simulation, the search (half an hour)"
 	@echo "make clean        remove what was built; make distclean: the environment too"
 
 # The environment is made again only when what it holds may have changed.
@@ -74,6 +74,7 @@ schema: $(READY)
 bench: $(READY)
 	$(BIN)/python bench/cold_build.py
 	$(BIN)/python bench/null_build.py
+	$(BIN)/python bench/one_change.py
 	$(BIN)/python bench/fp16_fidelity.py
 	$(BIN)/python bench/fp16_search.py
 
@@ -82,4 +83,4 @@ clean:
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV) *.egg-info
+	rm -rf $(VENV)

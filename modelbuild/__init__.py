@@ -1,9 +1,9 @@
 """modelbuild: PyTorch models into proven ONNX files and TensorRT engines, incrementally.
 
-The commands as functions: ``build``, ``check``, ``verify`` and ``inspect``. They print nothing, and
-answer what ``--format json`` says as typed values. What is wrong with a
-recipe, and a step that fails, is in the result, whose ``ok`` is then False; a path that names no
-recipe raises ``RecipeError``.
+The commands as functions: ``build``, ``status``, ``why``, ``verify``, ``check``, ``audit`` and
+``inspect``. They print nothing, and answer what ``--format json`` says as typed values. What is
+wrong with a recipe, and a step that fails, is in the result, whose ``ok`` is then False; a path
+that names no recipe raises ``RecipeError``.
 
     result = modelbuild.build("configs/resnet50.yaml")
     for artifact in result.recipes[0].artifacts:
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
         StepError,
         ToolchainError,
     )
+    from modelbuild.explaining import Because, Why
+    from modelbuild.request import Request
     from modelbuild.results import ArtifactResult, BuildResult, RecipeResult
 
     __version__: str
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ArtifactResult",
+    "Because",
     "BuildResult",
     "Diagnostic",
     "ModelbuildError",
@@ -43,14 +46,21 @@ __all__ = [
     "RecipeResult",
     "StepError",
     "ToolchainError",
+    "Why",
     "__version__",
+    "audit",
     "build",
     "check",
     "inspect",
+    "status",
     "verify",
+    "why",
 ]
 
-_RESULTS = ("ArtifactResult", "BuildResult", "RecipeResult")
+_HOMES = {
+    **dict.fromkeys(("ArtifactResult", "BuildResult", "RecipeResult"), "modelbuild.results"),
+    **dict.fromkeys(("Because", "Why"), "modelbuild.explaining"),
+}  # of the types; the others are errors
 
 
 def build(
@@ -64,22 +74,58 @@ def build(
     only: str | None = None,
     require_engines: bool = False,
     write_back: bool = False,
+    lock: bool = False,
+    locked: bool = False,
 ) -> BuildResult:
     """Build what is not fresh, as ``modelbuild build`` does.
 
-    ``recipes`` are files, folders or globs; ``jobs`` 0 is as many as there are cores. After Ctrl-C
-    the children are gone and the result is marked ``interrupted``.
+    ``recipes`` are files, folders or globs; ``jobs`` 0 is as many as there are cores. ``lock``
+    writes the lock files, ``locked`` publishes nothing that differs from them. After Ctrl-C the
+    children are gone and the result is marked ``interrupted``.
+
+    Raises:
+        RecipeError: a path or ``only`` names nothing, two recipes have one name, ``lock`` comes
+            with ``dry_run`` or ``only``, or a lock file to hold to is missing or damaged.
+    """
+    request = _request(
+        recipes, out, cache_dir, jobs=jobs, keep_going=keep_going, dry_run=dry_run, force=force, only=only,
+        require_engines=require_engines, write_back=write_back, lock=lock, locked=locked,
+    )  # fmt: skip
+    return _run(request)
+
+
+def status(
+    recipes: Place | Sequence[Place],
+    out: Place = "build",
+    cache_dir: Place | None = None,
+    only: str | None = None,
+) -> BuildResult:
+    """Each artifact ``fresh`` or ``stale``, and why, as ``modelbuild status`` says; nothing is run.
 
     Raises:
         RecipeError: a path or ``only`` names nothing, or two recipes have one name.
     """
-    from modelbuild.request import Request
+    from modelbuild import explaining
+    from modelbuild.report.progress import Silent
 
-    request = Request(
-        _texts(recipes), _path(out), _path(cache_dir) if cache_dir is not None else None, jobs,
-        keep_going, dry_run, force, only, require_engines, write_back=write_back,
-    )  # fmt: skip
-    return _run(request)
+    return explaining.status(_request(recipes, out, cache_dir, only=only), Silent())
+
+
+def why(
+    artifact: str,
+    recipes: Place | Sequence[Place],
+    out: Place = "build",
+    cache_dir: Place | None = None,
+) -> Why:
+    """What moved since an artifact was built, and every fact of the keys behind it; nothing is run.
+
+    Raises:
+        RecipeError: a recipe is wrong, or none of them makes such an artifact.
+    """
+    from modelbuild import explaining
+    from modelbuild.report.progress import Silent
+
+    return explaining.why(artifact, _request(recipes, out, cache_dir), Silent())
 
 
 def verify(
@@ -94,11 +140,7 @@ def verify(
     Raises:
         RecipeError: a path or ``only`` names nothing.
     """
-    from modelbuild.request import Request
-
-    cache = _path(cache_dir) if cache_dir is not None else None
-    request = Request(_texts(recipes), _path(out), cache, jobs, only=only, measure=True)
-    return _run(request)
+    return _run(_request(recipes, out, cache_dir, jobs=jobs, only=only, measure=True))
 
 
 def check(recipes: Place | Sequence[Place]) -> BuildResult:
@@ -112,6 +154,18 @@ def check(recipes: Place | Sequence[Place]) -> BuildResult:
     return building.check(_texts(recipes))
 
 
+def audit(recipes: Place | Sequence[Place]) -> BuildResult:
+    """Reads that no key sees, found under a tracer: each is an ``undeclared-read`` in the result.
+
+    Raises:
+        RecipeError: a path names no recipe.
+        ToolchainError: there is no tracer, or it may not trace here.
+    """
+    from modelbuild import auditing
+
+    return auditing.audit(_texts(recipes))
+
+
 def inspect(path: Place) -> dict[str, Any]:
     """What is in an ONNX file or an engine, as ``modelbuild inspect --format json`` says it.
 
@@ -123,7 +177,13 @@ def inspect(path: Place) -> dict[str, Any]:
     return inspection.inspect_file(_path(path))
 
 
-def _run(request: Any) -> BuildResult:
+def _request(recipes: Place | Sequence[Place], out: Place, cache_dir: Place | None, **more: Any) -> Request:
+    from modelbuild.request import Request
+
+    return Request(_texts(recipes), _path(out), _path(cache_dir) if cache_dir is not None else None, **more)
+
+
+def _run(request: Request) -> BuildResult:
     from modelbuild import building
     from modelbuild.report.progress import Silent
 
@@ -149,14 +209,10 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("modelbuild")
-    if name in _RESULTS:
-        from modelbuild import results
-
-        return getattr(results, name)
     if name in __all__:
-        from modelbuild import errors
+        from importlib import import_module
 
-        return getattr(errors, name)
+        return getattr(import_module(_HOMES.get(name, "modelbuild.errors")), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

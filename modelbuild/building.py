@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from modelbuild import keeping, lockfile, locking, state, toolchain, writing_back
+from modelbuild import keeping, lockfile, locking, state, writing_back
 from modelbuild import request as requests
+from modelbuild.errors import EXIT_USAGE, Diagnostic, ModelbuildError, RecipeError
+from modelbuild.freshness import PACKAGE
+from modelbuild.lockfile import Lock
 from modelbuild.publishing import MANIFEST, Publisher, toolchain_of
 from modelbuild.recipe.finding import find
-from modelbuild.request import Request
+from modelbuild.request import Loaded, Request
 from modelbuild.results import GOOD, BuildResult, RecipeResult
 from modelbuild.scheduling.runs import Options, Reporter, Run
 from modelbuild.scheduling.scheduler import Scheduler
@@ -28,12 +33,13 @@ def build(request: Request, reporter: Reporter) -> BuildResult:
         RecipeError: a path or ``only`` names nothing, or two recipes have one name.
     """
     started = state.now()
-    paths = requests.paths(request)
-    texts = writing_back.loaded(paths) if request.write_back else {}
+    texts = writing_back.loaded(find(request.recipes)) if request.write_back else {}
     if request.lock and (request.only or request.dry_run):
-        raise locking.refused("goes with neither --only nor --dry-run: it is about all that is built")
-    recipes = requests.loaded(paths)
-    locked = {str(p): lockfile.load(lockfile.place(p)) for p, _ in recipes.recipes if request.locked}
+        raise locking.refused("--lock goes with neither --only nor --dry-run: it is about all that is built")
+    if request.locked and request.dry_run:
+        raise locking.refused("--locked does not go with --dry-run: it is about the bytes that come out")
+    recipes = requests.loaded(request)
+    recipes, locked = _locks(recipes) if request.locked else (recipes, {})
     if recipes.broken and not request.keep_going:
         return BuildResult(tuple(recipes.broken))
     store = request.store()
@@ -46,6 +52,10 @@ def build(request: Request, reporter: Reporter) -> BuildResult:
         scheduler.run()
     except KeyboardInterrupt:
         interrupted = True
+    except OSError as error:
+        if _is_of(store, error):
+            raise _unwritable(store, error) from error
+        raise
     building = not request.dry_run and not request.measure
     if building:
         # What was built is built: a cache that cannot be written costs the next build its reasons.
@@ -58,8 +68,7 @@ def build(request: Request, reporter: Reporter) -> BuildResult:
             r if run.all_ended() else replace(r, status="failed") for run, r in zip(runs, done, strict=True)
         ]
     elif building:
-        for run, result in zip(runs, done, strict=True):
-            publisher.write_manifest(run, result)
+        done = [publisher.with_manifest(run, result) for run, result in zip(runs, done, strict=True)]
         if request.lock:
             done = [
                 locking.written(run, r, toolchain_of(run), store) for run, r in zip(runs, done, strict=True)
@@ -76,13 +85,44 @@ def build(request: Request, reporter: Reporter) -> BuildResult:
     if request.write_back and not (interrupted or request.dry_run):
         of = {str(path): recipe for path, recipe in recipes.recipes}
         done = [writing_back.written_back(of[r.recipe], r, texts) for r in done]
-    return BuildResult(recipes.in_order(done, paths), interrupted)
+    return BuildResult(recipes.in_order(done), interrupted)
+
+
+def _locks(recipes: Loaded) -> tuple[Loaded, dict[str, Lock]]:
+    """The lock file of each recipe; a recipe without one, or with a damaged one, is broken."""
+    good, broken, locks = [], list(recipes.broken), {}
+    for path, recipe in recipes.recipes:
+        try:
+            locks[str(path)] = lockfile.load(lockfile.place(path))
+            good.append((path, recipe))
+        except RecipeError as error:
+            said = RecipeResult(str(path), recipe.name, "failed", error.diagnostics, exit_code=EXIT_USAGE)
+            broken.append(said)
+    return replace(recipes, recipes=good, broken=broken), locks
 
 
 def check(arguments: Sequence[str]) -> BuildResult:
     """Everything that can be wrong without running the model's code."""
     found = [requests.checked(path) for path in find(arguments)]
     return BuildResult(tuple(r for _, r in found))
+
+
+def _is_of(store: Store, error: OSError) -> bool:
+    """Whether it is the cache that failed. A write that found no room does not say where it was, and
+    what is published has its own words."""
+    if error.filename is None:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+    return Path(os.fsdecode(error.filename)).is_relative_to(store.root)
+
+
+def _unwritable(store: Store, error: OSError) -> ModelbuildError:
+    return ModelbuildError(
+        Diagnostic(
+            "cache-unwritable",
+            f"the cache folder {store.root} cannot be written: {error.strerror}",
+            "make room there, or let it be written; `--cache-dir` names another folder",
+        )
+    )
 
 
 def _count(store: Store, runs: Sequence[Run]) -> None:
@@ -98,10 +138,13 @@ def _keep(cache: Path, run: Run, result: RecipeResult, out: Path, started: tuple
     """Let the next build answer from stat rows, if this one left nothing to do."""
     if result.exit_code or run.unstable or not all(a.status in (*GOOD, "skipped") for a in result.artifacts):
         return
-    used = {n for a in run.plan.actions for n in a.step.distributions}
-    read = {f"package {name}": version for name, version in toolchain.versions(used).items()}
-    for ended in run.ended.values():
-        for name, value in ended.entry.discovered.items() if ended.entry is not None else ():
+    said = [*result.diagnostics, *(d for a in result.artifacts for d in a.diagnostics)]
+    if any(d.code.startswith("cache-") for d in said):
+        return  # it is said of this build, and would not be true of the next one
+    read: dict[str, str | None] = {}
+    for entry in (e.entry for e in run.ended.values() if e.entry is not None):
+        packages = {n: v for n, v in entry.facts.items() if n.startswith(PACKAGE)}
+        for name, value in (packages | dict(entry.discovered)).items():
             if read.setdefault(name, value) != value:
                 return  # it changed between two actions
     folder = out / run.name

@@ -193,9 +193,9 @@ def _answer(result: BuildResult, how: str) -> int:
 
 
 def _audit(options: argparse.Namespace) -> int:
-    from modelbuild import audit
+    from modelbuild import auditing
 
-    return _answer(audit.audit(options.recipes), options.format)
+    return _answer(auditing.audit(options.recipes), options.format)
 
 
 def _cache(options: argparse.Namespace) -> int:
@@ -205,13 +205,18 @@ def _cache(options: argparse.Namespace) -> int:
     from modelbuild import state, store
     from modelbuild.report import caches
 
-    cache = store.Store((options.cache_dir or state.default_root()).absolute())
     found: Any
+    limited = options.max_size is not None or options.max_age is not None
+    if limited != (options.job == "gc"):
+        said = f"`cache {options.job}` takes no limit" if limited else "gc needs a limit"
+        raise RecipeError(
+            Diagnostic("recipe-invalid", said, "modelbuild cache gc --max-size 20GiB --max-age 30d")
+        )
+    root = options.cache_dir or state.default_root()
+    if root.exists() and not root.is_dir():
+        raise RecipeError(Diagnostic("recipe-invalid", f"{root} is not a folder", "name the cache's folder"))
+    cache = store.Store(root)
     if options.job == "gc":
-        if options.max_size is None and options.max_age is None:
-            raise RecipeError(
-                Diagnostic("recipe-invalid", "gc needs a limit", "--max-size 20GiB, or --max-age 30d")
-            )
         found = store.collect(cache, options.max_size, options.max_age, time.time())
     else:
         found = store.check(cache) if options.job == "verify" else store.stats(cache)

@@ -51,15 +51,13 @@ def status(request: Request, reporter: Reporter) -> BuildResult:
     Raises:
         RecipeError: a path or ``only`` names nothing, or two recipes have one name.
     """
-    paths = requests.paths(request)
-    recipes = requests.loaded(paths)
+    recipes = requests.loaded(request)
     runs, publisher, _ = _judged(request, recipes, reporter)
     done = []
-    for run in runs:
-        result = publisher.result(run)
+    for result in recipes.in_order(publisher.result(run) for run in runs):
         told = (replace(a, status="fresh") if a.status == "cached" else a for a in result.artifacts)
         done.append(replace(result, artifacts=tuple(told)))
-    return BuildResult(recipes.in_order(done, paths))
+    return BuildResult(tuple(done))
 
 
 def why(artifact: str, request: Request, reporter: Reporter) -> Why:
@@ -68,7 +66,7 @@ def why(artifact: str, request: Request, reporter: Reporter) -> Why:
     Raises:
         RecipeError: a recipe is wrong, or none of them makes such an artifact.
     """
-    recipes = requests.loaded(requests.paths(request))
+    recipes = requests.loaded(replace(request, force=True))  # the facts of all of them are asked for
     if recipes.broken:
         raise RecipeError([d for r in recipes.broken for d in r.diagnostics])
     asked = replace(request, only=None)

@@ -106,6 +106,14 @@ def _told(name: str, old: str | None, new: str | None, last: Mapping[str, Any], 
             return f"folder {what} is gone" if new is None else f"the files in {what} changed"
         case "modules":
             return _resolved(what, old or "", new or "")
+        case "search":
+            return _found_elsewhere(old or "", new or "")
+        case "cwd":
+            return f"the command's folder {_pair(old, new, 'gone')}"
+        case "link":
+            return f"link {what} {_pair(old, new, 'gone')}"
+        case "made":
+            return f"{what} changed"
         case "glob":
             return f"the files that `{what}` matches changed"
         case "present":
@@ -143,6 +151,17 @@ def _resolved(folder: str, old: str, new: str) -> str:
             shadowed = f"{where}{before[name]}" if before.get(name) else f"the module `{name}`"
             return f"new file shadows {shadowed}: {where}{file}"
     return f"the modules in {folder} changed"
+
+
+def _found_elsewhere(old: str, new: str) -> str:
+    """How imports resolve in the command's folder and PYTHONPATH."""
+    before = dict(_entry(e) for e in old.split())
+    for entry in new.split():
+        name, file = _entry(entry)
+        if file != before.get(name, ""):
+            was, now = before.get(name) or None, file or None
+            return f"the module `{name}` {_pair(was, now, 'installed')}"
+    return "the modules on PYTHONPATH changed"
 
 
 def _entry(text: str) -> tuple[str, str]:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from modelbuild import lockfile
-from modelbuild.errors import EXIT_STEP_FAILED, EXIT_USAGE, Diagnostic, RecipeError
+from modelbuild.errors import EXIT_STEP_FAILED, Diagnostic, RecipeError
 from modelbuild.lockfile import Lock
-from modelbuild.results import GOOD, ArtifactResult, RecipeResult
+from modelbuild.plan import Artifact, plan
+from modelbuild.results import GOOD, RecipeResult
 from modelbuild.scheduling.runs import Run
 from modelbuild.store import Store
 
 _MOST = 8  # differences in one message
+
+
+def refused(why: str) -> RecipeError:
+    """A command line in which ``--lock`` or ``--locked`` means nothing."""
+    return RecipeError(Diagnostic("recipe-invalid", why, "leave one of them out"))
 
 
 def written(
@@ -28,34 +35,27 @@ def written(
             "see the errors above",
             level="warning",
         )
-        return replace(result, diagnostics=(*result.diagnostics, said))
+        return _with(result, said)
     now = _lock(run, result, toolchain, store)
+    with contextlib.suppress(RecipeError):  # there is none, or it is damaged: this one takes its place
+        now = now.after(lockfile.load(path))
     try:
-        old = lockfile.load(path)
-    except RecipeError:
-        old = now  # there is none, or it is damaged: this one takes its place
-    # A machine without a backend does not know the key of its engines, and another one did.
-    engines = {name: key or old.engines.get(name) for name, key in now.engines.items()}
-    try:
-        if not lockfile.save(replace(now, engines=engines), path):
+        if not lockfile.save(now, path):
             return result
     except OSError as error:
         said = Diagnostic("system-error", f"{path} cannot be written: {error.strerror}", "check the folder")
-        return replace(
-            result, status="failed", exit_code=EXIT_STEP_FAILED, diagnostics=(*result.diagnostics, said)
-        )
-    said = Diagnostic("lock-written", f"wrote {path}", "review and commit it", level="info")
-    return replace(result, diagnostics=(*result.diagnostics, said))
+        return _failed(result, said)
+    return _with(result, Diagnostic("lock-written", f"wrote {path}", "review and commit it", level="info"))
 
 
 def held(
     run: Run, result: RecipeResult, locked: Lock, toolchain: Mapping[str, str | None], store: Store
 ) -> RecipeResult:
     """Where the build differs from its lock file, if it does: the recipe has failed then."""
-    now = _lock(run, result, toolchain, store)
-    wanted = locked.only({a.name for a in result.artifacts})
-    there = {a.name for a in result.artifacts if _file(run, a, store) is not None or a.kind == "engine"}
-    said = lockfile.differences(wanted.only(there), now)  # what failed has said so itself
+    made = {a.name for a in run.plan.artifacts if a.kind == "engine" or _good(run, a)}
+    # What ``--only`` left out is not asked for, and what failed has said so itself.
+    unmade = {a.name for a in plan(run.plan.recipe).artifacts} - made
+    said = lockfile.differences(locked.without(unmade), _lock(run, result, toolchain, store))
     if not said:
         return result
     more = f"; and {len(said) - _MOST} more" if len(said) > _MOST else ""
@@ -65,33 +65,32 @@ def held(
         "`modelbuild build --lock` writes the new one, to be reviewed",
         str(lockfile.place(Path(run.path))),
     )
-    code = result.exit_code or EXIT_STEP_FAILED
-    return replace(result, status="failed", exit_code=code, diagnostics=(*result.diagnostics, found))
-
-
-def refused(why: str) -> RecipeError:
-    """A command line in which ``--lock`` means nothing."""
-    error = RecipeError(Diagnostic("recipe-invalid", f"--lock {why}", "leave one of them out"))
-    error.exit_code = EXIT_USAGE
-    return error
+    return _failed(result, found)
 
 
 def _lock(run: Run, result: RecipeResult, toolchain: Mapping[str, str | None], store: Store) -> Lock:
-    rows = {}
-    for artifact in result.artifacts:
-        path = _file(run, artifact, store)
-        if path is not None:
+    """The lock of what was built and proven; engines are in it in any case."""
+    onnx, engines = {}, {}
+    for artifact, told in zip(run.plan.artifacts, result.artifacts, strict=True):
+        if artifact.kind == "engine":
+            engines[artifact.name] = told.key
+        elif _good(run, artifact):
             tree = run.tree_of(artifact.name)
-            files = {name: f.sha256 for name, f in tree.files.items()} if tree else {}
-            size = sum(f.bytes for f in tree.files.values()) if tree else 0
-            rows[artifact.name] = lockfile.row(replace(artifact, bytes=size), path, files)
-        elif artifact.kind == "engine":
-            rows[artifact.name] = lockfile.Engine(artifact.key)
-    return lockfile.compose(run.name, rows, toolchain, run.discovered(), run.outlines())
+            folder = store.folder(tree) if tree is not None else None
+            if tree is not None and folder is not None:
+                onnx[artifact.name] = lockfile.row(told, folder, tree)
+    return lockfile.compose(run.name, onnx, engines, toolchain, run.discovered(), run.outlines())
 
 
-def _file(run: Run, artifact: ArtifactResult, store: Store) -> Path | None:
-    """The artifact in the store; None if it was not made."""
-    tree = run.tree_of(artifact.name)
-    folder = store.folder(tree) if tree is not None else None
-    return folder / artifact.name if folder is not None else None
+def _good(run: Run, artifact: Artifact) -> bool:
+    """Whether an artifact is there and proven, published or not."""
+    needed = (artifact.action, artifact.proof)
+    return all(i in run.ended and run.ended[i].good for i in needed if i)
+
+
+def _with(result: RecipeResult, said: Diagnostic) -> RecipeResult:
+    return replace(result, diagnostics=(*result.diagnostics, said))
+
+
+def _failed(result: RecipeResult, said: Diagnostic) -> RecipeResult:
+    return replace(_with(result, said), status="failed", exit_code=result.exit_code or EXIT_STEP_FAILED)

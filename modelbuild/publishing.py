@@ -164,8 +164,11 @@ class Publisher:
             return f"{'to prove' if status == 'stale' else 'proven'} again: {proof.reason}"
         return self.republished.get((run.path, artifact.name)) if status in ("cached", "stale") else None
 
-    def write_manifest(self, run: Run, result: RecipeResult) -> None:
-        """What is published now. A failed artifact keeps the entry of the good file that stays."""
+    def with_manifest(self, run: Run, result: RecipeResult) -> RecipeResult:
+        """Write down what is published now; where that cannot be, the recipe has failed.
+
+        A failed artifact keeps the entry of the good file that stays.
+        """
         folder = self.out / run.name
         old = _manifest_entries(folder / MANIFEST)
         entries = []
@@ -179,7 +182,18 @@ class Publisher:
         manifest = {**result.as_json(), "schema": 1, "artifacts": entries}
         manifest["toolchain"] = toolchain_of(run)
         if folder.is_dir() or any(a.status in GOOD for a in result.artifacts):
-            write_atomically(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+            try:
+                write_atomically(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+            except OSError as error:
+                said = Diagnostic(
+                    "publish-failed",
+                    f"{MANIFEST} cannot be written to {folder}: {error.strerror}",
+                    "check the folder and the disk",
+                )
+                code = result.exit_code or EXIT_STEP_FAILED
+                told = (*result.diagnostics, said)
+                return replace(result, status="failed", exit_code=code, diagnostics=told)
+        return result
 
 
 def _measured(what: str, made: Ended | None, proof: Ended | None) -> Any:

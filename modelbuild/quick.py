@@ -10,6 +10,7 @@ import os
 import sys
 
 from modelbuild import state
+from modelbuild.recalling import Recall, speaks_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -147,25 +148,20 @@ def _told(asked: Asked) -> str | None:
     cwd = os.getcwd()
     out = _absolute(plain(asked.out), cwd)
     cache = _absolute(plain(asked.cache or state.cache_folder()), cwd)
-    program = state.program(state.program_rows())
-    look = state.Look()
+    recall = Recall(cache, out, cwd)
     names: set[str] = set()
     rows: set[str] = set()
     said: list[object] = []
     for recipe in recipes:
-        whose = (_absolute(recipe, cwd), out, cwd)
-        place = state.place(cache, *whose)
-        data = state.load(place)
-        known = state.unpacked(data) if data is not None else None
-        if known is None or known.program != program or known.whose != whose:
-            return None
-        if not _holds(known, look, place) or (asked.engines and known.skipped):
+        place = _absolute(recipe, cwd)
+        known = recall.known(place)
+        if known is None or (asked.engines and known.skipped):
             return None
         names.add(known.name)
-        rows.add(look.at(whose[0]))
+        rows.add(recall.look.at(place))
         # What a thousand states hold is let go one by one: the pages for it would take 10 ms.
         if asked.json:
-            said.append(_record(recipe, known, place, plain(asked.out)))
+            said.append(recall.answer(known, recipe, plain(asked.out)))
         else:
             said.append(_text(recipe, known, len(recipes) == 1))
     if None in said or len(names) < len(recipes) or len(rows) < len(recipes):
@@ -184,58 +180,11 @@ def _absolute(path: str, cwd: str) -> str:
     return cwd if path == "." else f"{cwd}/{path}" if cwd != "/" else f"/{path}"
 
 
-def _holds(known: state.State, look: state.Look, place: str) -> bool:
-    """Whether everything that a build saw is as it was."""
-    for name, value in known.environment:
-        now = os.environ.get(name)
-        if now != value and not _same_digest(name, value, now):
-            return False
-    moved = look.moved(known.rows)
-    if not moved:
-        return True
-    from modelbuild.refreshing import refreshed
-
-    return refreshed(known, moved, look, place)
-
-
-def _same_digest(name: str, value: str | None, now: str | None) -> bool:
-    """A variable that may be a secret, or is long, is known by its digest."""
-    if value is None or not value.startswith("sha256:"):
-        return False
-    from modelbuild.trace import facts
-
-    return facts.variable(name, now) == value
-
-
 def _text(recipe: str, known: state.State, alone: bool) -> str | None:
     """As ``report.summary`` says it of a recipe with nothing to do; None if that is not known."""
-    said = known.said.decode()
-    if _speaks_of_another_path(said, recipe, known):
+    if not speaks_of(known, recipe):
         return None
+    said = known.said.decode()
     line = f"{recipe}: {known.name}"
     line += f"\n{known.table.decode()}" if alone else f": {known.counted}"
     return f"{line}\n{said}" if said else line
-
-
-def _record(recipe: str, known: state.State, place: str, out: str) -> "dict[str, object] | None":
-    """As ``RecipeResult.as_json`` says it."""
-    import json
-    import zlib
-
-    data = state.load(place + ".json")
-    if data is None or f"{zlib.crc32(data):08x}" != known.answer:
-        return None
-    if _speaks_of_another_path(known.said.decode(), recipe, known):
-        return None
-    found: dict[str, object] = json.loads(data)
-    artifacts = found["artifacts"]
-    assert isinstance(artifacts, list)
-    front = "" if out == "." else f"{out}/"
-    for artifact in artifacts:
-        if artifact["path"]:
-            artifact["path"] = f"{front}{known.name}/{artifact['name']}"
-    return {**found, "recipe": recipe}
-
-
-def _speaks_of_another_path(said: str, recipe: str, known: state.State) -> bool:
-    return recipe != known.given and known.given in said

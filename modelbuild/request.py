@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from modelbuild import cores, state, toolchain
 from modelbuild.errors import EXIT_USAGE, Diagnostic, RecipeError
 from modelbuild.plan import Plan, plan
+from modelbuild.recalling import Recall
 from modelbuild.recipe.finding import find
 from modelbuild.recipe.loading import load
 from modelbuild.recipe.schema import Recipe
@@ -46,43 +48,66 @@ class Request:
 
 @dataclass(frozen=True)
 class Loaded:
-    """The recipes of a request, and the results of those that are wrong."""
+    """The recipes of a request: read, wrong (``broken``), or with nothing to do (``idle``)."""
 
+    paths: Sequence[Path]
     recipes: Sequence[tuple[Path, Recipe]]
     broken: Sequence[RecipeResult] = ()
+    idle: Sequence[RecipeResult] = ()
 
-    def in_order(self, results: Iterable[RecipeResult], paths: Sequence[Path]) -> tuple[RecipeResult, ...]:
-        """Theirs and the broken ones, as they were asked for."""
-        place = {str(p): i for i, p in enumerate(paths)}
-        return tuple(sorted([*results, *self.broken], key=lambda r: place.get(r.recipe, 0)))
+    def in_order(self, results: Iterable[RecipeResult]) -> tuple[RecipeResult, ...]:
+        """These results and those of the other recipes, as they were asked for."""
+        place = {str(p): i for i, p in enumerate(self.paths)}
+        return tuple(sorted([*results, *self.broken, *self.idle], key=lambda r: place.get(r.recipe, 0)))
 
 
-def loaded(paths: Sequence[Path]) -> Loaded:
-    """Read every recipe.
+def loaded(request: Request) -> Loaded:
+    """Find and read every recipe, but those with nothing to do.
 
     Raises:
-        RecipeError: two of them would write into one folder.
+        RecipeError: a path names nothing, or two recipes would write into one folder.
     """
+    paths = find(request.recipes)
+    idle = _idle(request, paths)
     good, broken = [], []
     for path in paths:
+        if str(path) in idle:
+            continue
         recipe, result = checked(path)
         if recipe is None:
             broken.append(result)
         else:
             good.append((path, recipe))
-    names: dict[str, Path] = {}
-    for path, recipe in good:
-        if recipe.name in names:
+    names: dict[str, str] = {}
+    for place, name in [*((p, r.name) for p, r in idle.items()), *((str(p), r.name) for p, r in good)]:
+        if name in names:
             raise RecipeError(
                 Diagnostic(
                     "recipe-invalid",
-                    f"{path} and {names[recipe.name]} both have the name `{recipe.name}`, "
-                    "and would write into one folder",
+                    f"{place} and {names[name]} both have the name `{name}`, and would write into one folder",
                     "give one of them another `name`",
                 )
             )
-        names[recipe.name] = path
-    return Loaded(good, broken)
+        names[name] = place
+    return Loaded(paths, good, broken, list(idle.values()))
+
+
+def _idle(request: Request, paths: Sequence[Path]) -> dict[str, RecipeResult]:
+    """The last answers of the recipes with nothing to do: a change in one of a thousand recipes
+    must not cost the reading of all the others."""
+    everything = request.force or request.only or request.measure
+    if everything or request.write_back or request.lock or request.locked:
+        return {}
+    recall = Recall(str(request.store().root), str(request.out.absolute()), os.getcwd())
+    found = {}
+    for path in paths:
+        known = recall.known(str(path.absolute()))
+        if known is None or (known.skipped and request.require_engines):
+            continue
+        answer = recall.answer(known, str(path), str(request.out))
+        if answer is not None:
+            found[str(path)] = RecipeResult.from_json(answer)
+    return found
 
 
 def checked(path: Path) -> tuple[Recipe | None, RecipeResult]:
@@ -93,15 +118,6 @@ def checked(path: Path) -> tuple[Recipe | None, RecipeResult]:
         result = RecipeResult(str(path), path.stem, "failed", error.diagnostics, exit_code=EXIT_USAGE)
         return None, result
     return recipe, RecipeResult(str(path), recipe.name, "ok")
-
-
-def paths(request: Request) -> list[Path]:
-    """The recipes that the request names.
-
-    Raises:
-        RecipeError: a path names nothing.
-    """
-    return find(request.recipes)
 
 
 def runs(request: Request, recipes: Loaded, store: Store) -> list[Run]:

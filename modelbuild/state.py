@@ -82,7 +82,10 @@ def unpacked(data: bytes) -> State | None:
     start = len(_FORMAT) + 9
     if data[:start] != _FORMAT + b"%08x\n" % zlib.crc32(data[start:]):
         return None
-    head, rows, environment, facts, table, said = data[start:].split(b"\0")
+    parts = data[start:].split(b"\0")
+    if len(parts) != 6:
+        return None
+    head, rows, environment, facts, table, said = parts
     program, recipe, out, cwd, given, name, counted, skipped, answer = _text(head).split("\n")
     variables = []
     for line in _text(environment).split("\n") if environment else ():

@@ -103,9 +103,61 @@ def test_published_files_can_be_measured_again(project: Path) -> None:
 
 
 @pytest.mark.usefixtures("built")
+def test_what_is_fresh_and_why_is_told_as_the_command_line_tells_it(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    places = {"out": "out", "cache_dir": "cache"}
+    shell = ["tiny.yaml", "--out", "out", "--cache-dir", "cache"]
+    found = in_folder(project, modelbuild.status, "tiny.yaml", **places)
+    assert isinstance(found, modelbuild.BuildResult)
+    assert [a.status for a in found.recipes[0].artifacts] == ["fresh", "fresh"]
+    assert json.loads(json.dumps(found.as_json())) == told(project, "status", *shell)
+    part = in_folder(project, modelbuild.status, "tiny.yaml", only="*batch1*", **places)
+    assert [a.name for a in part.recipes[0].artifacts] == ["tiny.fp32.batch1.onnx"]
+    why = in_folder(project, modelbuild.why, "tiny.fp32.onnx", ["tiny.yaml"], **places)
+    assert isinstance(why, modelbuild.Why)
+    assert (why.status, why.reason) == ("fresh", None)
+    assert all(isinstance(a, modelbuild.Because) for a in why.actions)
+    assert json.loads(json.dumps(why.as_json())) == told(project, "why", "tiny.fp32.onnx", *shell)
+    with pytest.raises(modelbuild.RecipeError, match=r"no recipe here makes `tiny\.fp16\.onnx`"):
+        in_folder(project, modelbuild.why, "tiny.fp16.onnx", "tiny.yaml", **places)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.usefixtures("built")
+def test_lock_files_are_written_and_held_to(project: Path) -> None:
+    def build(**more: Any) -> modelbuild.BuildResult:
+        answer = in_folder(project, modelbuild.build, "tiny.yaml", out="out", cache_dir="cache", **more)
+        assert isinstance(answer, modelbuild.BuildResult)
+        return answer
+
+    with pytest.raises(modelbuild.RecipeError, match="there is no lock file"):
+        build(locked=True)
+    assert [d.code for d in build(lock=True).recipes[0].diagnostics] == ["lock-written"]
+    place = project / "tiny.lock.yaml"
+    assert build(locked=True).ok
+    place.write_text(place.read_text().replace("opset: 18", "opset: 17"))
+    refused = build(locked=True)
+    assert (refused.ok, refused.exit_code) == (False, 1)
+    assert [d.code for d in refused.recipes[0].diagnostics] == ["lock-mismatch"]
+    with pytest.raises(modelbuild.RecipeError, match="--lock goes with neither --only nor --dry-run"):
+        build(lock=True, only="*batch1*")
+
+
+@pytest.mark.usefixtures("built")
 def test_a_file_can_be_inspected(project: Path) -> None:
     file = "out/tiny/tiny.fp32.batch1.onnx"
     assert in_folder(project, modelbuild.inspect, file) == told(project, "inspect", file)
+
+
+def test_an_audit_finds_no_undeclared_read_in_a_model_that_has_none(project: Path) -> None:
+    try:
+        found = in_folder(project, modelbuild.audit, "tiny.yaml")
+    except modelbuild.ToolchainError as error:
+        pytest.skip(error.diagnostics[0].message)
+    assert isinstance(found, modelbuild.BuildResult)
+    assert (found.ok, found.recipes[0].diagnostics) == (True, ())
+    assert modelbuild.audit.__name__ == "audit"  # no module of that name has taken its place
 
 
 def test_checking_finds_what_is_wrong_without_raising(tmp_path: Path) -> None:
@@ -122,7 +174,7 @@ def test_checking_finds_what_is_wrong_without_raising(tmp_path: Path) -> None:
 def test_a_wrong_recipe_is_in_the_result_and_a_wrong_path_raises(tmp_path: Path) -> None:
     recipe = tmp_path / "wrong.yaml"
     recipe.write_text("name: wrong\n")
-    places = {"out": tmp_path / "out", "cache_dir": tmp_path / "cache"}
+    places: Any = {"out": tmp_path / "out", "cache_dir": tmp_path / "cache"}
     result = modelbuild.build(recipe, **places)
     assert (result.ok, result.exit_code) == (False, 2)
     assert {d.code for d in result.recipes[0].diagnostics} == {"recipe-invalid"}

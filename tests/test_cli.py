@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from modelbuild import building, cli
+from modelbuild import building, cli, store
 from tests.conftest import TINY, Project
 
 
@@ -27,8 +27,34 @@ def _answer(capsys: pytest.CaptureFixture[str]) -> Any:
         (["build", "--format", "json"], "the following arguments are required: RECIPE"),
         (["build", "r.yaml", "--format=json", "-j", "0"], "argument -j/--jobs: '0' is not a whole number"),
         (["build", "r.yaml", "--format", "json", "--bogus"], "unrecognized arguments: --bogus"),
+        (
+            ["build", "r.yaml", "--format=json", "--lock", "--locked"],
+            "--locked: not allowed with argument",
+        ),
+        (["cache", "clear", "--format", "json"], "argument job: invalid choice: 'clear'"),
+        (
+            ["cache", "gc", "--max-age", "-1d", "--format", "json"],
+            "argument --max-age: expected one argument",
+        ),
+        (["cache", "gc", "--max-size=1XB", "--format", "json"], "argument --max-size: '1XB' is not a size"),
+        (["cache", "gc", "--max-size=inf", "--format", "json"], "argument --max-size: 'inf' is not a size"),
+        (["why", "net.onnx", "--format", "json"], "the following arguments are required: RECIPE"),
+        (["status", "--format", "json"], "the following arguments are required: RECIPE"),
+        (["audit", "--format", "json"], "the following arguments are required: RECIPE"),
     ],
-    ids=["nothing", "jobs", "unknown"],
+    ids=[
+        "nothing",
+        "jobs",
+        "unknown",
+        "lock-and-locked",
+        "no-such-job",
+        "negative-age",
+        "no-such-unit",
+        "endless",
+        "why",
+        "status",
+        "audit",
+    ],
 )
 def test_a_command_line_that_cannot_be_parsed_is_answered_in_json(
     capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
@@ -57,6 +83,41 @@ def test_a_command_that_ends_early_is_answered_in_json(
     monkeypatch.setattr(building, "check", check)
     assert cli.main(["check", "r.yaml", "--format", "json"]) == code
     assert [d["code"] for d in _answer(capsys)["diagnostics"]] == codes
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0", 0), ("512", 512), ("1K", 1 << 10), ("1.5MiB", 3 << 19), ("20GiB", 20 << 30), ("2TB", 2 << 40)],
+)
+def test_a_size_is_in_powers_of_1024(monkeypatch: pytest.MonkeyPatch, text: str, size: int) -> None:
+    assert _limits(monkeypatch, "--max-size", text) == (size, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("5m", 300), ("12h", 43_200), ("30d", 2_592_000), ("0.5w", 302_400)]
+)
+def test_an_age_has_a_unit_of_time(monkeypatch: pytest.MonkeyPatch, text: str, seconds: float) -> None:
+    assert _limits(monkeypatch, "--max-age", text) == (None, seconds)
+
+
+def _limits(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int | None, float | None]:
+    """What a collection is asked for, by a command line."""
+    asked: list[tuple[int | None, float | None]] = []
+
+    def collect(cache: store.Store, size: int | None, age: float | None, now: float) -> store.Collected:
+        asked.append((size, age))
+        return store.Collected(0, 0, 0, 0, 0)
+
+    monkeypatch.setattr(store, "collect", collect)
+    assert cli.main(["cache", "gc", *arguments]) == 0
+    return asked[0]
+
+
+@pytest.mark.parametrize("command", ["build", "status", "check", "verify", "audit"])
+def test_a_recipe_that_is_not_there_is_told_by_every_command(project: Project, command: str) -> None:
+    answer = project.run(command, "nte.yaml", "--format", "json")
+    assert answer.code == 2
+    assert "nte.yaml" in answer.said("recipe-invalid")
 
 
 def test_verify_says_that_nothing_is_published(project: Project) -> None:

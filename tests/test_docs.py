@@ -42,7 +42,9 @@ def test_every_config_is_a_valid_recipe(path: Path) -> None:
     assert load(path).name
 
 
-@pytest.mark.parametrize("command", ["build", "verify", "check", "inspect", "init", "schema"])
+@pytest.mark.parametrize(
+    "command", ["build", "status", "why", "verify", "check", "audit", "cache", "inspect", "init", "schema"]
+)
 def test_every_command_in_the_readme_has_help_with_an_example(project: Project, command: str) -> None:
     assert f"`modelbuild {command}" in (ROOT / "README.md").read_text()
     answer = project.run(command, "--help")

@@ -9,9 +9,20 @@ from modelbuild.store import Checked, Collected, Stats
 
 
 def render(found: Stats | Checked | Collected, root: Path) -> str:
+    if _nothing(found):
+        return f"{root}: nothing is stored there"
     if isinstance(found, Stats):
         return _stats(found, root)
     return _checked(found, root) if isinstance(found, Checked) else _collected(found, root)
+
+
+def _nothing(found: Stats | Checked | Collected) -> bool:
+    """Also of a folder that does not exist: its name may be mistyped."""
+    if isinstance(found, Stats):
+        return not (found.objects or found.entries or found.used.builds)
+    if isinstance(found, Checked):
+        return not (found.objects or found.entries or found.histories or found.damaged)
+    return not (found.objects or found.left)
 
 
 def _stats(found: Stats, root: Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from modelbuild import cores, memory, toolchain
 from modelbuild.environment import ENVIRONMENT
-from modelbuild.errors import EXIT_STEP_FAILED, EXIT_TOOLCHAIN, Diagnostic, ModelbuildError, first_line
+from modelbuild.errors import EXIT_STEP_FAILED, EXIT_TOOLCHAIN, Diagnostic, ModelbuildError
 from modelbuild.freshness import Verdict, full_key
 from modelbuild.keys import digest
 from modelbuild.plan import Action
@@ -386,7 +386,7 @@ class Scheduler:
         """Write down what an action made, and end it."""
         assert done.tree is not None
         verdict = run.running.pop(action.id)
-        known = self.judge.known(run, action)
+        known = self.judge.facts_of(run, action)
         data = {**done.data, "outlines": done.outlines} if done.outlines else dict(done.data)
         entry = Entry(
             full_key(known, done.discovered), done.tree, known, dict(done.discovered),
@@ -400,7 +400,7 @@ class Scheduler:
             try:
                 self.store.record(verdict.cheap, entry)
             except OSError as error:
-                said.append(_unrecorded(action, error))
+                said.append(_unrecorded(action, self.store.root, error))
         self._whole.add(done.tree.digest)
         built = _from_entry("built", entry)
         said = [*built.diagnostics, *said]
@@ -497,10 +497,10 @@ def _unstable(action: Action, files: Sequence[str]) -> Diagnostic:
     )
 
 
-def _unrecorded(action: Action, error: OSError) -> Diagnostic:
+def _unrecorded(action: Action, cache: Path, error: OSError) -> Diagnostic:
     return Diagnostic(
         "cache-unwritable",
-        f"the result of `{action.id}` cannot be recorded: {first_line(error)}",
+        f"the result of `{action.id}` cannot be recorded in {cache}: {error.strerror}",
         "it is made again next time; check the cache folder and the disk",
         level="warning",
     )

@@ -82,6 +82,7 @@ class LiveModel:
         if source.weights:
             load_weights(module, base / source.weights)
         module.eval().requires_grad_(False)
+        trace.take_in_forks()
         return cls(module, source, base, trace)
 
     def call(self, names: Sequence[str], tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:

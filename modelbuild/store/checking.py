@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelbuild.store.cache import Store
+from modelbuild.store.files import remove
 from modelbuild.store.ledger import Entry, read_entry, read_memory
 from modelbuild.store.objects import Objects, Tree, tree_of
 
@@ -45,7 +46,7 @@ def check(store: Store) -> Checked:
     for what, path in [*entries, *(("history", path) for path in layout.history_files())]:
         read = read_entry(path) if what == "entry" else read_memory(path)
         if read is None and path.exists():
-            removed = _done(path.unlink)
+            removed = _done(lambda path=path: remove(path))  # type: ignore[misc]
             damaged.append(Damage(what, path, "its content is not what its digest says", removed))
         elif read is not None:
             counts[what] += 1

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from modelbuild.store import locks, sessions
 from modelbuild.store.cache import Store
-from modelbuild.store.files import clear_drafts
+from modelbuild.store.files import clear_drafts, remove
 from modelbuild.store.layout import GONE, Layout, files_below
 from modelbuild.store.ledger import read_entry, read_memory
 
@@ -129,12 +129,12 @@ def _tidy(layout: Layout, max_age: float | None, now: float) -> None:
     for path in layout.ledger_files():
         entry = read_entry(path)
         if entry is None or not layout.object(entry.tree.digest).is_dir():
-            path.unlink(missing_ok=True)
+            remove(path)
     for path in layout.history_files():
         memory = read_memory(path)
         with contextlib.suppress(FileNotFoundError):
             if memory is None or (not _exists(memory.recipe) and (max_age is None or old(path))):
-                path.unlink()
+                remove(path)
     for folder in (layout.root / "logs", layout.root / "state"):
         for path in files_below(folder):
             with contextlib.suppress(FileNotFoundError):

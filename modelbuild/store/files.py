@@ -69,6 +69,14 @@ def publish_all(pairs: Sequence[tuple[Path, Path]]) -> None:
             draft.rename(target)
 
 
+def remove(path: Path) -> None:
+    """Remove what should be a file, also if a folder is in its place, or nothing."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def clear_drafts(folder: Path) -> None:
     """Remove the drafts that dead processes left in a folder."""
     with contextlib.suppress(OSError), os.scandir(folder) as found:

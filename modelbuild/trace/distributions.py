@@ -6,14 +6,17 @@ import importlib.metadata
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
-def version(name: str) -> str | None:
-    """A distribution's version. One that was installed from a folder or a repository may hold other
-    code under the same version: it has the digest of its RECORD, which lists its files', too."""
+def version(name: str, folders: Sequence[str] | None = None) -> str | None:
+    """A distribution's version, looked for on the search path or in ``folders``.
+
+    One that was installed from a folder or a repository may hold other code under the same version:
+    it has the digest of its RECORD, which lists its files', too.
+    """
     try:
-        found = importlib.metadata.distribution(name)
+        found = _found(name, folders)
         number = found.version
     except (importlib.metadata.PackageNotFoundError, ValueError, KeyError):
         return None
@@ -26,10 +29,10 @@ def version(name: str) -> str | None:
     return f"{number} {digest_bytes(record)}"
 
 
-def is_editable(name: str) -> bool:
+def is_editable(name: str, folders: Sequence[str] | None = None) -> bool:
     """Is it a checkout that is imported in place? Its files then are facts, its version is not."""
     try:
-        url = _origin(importlib.metadata.distribution(name))
+        url = _origin(_found(name, folders))
     except (importlib.metadata.PackageNotFoundError, ValueError):
         return False
     return url is not None and _is_editable(url)
@@ -59,6 +62,13 @@ def owners(files: Iterable[tuple[str, str]]) -> set[str]:
             if any(f"\n{path}," in record for path in paths):
                 found.add(dist.metadata["Name"])
     return found
+
+
+def _found(name: str, folders: Sequence[str] | None) -> importlib.metadata.Distribution:
+    path = list(sys.path if folders is None else folders)
+    for found in importlib.metadata.Distribution.discover(name=name, path=path):
+        return found
+    raise importlib.metadata.PackageNotFoundError(name)
 
 
 def _origin(found: importlib.metadata.Distribution) -> dict[str, object] | None:

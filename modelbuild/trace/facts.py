@@ -3,9 +3,13 @@
     file models/net.py      digest of its bytes
     absent models/net.json  nothing; it was looked for
     present data            "file" or "folder"; it was looked for and not read
+    made cache.bin          digest of a file that the run has made and left; it may be gone
+    link current            where a symbolic link leads that was asked for it
     listing data            digest of the sorted names in a folder that was listed; after it, those
                             that do not count, which a build writes itself
     modules models          how the imported names resolve in a folder of the search path
+    search                  how they resolve in the command's folder and those of PYTHONPATH
+    cwd                     the command's folder: a relative path was used
     glob data/*.npz         digest of the paths that a pattern of the recipe matches
     env WIDTH               an environment variable's value, or its digest
     package transformers    a distribution's version
@@ -18,6 +22,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 
 TYPE_CHECKING = False  # typing costs 4 ms
 if TYPE_CHECKING:
@@ -36,19 +41,28 @@ def current(name: str, value: str | None, base: Path) -> str | None:
         return file_digest(path)
     if kind in ("absent", "present"):
         return presence(path)
+    if kind == "made":
+        return file_digest(path) if os.path.lexists(path) else value
+    if kind == "link":
+        return target(path)
     if kind == "listing":
         return listing(path, (value or "").split("/")[1:])
-    if kind == "modules":
-        from modelbuild.trace.searching import as_text, names_in, resolved
+    if kind == "cwd":
+        return os.path.relpath(os.path.realpath(os.getcwd()), os.path.realpath(base))
+    if kind in ("modules", "search"):
+        from modelbuild.trace import searching
 
-        return as_text(resolved(path, names_in(value or "")))
+        names = searching.names_in(value or "")
+        if kind == "search":
+            return searching.as_text(searching.on_the_way(search_path(), names, base))
+        return searching.as_text(searching.resolved(path, names))
     if kind == "glob":
         return _digest(sorted(_matches(rest, base)))
     if kind == "env":
         return variable(rest, os.environ.get(rest))
     from modelbuild.trace import distributions
 
-    found = distributions.version(rest)
+    found = distributions.version(rest, (str(base), os.getcwd(), *sys.path))
     # Nothing by this name could be imported: what comes may be called otherwise (yaml, PyYAML).
     return "present" if found is None and value is None and distributions.can_be_imported(rest) else found
 
@@ -60,13 +74,18 @@ def guards(name: str, value: str | None, base: Path) -> list[str]:
     """
     kind, _, rest = name.partition(" ")
     path = os.path.join(base, rest)
-    if kind in ("file", "absent", "present", "listing"):
+    if kind in ("file", "absent", "present", "listing", "made"):
         return [path]
-    if kind == "modules":
+    if kind == "link":  # the row is of what it leads to; making it anew moves its folder's
+        return [path, os.path.dirname(path)]
+    if kind == "cwd":
+        return [os.getcwd()]
+    if kind in ("modules", "search"):
         from modelbuild.trace.searching import names_in
 
-        inner = (os.path.join(path, name) for name in names_in(value or ""))
-        return [path, *filter(os.path.isdir, inner)]
+        folders = [path] if kind == "modules" else search_path()
+        inner = (os.path.join(folder, name) for folder in folders for name in names_in(value or ""))
+        return [*folders, *filter(os.path.isdir, inner)]
     return _folders(rest, base) if kind == "glob" else []
 
 
@@ -93,14 +112,31 @@ def presence(path: str) -> str | None:
     return "folder" if stat.S_ISDIR(mode) else "file"
 
 
-def listing(path: str, without: Iterable[str] = ()) -> str | None:
-    """The names in a folder as one value; ``without`` are names that do not count."""
-    without = sorted(without)
+def target(path: str) -> str | None:
+    """Where a symbolic link leads, as it says it."""
     try:
-        names = set(os.listdir(path)) - {"__pycache__", *without}
+        return os.readlink(path)
     except (OSError, ValueError):
         return None
-    return "/".join([_digest(sorted(names)), *without])
+
+
+def search_path() -> list[str]:
+    """Where the command's user has modules found, besides the recipe's folder and what is installed."""
+    more = os.environ.get("PYTHONPATH")
+    return list(dict.fromkeys(map(os.path.abspath, [".", *(more.split(os.pathsep) if more else [])])))
+
+
+def listing(path: str, without: Iterable[str] = ()) -> str | None:
+    """The names in a folder, and which of them are folders, as one value; ``without`` do not count."""
+    without = sorted(without)
+    try:
+        with os.scandir(path) as entries:
+            names = {e.name: "/" if e.is_dir() else "" for e in entries}
+    except (OSError, ValueError):
+        return None
+    for name in ("__pycache__", *without):
+        names.pop(name, None)
+    return "/".join([_digest(sorted(name + kind for name, kind in names.items())), *without])
 
 
 def variable(name: str, value: str | None) -> str | None:

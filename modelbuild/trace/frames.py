@@ -41,6 +41,14 @@ class Callers:
             frame = frame.f_back
         return False
 
+    def measures(self, frame: FrameType | None) -> bool:
+        """Does it look at a path for more than whether it is there: its size, say?"""
+        if frame is None or self._kind(frame)[0] == "user" or frame.f_code.co_name == "getsize":
+            return frame is not None
+        caller = frame.f_back  # Path.stat(), but not Path.exists(), which calls it
+        passing = frame.f_code.co_name in ("stat", "lstat") and caller is not None
+        return passing and caller is not None and self._kind(caller)[0] == "user"
+
     def reads_environment(self, frame: FrameType | None) -> bool:
         """Does the user's code read a variable, itself or through what it calls?
 
@@ -61,7 +69,7 @@ class Callers:
         for the user's code, or an import that is going on, whichever is nearer."""
         while frame is not None:
             kind, _ = self._kind(frame)
-            if kind not in ("standard", "generated"):
+            if kind not in ("standard", "generated") and not self._gets_data(frame):
                 return kind, self._asks_for(frame)
             frame = frame.f_back
         return None, None
@@ -75,6 +83,15 @@ class Callers:
                 return kind, str(frame.f_globals.get("__name__", ""))
             frame = frame.f_back
         return None, ""
+
+    def _gets_data(self, frame: FrameType) -> bool:
+        """Is it a loader that reads a file which somebody else, and no import, asks for?"""
+        caller = frame.f_back
+        return (
+            frame.f_code.co_name == "get_data"
+            and caller is not None
+            and self._kind(frame)[0] == "importing" != self._kind(caller)[0]
+        )
 
     def _asks_for(self, frame: FrameType | None) -> Kind | None:
         while frame is not None:

@@ -15,15 +15,18 @@ from collections.abc import Iterable, Iterator
 from importlib.machinery import BuiltinImporter, FileFinder, FrozenImporter
 from types import ModuleType
 
-from modelbuild.trace import distributions, places, searching
+from modelbuild.trace import distributions, facts, places, searching
 from modelbuild.trace.frames import Kind
 
 _OWN = "modelbuild"
+_CUSTOMIZERS = {"sitecustomize", "usercustomize"}  # run when Python starts, before anybody watches
 
 
 class Imports:
     def __init__(self, around: places.Places) -> None:
         self._places = around
+        self._path = tuple(sys.path)
+        self._search = facts.search_path()
         self._before = frozenset(sys.modules)
         self._known = {_top(name) for name in self._before}
         self._ids = {id(module): _top(name) for name, module in list(sys.modules.items())}
@@ -46,10 +49,22 @@ class Imports:
                 if file := sys.modules[name].__file__:
                     yield file
 
+    def early_files(self, named: Iterable[str]) -> Iterator[str]:
+        """The files of first-party modules that were there before: those of a library that the server
+        has imported from somebody's checkout, and what customizes Python."""
+        tops = _CUSTOMIZERS | {top for top in self._tops(named) & self._known if self._is_users(top)}
+        for name in self._before:
+            file = getattr(sys.modules.get(name), "__file__", None) if _top(name) in tops else None
+            if file:
+                yield file
+
     def facts(self, named: Iterable[str]) -> dict[str, str | None]:
         """``named`` are the packages that the first-party sources import."""
-        tops = self._reached({*named, *map(_top, self._by_user)})
+        tops = self._tops(named)
         return {**self._packages(tops), **self._resolutions(tops, named)}
+
+    def _tops(self, named: Iterable[str]) -> set[str]:
+        return self._reached({*named, *map(_top, self._by_user)})
 
     def _reached(self, tops: set[str]) -> set[str]:
         """These packages and those that they import, without looking into those known before."""
@@ -84,13 +99,13 @@ class Imports:
             if top not in sys.modules:
                 if top in wanted:  # tried and not found: it may be installed one day
                     facts[f"package {top}"] = None
-            elif (version := distributions.version(top)) is not None:
-                if not self._is_users(top) or not distributions.is_editable(top):
+            elif (version := distributions.version(top, self._path)) is not None:
+                if not self._is_users(top) or not distributions.is_editable(top, self._path):
                     facts[f"package {top}"] = version
             else:
                 unnamed |= set(_installed_files(top))
         for name in distributions.owners(unnamed):
-            facts[f"package {name}"] = distributions.version(name)
+            facts[f"package {name}"] = distributions.version(name, self._path)
         return dict(sorted(facts.items()))
 
     def _is_users(self, top: str) -> bool:
@@ -122,7 +137,16 @@ class Imports:
             folders = sys.path if not package else _search_folders(package)
             for folder, found in self._searched(folders, lasts):
                 facts[f"modules {self._places.name(folder)}"] = searching.as_text(found)
+        facts["search"] = self._on_the_way(inside[""])
         return dict(sorted(facts.items()))
+
+    def _on_the_way(self, names: Iterable[str]) -> str:
+        """How the command's folder and PYTHONPATH, which may be others the next time, resolve what the
+        recipe's folder does not have."""
+        base = self._places.base
+        here = searching.resolved(base, sorted(n for n in names if _could_be_a_file(n)))
+        left = sorted({n for n, file in here.items() if file is None or file.endswith("/")} | _CUSTOMIZERS)
+        return searching.as_text(searching.on_the_way(self._search, left, base))
 
     def _searched(
         self, folders: Iterable[str], names: Iterable[str]

@@ -63,6 +63,12 @@ def imported(tree: ast.Module) -> set[str]:
     return found
 
 
+def words(tree: ast.Module) -> set[str]:
+    """The string constants that could be names of variables of the environment."""
+    texts = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    return {text for text in texts if text.isidentifier() and text.isupper()}
+
+
 def _statements(tree: ast.Module) -> Iterator[ast.AST]:
     """Every statement; expressions, which are most of a tree, hold none."""
     waiting: list[ast.AST] = [tree]

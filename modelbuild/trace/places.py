@@ -70,6 +70,15 @@ class Places:
         self._real: dict[str, str] = {}
         self._verdicts: dict[str, bool] = {}
 
+    @property
+    def base(self) -> str:
+        return self._base
+
+    @property
+    def cwd(self) -> str:
+        """The current folder when this was made."""
+        return self._cwd
+
     def absolute(self, path: object) -> str | None:
         """A path as some code gave it, from the current folder at this moment. None: no path.
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import posix
 import stat
+import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
 from modelbuild.environment import ENVIRONMENT
 from modelbuild.trace import watching
-from modelbuild.trace.facts import file_digest, is_text, listing, presence, variable
+from modelbuild.trace.facts import file_digest, is_text, listing, presence, target, variable
 from modelbuild.trace.frames import Callers
 from modelbuild.trace.imports import Imports
-from modelbuild.trace.outline import imported, outlined, parsed
+from modelbuild.trace.notes import Notes
+from modelbuild.trace.outline import imported, outlined, parsed, words
 from modelbuild.trace.places import Places
 
 # A file written this shortly before it was opened may be written again with the same times: clocks
@@ -84,6 +86,16 @@ class _Row:
         return not self.doubtful and now is not None and times == (now.size, now.mtime, now.ctime, now.inode)
 
 
+@dataclass
+class _Files:
+    """The files that were read, on the way to ``Found``; ``named`` are the packages they import."""
+
+    facts: dict[str, str | None] = field(default_factory=dict)
+    unstable: list[str] = field(default_factory=list)
+    outlines: dict[str, dict[str, str]] = field(default_factory=dict)
+    named: set[str] = field(default_factory=set)
+
+
 class Trace:
     """Watches this process, and the forks it makes, from the moment it is made."""
 
@@ -95,47 +107,49 @@ class Trace:
         self._callers = Callers(self._places)
         self._imports = Imports(self._places)
         self._environment = dict(os.environ)
-        self._read: dict[str, _Row] = {}
-        self._missed: set[str] = set()
-        self._present: dict[str, str] = {}
-        self._listed: dict[str, str | None] = {}
-        self._asked: dict[str, str | None] = {}
-        self._made: set[str] = set()  # by the run: what it writes first and then reads is its own
+        self._search_path = frozenset(sys.path)
+        self._notes = Notes()
         watching.start(self)
+
+    def take_in_forks(self) -> None:
+        """What forks of this process have read up to now was read for it, and for its later forks."""
+        with watching.unseen():
+            self._notes.take_in_forks()
 
     def found(self, declared: Iterable[Path] = ()) -> Found:
         """Every fact so far."""
         with watching.unseen():
+            self._notes.take_in_forks()
             return self._found([p for d in declared if (p := self._places.absolute(d))])
 
     # ---- noting: called by ``watching`` ----
 
     def opened(self, path: object, access: watching.Access, frame: FrameType | None) -> None:
         known = self._mine(path)
-        if known is None or known in self._read:
+        if known is None or known in self._notes.read:
             return
         if not os.path.lexists(known):
             if access.creates:
-                self._made.add(known)
+                self._notes.add("made", known, True)
             elif self._is_for_user(known, frame):
-                self._missed.add(known)
+                self._notes.add("missed", known)
         elif access.empties:
-            self._made.add(known)
+            self._notes.add("made", known, False)
         elif access.reads:
             row = _Row.at_opening(known)
             if row is not None and self._callers.asks(frame)[0] != "cataloguing":
-                self._read[known] = row
+                self._notes.add("read", known, row)
 
     def listed(self, path: object, frame: FrameType | None) -> None:
         known = self._mine(path)
-        if known is None or known in self._listed:
+        if known is None or known in self._notes.listed:
             return
         if self._is_for_user(known, frame):
-            now = listing(known, self._written_into(known))
+            now = listing(known, {*self._written_into(known), *self._notes.made_in(known)})
             if now is not None:
-                self._listed[known] = now
+                self._notes.add("listed", known, now.partition("/")[0])
             elif not os.path.lexists(known):
-                self._missed.add(known)
+                self._notes.add("missed", known)
 
     def probed(self, path: object, frame: FrameType | None) -> None:
         if not self._callers.probes(frame):
@@ -145,16 +159,38 @@ class Trace:
             return
         there = presence(known)
         if there is None:
-            self._missed.add(known)
+            self._notes.add("missed", known)
+        elif there == "file" and self._callers.measures(frame):
+            self.opened(path, watching.READ, frame)
         else:
-            self._present.setdefault(known, there)
+            self._notes.add("present", known, there)
+
+    def followed(self, path: object, frame: FrameType | None) -> None:
+        """A link is looked into, as by realpath(): what is read then is named by where it leads."""
+        known = self._mine(path)
+        if known is None or self._places.holds(known) or not self._is_for_user(known, frame):
+            return
+        if (where := target(known)) is not None:
+            self._notes.add("links", known, where)
+
+    def stood(self, frame: FrameType | None) -> None:
+        """The current folder is asked for."""
+        if self._callers.asks(frame)[0] == "user":
+            self._notes.add("marks", "stood")
 
     def asked(self, name: str, frame: FrameType | None) -> None:
-        if name in ENVIRONMENT or name in self._asked or not self._callers.reads_environment(frame):
-            return
+        if name not in self._notes.asked and self._callers.reads_environment(frame):
+            self._ask(name)
+
+    def swept(self, frame: FrameType | None) -> None:
+        """All variables are gone over."""
+        if self._callers.reads_environment(frame):
+            self._notes.add("marks", "swept")
+
+    def _ask(self, name: str) -> None:
         before = self._environment.get(name)
-        if os.environ.get(name) == before:  # else the run has set it itself
-            self._asked[name] = before
+        if name not in ENVIRONMENT and os.environ.get(name) == before:  # else the run has set it itself
+            self._notes.add("asked", name, before)
 
     def imported(self, name: str, frame: FrameType | None) -> None:
         kind, importer = self._callers.imports(frame)
@@ -164,22 +200,27 @@ class Trace:
     def made(self, path: object) -> None:
         known = self._places.absolute(path)
         if known is not None and not os.path.lexists(known):
-            self._made.add(known)
+            self._notes.add("made", known, True)
 
     def moved(self, source: object, target: object) -> None:
         old, new = self._places.absolute(source), self._places.absolute(target)
         if old is not None and new is not None and self._is_made(old):
-            self._made.add(new)
+            self._notes.add("made", new, not os.path.lexists(new))
 
     def reads_source(self, path: str) -> bool:
         known = self._places.absolute(path)
         return known is not None and self._places.counts(known)
+
+    def forked(self) -> None:
+        self._notes.fork()
 
     def _mine(self, path: object) -> str | None:
         """The path if it is first-party and was there before the run, or could have been."""
         known = self._places.absolute(path)
         if known is None or not self._places.counts(known) or self._is_made(known):
             return None
+        if not os.path.isabs(path):  # type: ignore[arg-type]
+            self._notes.add("marks", "stood")
         return _source_of(known)
 
     def _is_for_user(self, path: str, frame: FrameType | None) -> bool:
@@ -189,7 +230,7 @@ class Trace:
         return kind == "user" or (kind == "library" and (whose == "user" or near))
 
     def _is_made(self, path: str) -> bool:
-        while path not in self._made:
+        while path not in self._notes.made:
             parent = os.path.dirname(path)
             if parent == path:
                 return False
@@ -204,58 +245,89 @@ class Trace:
     # ---- valuing ----
 
     def _found(self, declared: Iterable[str]) -> Found:
-        facts: dict[str, str | None] = {}
-        unstable: list[str] = []
-        outlines: dict[str, dict[str, str]] = {}
-        named: set[str] = set()
-        for path in sorted({*self._read, *declared, *self._modules()}):
-            if (row := _Row.of(path)) is None and path not in self._read:
-                continue
-            name = self._places.name(path)
-            digest = file_digest(path)
-            if not self._was_stable(path, row, digest):
-                unstable.append(name)
-            if digest is None and self._came_and_went(path):
-                continue
-            facts[f"file {name}"] = digest
-            if path.endswith(".py") and (tree := parsed(_bytes(path))) is not None:
-                named |= imported(tree)
-                if (parts := outlined(tree)) is not None:
-                    outlines[name] = parts
-        for path in sorted(self._missed):
-            # One that the run has made since and left there is a fact, too: the next run finds it.
-            if not self._is_made(path) or os.path.lexists(path):
-                facts[f"absent {self._places.name(path)}"] = None
-        for path, there in sorted(self._present.items()):
-            if f"file {self._places.name(path)}" not in facts and path not in self._missed:
-                facts[f"present {self._places.name(path)}"] = there
-        for path, names in sorted(self._listed.items()):
-            facts[f"listing {self._places.name(path)}"] = names
-        for variable_name, value in sorted(self._asked.items()):
-            facts[f"env {variable_name}"] = variable(variable_name, value)
-        facts.update(self._imports.facts(named))
+        files = self._files(declared)
+        facts = {**files.facts, **self._looks(files.facts)}
+        if "stood" in self._notes.marks or self._searches_relatively():
+            facts["cwd"] = os.path.relpath(self._places.cwd, self._places.base)
+        for name, value in sorted(self._notes.asked.items()):
+            facts[f"env {name}"] = variable(name, value)
+        facts.update(self._imports.facts(files.named))
+        unstable = list(files.unstable)
         for fact in [f for f in facts if not is_text(f)]:  # nowhere to note it: so not cached
             del facts[fact]
             unstable.append(fact.partition(" ")[2])
-        outlines = {name: parts for name, parts in outlines.items() if is_text(name)}
+        outlines = {name: parts for name, parts in files.outlines.items() if is_text(name)}
         unstable = [name.encode(errors="backslashreplace").decode() for name in unstable]
         return Found(facts, tuple(unstable), outlines)
 
+    def _files(self, declared: Iterable[str]) -> _Files:
+        """Every file that was read. What the sources among them import leads to more."""
+        found = _Files()
+        waiting = {*self._notes.read, *declared, *self._modules(self._imports.files())}
+        seen: set[str] = set()
+        while waiting:
+            for path in sorted(waiting):
+                self._value(path, found)
+            seen |= waiting
+            waiting = {*self._modules(self._imports.early_files(found.named))} - seen
+        return found
+
+    def _value(self, path: str, found: _Files) -> None:
+        if (row := _Row.of(path)) is None and path not in self._notes.read:
+            return
+        name = self._places.name(path)
+        digest = file_digest(path)
+        if not self._was_stable(path, row, digest):
+            found.unstable.append(name)
+        if digest is None and self._came_and_went(path):
+            return
+        found.facts[f"file {name}"] = digest
+        if path.endswith(".py") and (tree := parsed(_bytes(path))) is not None:
+            found.named |= imported(tree)
+            if "swept" in self._notes.marks:  # which of the variables it then uses nobody sees
+                for word in words(tree):
+                    self._ask(word)
+            if (parts := outlined(tree)) is not None:
+                found.outlines[name] = parts
+
+    def _looks(self, files: Mapping[str, str | None]) -> dict[str, str | None]:
+        """What was looked for, listed and followed."""
+        facts: dict[str, str | None] = {}
+        notes, called = self._notes, self._places.name
+        for path in sorted(notes.missed):
+            if self._is_made(path) and (left := file_digest(path)) is not None:
+                facts[f"made {called(path)}"] = left
+            elif not self._is_made(path) or os.path.lexists(path):  # a folder: the next run finds it
+                facts[f"absent {called(path)}"] = None
+        for path, there in sorted(notes.present.items()):
+            if f"file {called(path)}" not in files and path not in notes.missed:
+                facts[f"present {called(path)}"] = there
+        for path, names in sorted(notes.listed.items()):
+            made = [n for n in notes.made_in(path) if os.path.lexists(os.path.join(path, n))]
+            facts[f"listing {called(path)}"] = "/".join([names, *sorted({*self._written_into(path), *made})])
+        for path, where in sorted(notes.links.items()):
+            facts[f"link {called(path)}"] = where
+        return facts
+
+    def _searches_relatively(self) -> bool:
+        """Has the run put a relative folder on the search path?"""
+        return any(p and not os.path.isabs(p) for p in set(sys.path) - self._search_path)
+
     def _was_stable(self, path: str, before: _Row | None, digest: str | None) -> bool:
         now = _Row.of(path)
-        if (opened := self._read.get(path)) is not None:
+        if (opened := self._notes.read.get(path)) is not None:
             return opened.holds(now, digest) or (digest is None and self._came_and_went(path))
         # No hook saw it: it may have been read at any time since the beginning.
         return before is not None and before.holds(now, digest) and not before.written_after(self._started)
 
     def _came_and_went(self, path: str) -> bool:
         """A file that something the run started has made, and that is gone by now."""
-        opened = self._read.get(path)
+        opened = self._notes.read.get(path)
         return opened is not None and opened.written_after(self._started)
 
-    def _modules(self) -> Iterator[str]:
-        """Files of modules that no hook saw: those of importers that read natively."""
-        for file in self._imports.files():
+    def _modules(self, files: Iterable[str]) -> Iterator[str]:
+        """The first-party ones of these modules: no hook sees those of importers that read natively."""
+        for file in files:
             known = self._places.absolute(file)
             if known is not None and self._places.counts(known) and not self._is_made(known):
                 yield _source_of(known)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from pathlib import Path
 
 
 def resolved(folder: str, names: Iterable[str]) -> dict[str, str | None]:
@@ -34,6 +35,22 @@ def resolved(folder: str, names: Iterable[str]) -> dict[str, str | None]:
             found[name] = f"{name}/"
         else:
             found[name] = os.path.relpath(spec.origin, os.path.abspath(folder))
+    return found
+
+
+def on_the_way(folders: Iterable[str], names: Iterable[str], base: str | Path) -> dict[str, str | None]:
+    """For each name the file (from ``base``) that an import finds in the first of these folders that
+    has it. The recipe's folder comes before them all, and what is installed has versions."""
+    home = os.path.realpath(base)
+    found: dict[str, str | None] = dict.fromkeys(names)
+    for folder in map(os.path.realpath, folders):
+        if folder == home or os.path.basename(folder) in ("site-packages", "dist-packages"):
+            continue
+        # A folder without __init__.py only adds to a package: the search goes on.
+        left = [name for name, file in found.items() if file is None or file.endswith("/")]
+        for name, file in resolved(folder, left).items():
+            if file is not None and (found[name] is None or not file.endswith("/")):
+                found[name] = os.path.join(os.path.relpath(folder, home), file)
     return found
 
 

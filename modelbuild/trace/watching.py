@@ -43,11 +43,15 @@ class Watcher(Protocol):
     def opened(self, path: object, access: Access, frame: FrameType | None) -> None: ...
     def listed(self, path: object, frame: FrameType | None) -> None: ...
     def probed(self, path: object, frame: FrameType | None) -> None: ...
+    def followed(self, path: object, frame: FrameType | None) -> None: ...
+    def stood(self, frame: FrameType | None) -> None: ...
     def asked(self, name: str, frame: FrameType | None) -> None: ...
+    def swept(self, frame: FrameType | None) -> None: ...
     def imported(self, name: str, frame: FrameType | None) -> None: ...
     def made(self, path: object) -> None: ...
     def moved(self, source: object, target: object) -> None: ...
     def reads_source(self, path: str) -> bool: ...
+    def forked(self) -> None: ...
 
 
 _watcher: Watcher | None = None
@@ -64,6 +68,7 @@ def start(watcher: Watcher) -> None:
         _read_sources()
         natives.wrap(_opened_natively)
         sys.meta_path.insert(0, _Finder())
+        os.register_at_fork(after_in_child=_forked)
     _watcher = watcher
 
 
@@ -76,6 +81,12 @@ def unseen() -> Iterator[None]:
         yield
     finally:
         _own_doing.now = before
+
+
+def _forked() -> None:
+    if _watcher is not None:
+        with unseen():
+            _watcher.forked()
 
 
 def _active() -> Watcher | None:
@@ -131,8 +142,13 @@ def _on_library(watcher: Watcher, args: tuple[Any, ...], frame: FrameType | None
 
 
 def _on_database(watcher: Watcher, args: tuple[Any, ...], frame: FrameType | None) -> None:
-    if os.path.isfile(args[0]):  # else ":memory:", or a new one
-        watcher.opened(args[0], READ, frame)
+    path = args[0]
+    if isinstance(path, str) and path.startswith("file:"):
+        from urllib.parse import unquote, urlsplit
+
+        path = unquote(urlsplit(path).path)
+    if os.path.isfile(path):  # else ":memory:", or a new one
+        watcher.opened(path, READ, frame)
 
 
 _EVENTS: dict[str, Callable[[Watcher, tuple[Any, ...], FrameType | None], None]] = {
@@ -161,6 +177,26 @@ def _watch_probes() -> None:
             if plain in supporters:
                 supporters.add(watched)
         setattr(os, name, watched)
+    plain_link, plain_folder = posix.readlink, posix.getcwd
+
+    @functools.wraps(plain_link)
+    def readlink(path: Any, *args: Any, **kwargs: Any) -> Any:
+        watcher = _active()
+        if watcher is not None and kwargs.get("dir_fd") is None:
+            with unseen():
+                watcher.followed(path, sys._getframe(1))
+        return plain_link(path, *args, **kwargs)
+
+    @functools.wraps(plain_folder)
+    def getcwd() -> str:
+        if (watcher := _active()) is not None:
+            with unseen():
+                watcher.stood(sys._getframe(1))
+        return plain_folder()
+
+    os.supports_dir_fd.add(readlink)
+    mine: Any = os
+    mine.readlink, mine.getcwd = readlink, getcwd
 
 
 def _probing(plain: Callable[..., Any]) -> Callable[..., Any]:
@@ -209,6 +245,9 @@ def _watch_environment() -> None:
         while frame is not None and frame.f_code in _VIEWS:
             frame = frame.f_back
         swept.by = frame and _instruction(frame)
+        if (watcher := _active()) is not None:
+            with unseen():
+                watcher.swept(frame)
         yield from plain_iter(self)
 
     kind.__getitem__, kind.__iter__ = get, iterate

@@ -97,15 +97,17 @@ class RunStep:
                 outcome = self.step.run_at(self.around.base, self.given, self.work)
             tree = Store(self.around.cache).put(self.work)
         except ModelbuildError as error:
-            traceback.print_exc()
+            _write_down()
             return Done(None, error.diagnostics, error.data, seconds=_since(start), exit_code=error.exit_code)
         except MemoryError:
             raise
         except OSError as error:
-            traceback.print_exc()
-            return _failed(self.step, error, start, "check the disk and the cache folder")
+            _write_down()
+            return _failed(
+                self.step, error, start, f"check the disk and the cache folder {self.around.cache}"
+            )
         except Exception as error:
-            traceback.print_exc()
+            _write_down()
             return _failed(self.step, error, start, None)
         found = trace.found(self.step.reads(self.around.base)) if trace else Found()
         return Done(tree, outcome.diagnostics, outcome.data, found.facts, found.outlines, found.unstable,
@@ -133,7 +135,7 @@ class HostModel:
         try:
             live = LiveModel.make(self.source, self.around.base, trace)
         except ModelbuildError as error:
-            traceback.print_exc()
+            _write_down()
             return Done(None, error.diagnostics, seconds=_since(start), exit_code=error.exit_code)
         wire.send(channel, Ready(_since(start)))
         with contextlib.suppress(Exception):
@@ -144,6 +146,12 @@ class HostModel:
 def _failed(step: Step, error: Exception, start: float, hint: str | None) -> Done:
     said = Diagnostic("step-failed", f"{step.kind}: {first_line(error)}", hint)
     return Done(None, (said,), seconds=_since(start), exit_code=EXIT_STEP_FAILED)
+
+
+def _write_down() -> None:
+    """The traceback, into the log; if the disk is full, the result still has to say so."""
+    with contextlib.suppress(OSError):
+        traceback.print_exc()
 
 
 def _since(start: float) -> float:

@@ -120,8 +120,12 @@ class _Server:
 
 
 def _redirect(log: str) -> None:
-    """Standard output and standard error of this process, C libraries' too, into a file."""
-    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
+    """Standard output and standard error of this process, C libraries' too, into a file, if it can be
+    written: what a library said is no reason to fail."""
+    try:
+        fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
+    except OSError:
+        fd = os.open(os.devnull, os.O_WRONLY)
     os.dup2(fd, 1)
     os.dup2(fd, 2)
     os.close(fd)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -208,3 +210,20 @@ def test_a_model_that_only_takes_multiples_is_proven_at_multiples(project: Proje
     shapes = next(iter(answer.artifacts.values()))["parity"]["shapes"]
     assert {s["length"] for s in shapes} == {8, 16, 64}
     assert "PyTorch refuses batch=3, length=9" in answer.said("samples-reduced")
+
+
+def test_a_change_in_one_recipe_does_not_cost_the_reading_of_the_others(project: Project) -> None:
+    project.recipe("name: other", name="other.yaml")
+    for _ in range(2):  # what was published just now is trusted after a look
+        assert project.run("build", "net.yaml", "other.yaml").code == 0
+        time.sleep(0.05)
+    for part in ("ledger", "history", "objects"):  # where the long way would look
+        shutil.rmtree(project.folder / "cache" / part)
+    project.recipe("name: other", "opset: 19", name="other.yaml")
+    answer = project.run("build", "net.yaml", "other.yaml", "--format", "json")
+    assert answer.statuses == {"net.fp32.onnx": "cached", "other.fp32.onnx": "built"}
+    assert [r["recipe"] for r in answer.report["recipes"]] == ["net.yaml", "other.yaml"]
+    clash = project.recipe("name: net", name="other.yaml")
+    wrong = project.run("build", "net.yaml", str(clash))
+    assert wrong.code == 2
+    assert "both have the name `net`" in wrong.stderr

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.builds.test_kills import Growing
 from tests.conftest import RECIPE, TINY, Project
 
 SLOW = TINY.replace("def forward(self, x):", "def forward(self, x):\n        import time; time.sleep(60)")
+
+
+@pytest.fixture
+def growing(project: Project) -> Growing:
+    return Growing(project)
 
 
 def _children(session: int) -> list[int]:
@@ -109,7 +117,7 @@ def test_a_cache_that_cannot_be_written_is_an_error_not_a_traceback(project: Pro
     (project.folder / "file").write_text("")
     answer = project.build("--cache-dir", "file/cache")
     assert answer.code == 1
-    assert "Not a directory" in answer.stderr
+    assert f"the cache folder {project.folder}/file/cache cannot be written: Not a directory" in answer.stderr
 
 
 def test_an_output_folder_that_cannot_be_written_fails_the_artifact_and_keeps_the_proof(
@@ -141,6 +149,83 @@ def test_a_full_disk_is_said_and_the_next_build_is_right(project: Project) -> No
     finally:
         subprocess.run(["umount", str(small)], check=True)
     assert project.build("--cache-dir", str(small)).code == 0
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mount a small file system with these options, or mount it again with others."""
+    place = tmp_path / "mounted"
+    place.mkdir()
+
+    def mounted(options: str) -> Path:
+        again = "remount," if place.is_mount() else ""
+        command = ["mount", "-t", "tmpfs", "-o", again + options, "tmpfs", str(place)]
+        if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("needs root, and a place where file systems can be mounted")
+        return place
+
+    yield mounted
+    if place.is_mount():
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@pytest.mark.parametrize("size", [4, 24, 44, 64])
+def test_a_disk_that_is_full_at_any_moment_is_said_with_its_place(
+    growing: Growing, mount: Callable[[str], Path], size: int
+) -> None:
+    small = mount(f"size={size}k")
+    growing.next_model(0)
+    growing.project.environment["MODELBUILD_CACHE_DIR"] = str(small / "cache")
+    answer = growing.project.build()
+    said = [d for d in answer.diagnostics if d["level"] != "info"]
+    assert said
+    assert all("No space left on device" in d["message"] for d in said)
+    assert all(str(small / "cache") in d["message"] + d["hint"] for d in said)
+    mount("size=20m")
+    growing.finish()
+
+
+def test_an_output_folder_that_is_full_is_said_with_its_place(
+    growing: Growing, mount: Callable[[str], Path]
+) -> None:
+    small = mount("size=4k")
+    growing.next_model(0)
+    answer = growing.project.build("--out", str(small / "build"))
+    assert answer.code == 1
+    place = small / "build/net"
+    assert f"manifest.json cannot be written to {place}: No space left" in answer.stderr
+    assert not list(place.glob(".*"))
+    mount("size=20m")
+    assert growing.project.build("--out", str(small / "build")).code == 0
+
+
+def test_a_cache_that_is_read_only_is_good_for_what_it_has_and_says_so_for_the_rest(
+    growing: Growing, mount: Callable[[str], Path]
+) -> None:
+    small = mount("size=20m")
+    growing.next_model(0)
+    growing.project.environment["MODELBUILD_CACHE_DIR"] = str(small / "cache")
+    growing.finish()
+    mount("ro")
+    shutil.rmtree(growing.project.folder / "build")
+    growing.finish()
+    growing.next_model(1)
+    answer = growing.project.build()
+    assert answer.code == 1
+    assert f"the cache folder {small / 'cache'} cannot be written: Read-only" in answer.stderr
+    assert "`--cache-dir` names another folder" in answer.stderr
+
+
+def test_what_was_said_of_the_cache_is_not_said_again_by_a_build_with_nothing_to_do(
+    growing: Growing,
+) -> None:
+    growing.next_model(0)
+    growing.finish()
+    for path in (growing.project.folder / "cache/objects").glob("*/*/net.fp16.onnx"):
+        path.unlink()
+    growing.project.output("net.fp16.onnx").unlink()
+    assert "set aside" in growing.project.build().said("cache-corrupt")
+    assert growing.project.build().diagnostics == []
 
 
 def test_an_object_that_lost_a_file_is_built_again(project: Project) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modelbuild.trace.facts import current, guards
+from modelbuild.trace.facts import current, file_digest, guards
 
 
 def _files(folder: Path, *names: str) -> None:
@@ -32,6 +32,17 @@ def _rows(paths: list[str]) -> list[object]:
     return rows
 
 
+def _turns_into_a_folder(folder: Path) -> None:
+    (folder / "data/one.npz").unlink()
+    (folder / "data/one.npz").mkdir()
+
+
+def _turns_link(folder: Path) -> None:
+    """To the same folder by another name: what it leads to has the same row."""
+    (folder / "current").unlink()
+    (folder / "current").symlink_to("./data")
+
+
 MODULES = "blocks:blocks.py late torch"
 
 
@@ -43,6 +54,9 @@ MODULES = "blocks:blocks.py late torch"
         pytest.param("absent b.py", None, lambda f: _files(f, "b.py"), id="absent-came"),
         pytest.param("present data", None, lambda f: (f / "data").rename(f / "d"), id="present-gone"),
         pytest.param("listing data", None, lambda f: _files(f, "data/new.npz"), id="listing-grew"),
+        pytest.param("listing data", None, _turns_into_a_folder, id="listed-file-becomes-a-folder"),
+        pytest.param("made a.py", "sha256:1", lambda f: (f / "a.py").write_text("x"), id="made-edited"),
+        pytest.param("link current", "data", _turns_link, id="link-turned"),
         pytest.param("modules .", MODULES, lambda f: _files(f, "torch.py"), id="shadows-a-library"),
         pytest.param("modules .", MODULES, lambda f: _files(f, "late/x.py"), id="namespace-came"),
         pytest.param("modules .", MODULES, lambda f: _files(f, "blocks/__init__.py"), id="shadows-a-module"),
@@ -61,6 +75,7 @@ def test_a_fact_moves_with_an_edit_and_a_row_of_its_guards_with_it(
     tmp_path: Path, name: str, was: str | None, edit: Callable[[Path], object]
 ) -> None:
     _files(tmp_path, "a.py", "blocks.py", "blocks/notes.txt", "data/one.npz", "data/deep/two.txt")
+    (tmp_path / "current").symlink_to("data")
     for path in (tmp_path, *tmp_path.rglob("*")):
         os.utime(path, (1e9, 1e9))  # or an edit within one tick of the clock would have the same time
     name = name.format(base=tmp_path)
@@ -72,6 +87,12 @@ def test_a_fact_moves_with_an_edit_and_a_row_of_its_guards_with_it(
     edit(tmp_path)
     assert current(name, before, tmp_path) != before
     assert _rows(paths) != rows
+
+
+def test_a_file_that_the_run_made_may_be_gone_and_may_not_be_another(tmp_path: Path) -> None:
+    assert current("made cache.bin", "sha256:1", tmp_path) == "sha256:1"
+    _files(tmp_path, "cache.bin")
+    assert current("made cache.bin", "sha256:1", tmp_path) == file_digest(tmp_path / "cache.bin")
 
 
 @pytest.mark.parametrize("name", ["listing data", "modules .", "glob data/*.npz", "absent b.py"])

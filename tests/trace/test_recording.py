@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sqlite3
 import sys
@@ -127,6 +128,32 @@ FILES: list[Any] = [
     pytest.param("import torch; torch._C.PyTorchFileReader('data.pt')", {"data.pt"}, id="archive"),
     pytest.param("import sqlite3; sqlite3.connect('data.db')", {"data.db"}, id="sqlite"),
     pytest.param(
+        "import sqlite3; sqlite3.connect('file:data.db?mode=ro', uri=True)", {"data.db"}, id="sqlite-uri"
+    ),
+    pytest.param("import os; os.path.getsize('data.bin')", {"data.bin"}, id="size"),
+    pytest.param("from pathlib import Path; Path('data.bin').stat()", {"data.bin"}, id="pathlib-stat"),
+    pytest.param(
+        "import pkgutil; pkgutil.get_data('pack', 'part.py')",
+        {"pack/__init__.py", "pack/part.py"},
+        id="get_data",
+    ),
+    pytest.param(
+        "import importlib.resources as r; r.files('pack').joinpath('part.py').read_text()",
+        {"pack/__init__.py", "pack/part.py"},
+        id="resources",
+    ),
+    pytest.param("import linecache; linecache.getline('part.py', 1)", {"part.py"}, id="linecache"),
+    pytest.param(
+        "import threading as t; w = t.Thread(target=open, args=('data.bin',)); w.start(); w.join()",
+        {"data.bin"},
+        id="thread",
+    ),
+    pytest.param(
+        "import os\nif not (pid := os.fork()):\n  open('data.bin')\n  os._exit(0)\nos.waitpid(pid, 0)",
+        {"data.bin"},
+        id="fork",
+    ),
+    pytest.param(
         "import ctypes\ntry: ctypes.CDLL('./data.bin')\nexcept OSError: pass", {"data.bin"}, id="library"
     ),
     pytest.param(
@@ -250,10 +277,14 @@ ABSENT: list[Any] = [
     pytest.param("import os; os.access('no.json', os.R_OK)", {"absent no.json"}, id="access"),
     pytest.param("import glob; glob.glob('no/x.txt')", {"absent no/x.txt"}, id="glob-of-one"),
     pytest.param("import os\ntry: os.listdir('no')\nexcept OSError: pass", {"absent no"}, id="listing"),
+    pytest.param(
+        "import pkgutil\ntry: pkgutil.get_data('main', 'no.json')\nexcept OSError: pass",
+        {"absent no.json"}, id="get_data",
+    ),
     pytest.param("import os; os.path.exists('data')", {"present data"}, id="present"),
     pytest.param("import os; os.path.exists('data/a'); open('data/a')", {"file data/a"}, id="and-read"),
     pytest.param(
-        "import os\nif not os.path.exists('w'): open('w', 'w').write('1')", {"absent w"}, id="made-and-left"
+        "import os\nif not os.path.exists('w'): open('w', 'w').write('1')", {"made w"}, id="made-and-left"
     ),
     pytest.param(
         "import os\nif not os.path.exists('w'): open('w', 'w').close()\nos.remove('w')",
@@ -279,13 +310,71 @@ def test_what_was_looked_for_is_a_fact(tmp_path: Path, code: str, expected: set[
     write(tmp_path, "data/a")
     (tmp_path / "cache").mkdir()
     found = run(tmp_path, code, ignored=(tmp_path / "cache", tmp_path / "out"))
-    seen = of_kind(found, "file", "absent", "present", "listing")
+    seen = of_kind(found, "file", "absent", "present", "listing", "made")
     assert set(seen) == expected
     for name, value in seen.items():
-        if "absent w" not in name:
-            assert facts.current(name, value, tmp_path) == value
+        assert facts.current(name, value, tmp_path) == value
     if "listing ." in expected:
         assert str(seen["listing ."]).endswith("/cache/out")
+
+
+def test_a_folder_that_the_run_leaves_is_looked_at_by_the_next_run(tmp_path: Path) -> None:
+    found = run(tmp_path, "import os\nif not os.path.isdir('w'): os.mkdir('w')")
+    assert of_kind(found, "absent", "made") == {"absent w": None}
+
+
+def test_what_the_run_leaves_in_a_folder_does_not_count_among_its_names(tmp_path: Path) -> None:
+    """A cache that the model makes for itself must not call for another build."""
+    write(tmp_path, "data/a")
+    code = """\
+    import os
+    open('data/first', 'w').close()
+    os.listdir('data')
+    open('data/second', 'w').close()
+    """
+    value = run(tmp_path, code).facts["listing data"]
+    assert value is not None
+    assert value.endswith("/first/second")
+    assert facts.current("listing data", value, tmp_path) == value
+    write(tmp_path, "data/b")
+    assert facts.current("listing data", value, tmp_path) != value
+
+
+def test_a_link_that_is_followed_by_name_is_a_fact(tmp_path: Path) -> None:
+    for version in ("v1", "v2"):
+        write(tmp_path, f"{version}/k.txt", version)
+    (tmp_path / "current").symlink_to("v1")
+    found = run(tmp_path, "from pathlib import Path; (Path('current').resolve() / 'k.txt').read_text()")
+    assert of_kind(found, "file", "link") == {
+        "link current": "v1",
+        "file v1/k.txt": facts.file_digest(tmp_path / "v1/k.txt"),
+    }
+    (tmp_path / "current").unlink()
+    (tmp_path / "current").symlink_to("v2")
+    assert facts.current("link current", "v1", tmp_path) == "v2"
+
+
+RELATIVE: list[Any] = [
+    pytest.param("open('data.txt')", True, id="open"),
+    pytest.param("import os; os.path.exists('no')", True, id="exists"),
+    pytest.param("import os; os.path.abspath('data.txt')", True, id="abspath"),
+    pytest.param("from pathlib import Path; Path.cwd()", True, id="cwd"),
+    pytest.param("import sys; sys.path.insert(0, 'lib')", True, id="search-path"),
+    pytest.param(
+        "from pathlib import Path; (Path(__file__).resolve().parent / 'data.txt').read_text()",
+        False,
+        id="beside-the-source",
+    ),
+    pytest.param("import torch; torch.tanh(torch.ones(1))", False, id="library"),
+]
+
+
+@pytest.mark.parametrize(("code", "counts"), RELATIVE)
+def test_the_commands_folder_is_a_fact_if_it_matters(tmp_path: Path, code: str, counts: bool) -> None:
+    base, cwd = tmp_path / "base", tmp_path / "cwd"
+    write(cwd, "data.txt")
+    write(base, "data.txt")
+    assert of_kind(run(base, code, cwd=cwd), "cwd") == ({"cwd": "../cwd"} if counts else {})
 
 
 # ---- environment ----
@@ -309,9 +398,13 @@ VARIABLES: list[Any] = [
     pytest.param("import os; dict(os.environ); os.environ['SIZE']", {"SIZE": "8"}, id="copied-and-read"),
     pytest.param(
         "import os\nfor name in os.environ:\n  if name.startswith('SIZ'): os.environ[name]",
-        {"SIZE": "8"},
+        {"SIZE": "8", "SIZ": None},
         id="searched",
     ),
+    pytest.param("import os; os.environ.copy().get('SIZE')", {"SIZE": "8"}, id="in-a-copy"),
+    pytest.param("import os; dict(os.environ).get('NOPE', '3')", {"NOPE": None}, id="not-in-a-copy"),
+    pytest.param("import os; {**os.environ}['SIZE']; 'Word'; 'TWO WORDS'", {"SIZE": "8"}, id="words"),
+    pytest.param("import os; os.environ['SIZE'] = '9'; dict(os.environ)['SIZE']", {}, id="set-and-copied"),
 ]  # fmt: skip
 
 
@@ -399,6 +492,55 @@ def test_the_distributions_behind_the_imports_are_facts(tmp_path: Path) -> None:
     }
     assert versions["package Py-Wobble"] == "1.0"
     assert versions["package wibble"] is None
+
+
+def test_a_module_in_the_commands_folder_or_on_pythonpath_counts_if_it_is_found_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, cwd, more = tmp_path / "base", tmp_path / "cwd", tmp_path / "more"
+    write(cwd, "blocks.py")
+    write(base, "near.py")
+    more.mkdir()
+    monkeypatch.setenv("PYTHONPATH", str(more))
+    found = run(base, "import near, blocks, json, numpy", cwd=cwd, path=(more,))
+    value = found.facts["search"]
+    assert value == "blocks:../cwd/blocks.py json numpy sitecustomize usercustomize"
+    monkeypatch.chdir(cwd)
+    assert facts.current("search", value, base) == value
+    write(more, "numpy/__init__.py")
+    assert facts.current("search", value, base) == value.replace("numpy", "numpy:../more/numpy/__init__.py")
+    monkeypatch.chdir(base)
+    assert facts.current("search", value, base) != value
+
+
+def test_an_early_import_from_a_checkout_is_known_by_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library that the server has imported before anybody watched."""
+    write(tmp_path, "lib/early/__init__.py")
+    write(tmp_path, "lib/early/inner.py")
+    write(tmp_path, "lib/other.py")
+    write(tmp_path, "lib/sitecustomize.py")
+    monkeypatch.syspath_prepend(str(tmp_path / "lib"))
+    for name in ("early", "early.inner", "other", "sitecustomize"):
+        monkeypatch.setitem(sys.modules, name, sys)  # so that it is taken out again
+        del sys.modules[name]
+        importlib.import_module(name)
+    found = run(tmp_path, "import early")
+    assert names(found, "file") == {"lib/early/__init__.py", "lib/early/inner.py", "lib/sitecustomize.py"}
+
+
+def test_the_version_of_a_checkout_is_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An egg-info folder beside the recipe: only the workers have that folder on their search path."""
+    write(tmp_path, "foo/__init__.py")
+    write(tmp_path, "foo.egg-info/PKG-INFO", "Metadata-Version: 2.1\nName: foo\nVersion: 0.3\n")
+    value = run(tmp_path, "import foo").facts["package foo"]
+    assert value == "0.3"
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert facts.current("package foo", value, tmp_path) == value
 
 
 # ---- changes while it runs ----
@@ -519,4 +661,4 @@ def test_forks_find_what_was_read_before_and_after_them(tmp_path: Path) -> None:
 
     write(tmp_path, "main.py", code)
     time.sleep(0.03)
-    assert in_child(traced).value == [{"a.txt", "b.txt"}, {"a.txt"}]
+    assert in_child(traced).value == [{"a.txt", "b.txt"}, {"a.txt", "b.txt"}]

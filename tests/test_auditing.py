@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from modelbuild import audit
-from modelbuild.audit import strace
+from modelbuild import auditing
+from modelbuild.auditing import strace
 from modelbuild.errors import RecipeError, ToolchainError
 from tests.conftest import TINY, Project
 
@@ -208,7 +208,7 @@ def test_every_read_that_no_key_sees_is_told_and_no_other(
     lines = project.recipe().read_text().replace('"net:Net"}', '"net:Net", files: [data/d*]}')
     project.write("here/net.yaml", lines)
     monkeypatch.chdir(project.folder)
-    (result,) = audit.audit(["here/net.yaml"]).recipes
+    (result,) = auditing.audit(["here/net.yaml"]).recipes
     assert (result.recipe, result.name, result.status, result.exit_code) == (
         "here/net.yaml", "net", "failed", 1,
     ), result  # fmt: skip
@@ -243,7 +243,7 @@ def test_a_model_that_fails_is_told_and_not_what_it_reads(
 ) -> None:
     project.write("net.py", model)
     monkeypatch.chdir(project.folder)
-    result = audit.audit(["net.yaml"])
+    result = auditing.audit(["net.yaml"])
     assert [d.code for r in result.recipes for d in r.diagnostics] == [code]
     assert result.exit_code == exit_code
 
@@ -255,13 +255,13 @@ def test_a_clean_recipe_has_nothing_to_declare_though_another_is_wrong(
     project.write("bad.yaml", "model: 1\n")
     project.recipe("precision: {fp32: {}, fp16: {method: half}}")
     monkeypatch.chdir(project.folder)
-    result = audit.audit(["bad.yaml", "net.yaml"])
+    result = auditing.audit(["bad.yaml", "net.yaml"])
     assert [(r.name, r.status, r.exit_code) for r in result.recipes] == [
         ("bad", "failed", 2),
         ("net", "ok", 0),
     ]
     with pytest.raises(RecipeError):
-        audit.audit(["none.yaml"])
+        auditing.audit(["none.yaml"])
 
 
 @traced
@@ -271,5 +271,5 @@ def test_a_process_that_the_model_leaves_behind_does_not_hold_the_audit(
     left = "import subprocess\nsubprocess.Popen(['sleep', '60'], start_new_session=True)\n"
     project.write("net.py", left + TINY)
     monkeypatch.chdir(project.folder)
-    monkeypatch.setattr(audit, "_PATIENCE", 1.0)
-    assert audit.audit(["net.yaml"]).exit_code == 0
+    monkeypatch.setattr(auditing, "_PATIENCE", 1.0)
+    assert auditing.audit(["net.yaml"]).exit_code == 0

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from modelbuild import cores
-from modelbuild.audit import strace
+from modelbuild.auditing import strace
 from modelbuild.environment import ENVIRONMENT
 from modelbuild.errors import EXIT_STEP_FAILED, EXIT_USAGE, Diagnostic, RecipeError
 from modelbuild.isolate import describe

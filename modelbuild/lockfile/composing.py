@@ -1,0 +1,130 @@
+"""A lock from what a build made and what decided it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from modelbuild.keys import digest
+from modelbuild.lockfile.naming import named, normal, portable, visible
+from modelbuild.lockfile.values import CONTENT, OUTLINE, Lock, Onnx, Worst
+from modelbuild.results import ArtifactResult
+from modelbuild.store import Tree
+
+MOST_FILES = 1000
+"""Files that are listed one by one; of more, each folder has a digest. 1 MiB can be read back."""
+
+
+def row(result: ArtifactResult, folder: Path, tree: Tree) -> Onnx:
+    """What the lock file says of an ONNX artifact that is built and proven, and lies in ``folder``.
+
+    Its nodes are counted; its weights are not loaded.
+    """
+    opset, nodes = _counted(folder / result.name)
+    parity = result.parity or {}
+    data = tree.files.get(result.name + ".data")
+    return Onnx(
+        sha256=tree.files[result.name].sha256,
+        bytes=sum(file.bytes for file in tree.files.values()),
+        opset=opset,
+        nodes=nodes,
+        tolerance=parity.get("tolerance"),
+        worst=_worst(parity.get("outputs") or {}),
+        data=data.sha256 if data else None,
+        kept_fp32=len((result.conversion or {}).get("kept", ())),
+    )
+
+
+def _counted(path: Path) -> tuple[int, dict[str, int]]:
+    from modelbuild.graph import files, interface
+    from modelbuild.inspection.precisions import walk
+
+    model = files.read(path)
+    seen = walk(interface.inferred(model.proto).graph)
+    return model.opset, dict(sorted(Counter(s.computes or "other" for s in seen).items()))
+
+
+def _worst(outputs: Mapping[str, Mapping[str, float]]) -> Worst | None:
+    for name, far in outputs.items():  # the worst is the first
+        headroom = far["headroom"]
+        exact = "exact" if headroom > 1e300 else _rounded(headroom)
+        return Worst(visible(name), _rounded(far["relative_l2"]), _rounded(far["max_abs"]), exact)
+    return None
+
+
+def _rounded(number: float) -> float:
+    return float(f"{number:.3g}")
+
+
+def compose(
+    recipe: str,
+    onnx: Mapping[str, Onnx],
+    engines: Mapping[str, str | None],
+    toolchain: Mapping[str, str | None],
+    facts: Mapping[str, str | None],
+    outlines: Mapping[str, Mapping[str, str]],
+) -> Lock:
+    """The lock of a build.
+
+    ``engines`` has their keys (None: not built here); ``toolchain`` versions by distribution (None:
+    not installed), and ``python``; ``facts`` what the actions that make the model discovered;
+    ``outlines`` those files whose definitions are known one by one, so that a comment makes no
+    difference.
+    """
+    kinds: dict[str, dict[str, str | None]] = {"package": {}, "env": {}, "file": {}}
+    for name, value in facts.items():
+        kind, _, rest = name.partition(" ")
+        kinds.setdefault(kind, {})[rest] = value
+    versions = {normal(name): value for name, value in [*kinds.pop("package").items(), *toolchain.items()]}
+    if python := versions.get("python"):
+        versions["python"] = ".".join(python.split(".")[:2])  # as in the keys
+    environment = {named(name): _setting(value) for name, value in sorted(kinds.pop("env").items())}
+    files = _files(kinds.pop("file"), outlines)
+    others = {
+        f"{kind} {rest}": value
+        for kind, found in kinds.items()
+        for rest, value in found.items()
+        if not rest.startswith(("/", ".."))  # where the rest of the machine lies is not of the project
+    }
+    return Lock(
+        visible(recipe),
+        onnx,
+        engines,
+        {name: value for name, value in sorted(versions.items()) if value is not None},
+        environment,
+        files,
+        digest({"files": sorted(files.values()), "environment": environment, "others": others}),
+    )
+
+
+def _setting(value: str | None) -> str | None:
+    """A path says nothing of what is read there, and differs from one machine to the next."""
+    if value is not None and value.startswith("/"):
+        return "(a path)"
+    return None if value is None else visible(value)
+
+
+def _files(facts: Mapping[str, str | None], outlines: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    found: dict[str, set[str]] = {}
+    for path, content in facts.items():
+        if content is not None:
+            outline = outlines.get(path)
+            value = content if outline is None else digest(dict(outline)).replace(CONTENT, OUTLINE)
+            found.setdefault(portable(path), set()).add(value)
+    files = {
+        f"{name} ({number})" if number else name: value
+        for name, values in found.items()
+        for number, value in enumerate(sorted(values))
+    }
+    if len(files) > MOST_FILES:
+        files = _by_folder(files)
+    return dict(sorted(files.items()))
+
+
+def _by_folder(files: Mapping[str, str]) -> dict[str, str]:
+    folders: dict[str, dict[str, str]] = {}
+    for name, value in files.items():
+        folder, _, file = name.rpartition("/")
+        folders.setdefault(f"{folder}/*" if folder else "*", {})[file] = value
+    return {folder: digest(held) for folder, held in folders.items()}

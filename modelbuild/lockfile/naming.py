@@ -1,0 +1,33 @@
+"""Names as every machine has them, and as the file can hold them."""
+
+from __future__ import annotations
+
+import re
+
+from modelbuild.keys import digest
+
+_LONGEST = 500  # a key of YAML has 1024 characters at most, and a quote in it takes two
+
+
+def portable(path: str) -> str:
+    """The path as another machine has it: a folder outside the project may be anywhere."""
+    return named(".../" + path.rpartition("/")[2] if path.startswith("/") else path)
+
+
+def normal(distribution: str) -> str:
+    """PEP 503: ``onnx_ir`` is ``onnx-ir``."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def named(text: str) -> str:
+    """A key of the file: what YAML can hold as it is; a long one ends in a digest of itself."""
+    name = visible(text)
+    if len(name) <= _LONGEST:
+        return name
+    mark = digest(name).rpartition(":")[2][:16]
+    return f"{name[: _LONGEST - 20]}... {mark}"
+
+
+def visible(text: str) -> str:
+    """What YAML can hold as it is; a name on a disk may be any bytes."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)

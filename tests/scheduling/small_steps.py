@@ -1,0 +1,52 @@
+"""Steps for the tests of the loop; the workers import them by this module's name."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from modelbuild.errors import Diagnostic, StepError
+from modelbuild.steps.base import Outcome, Step
+
+
+@dataclass(frozen=True)
+class Small(Step):
+    """Write ``text``, or random bytes, and what it was given.
+
+    Before that, come to a ``meeting``: a folder in which as many steps as its name says have to be
+    at the same time. Steps that run one after the other never meet, and fail.
+    """
+
+    kind: ClassVar[str] = "small"
+
+    text: str = ""
+    meeting: str | None = None
+    mebibytes: int = 0
+    gpu: bool = False
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.gpu
+
+    def run(self, given: Mapping[str, Path], out: Path) -> Outcome:
+        held = bytearray(os.urandom(1 << 20)) * self.mebibytes
+        if self.meeting is not None:
+            _meet(Path(self.meeting))
+        text = os.urandom(8).hex() if self.text == "random" else self.text
+        for role, folder in sorted(given.items()):
+            text += f" {role}({(folder / 'text').read_text()})"
+        (out / "text").write_text(text)
+        return Outcome(data={"held": len(held)})
+
+
+def _meet(folder: Path, patience: float = 10.0) -> None:
+    (folder / str(os.getpid())).touch()
+    end = time.monotonic() + patience
+    while len(list(folder.iterdir())) < int(folder.name):
+        if time.monotonic() > end:
+            raise StepError(Diagnostic("step-failed", "nobody came"))
+        time.sleep(0.01)
