@@ -57,6 +57,10 @@ def _rounded(number: float) -> float:
     return float(f"{number:.3g}")
 
 
+# Facts about where a build runs, or about what it left there: not of the project.
+_OF_THE_PLACE = ("cwd", "search", "made", "link")
+
+
 def compose(
     recipe: str,
     onnx: Mapping[str, Onnx],
@@ -84,6 +88,7 @@ def compose(
     others = {
         f"{kind} {rest}": value
         for kind, found in kinds.items()
+        if kind not in _OF_THE_PLACE
         for rest, value in found.items()
         if not rest.startswith(("/", ".."))  # where the rest of the machine lies is not of the project
     }

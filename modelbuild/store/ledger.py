@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modelbuild.store.files import File, write_atomically
+from modelbuild.store.files import File, remove, write_atomically
 from modelbuild.store.layout import Layout
 from modelbuild.store.objects import Tree
 from modelbuild.store.sealing import seal, unseal
@@ -81,7 +81,7 @@ class Ledger:
 
     def record(self, cheap: str, entry: Entry) -> None:
         name = entry.key.partition(":")[2] + ".json"
-        write_atomically(self.layout.entries(cheap) / name, seal(entry.as_json()))
+        _write(self.layout.entries(cheap) / name, seal(entry.as_json()))
 
     def history(self, recipe: str) -> dict[str, Any]:
         """What was remembered of this recipe's last build, by action; empty if never."""
@@ -90,7 +90,13 @@ class Ledger:
 
     def remember(self, recipe: str, actions: Mapping[str, Any]) -> None:
         memory = {"recipe": recipe, "actions": dict(actions)}
-        write_atomically(self.layout.history(recipe), seal(memory))
+        _write(self.layout.history(recipe), seal(memory))
+
+
+def _write(path: Path, text: str) -> None:
+    if path.is_dir():  # damage: a file belongs here
+        remove(path)
+    write_atomically(path, text)
 
 
 def read_entry(path: Path) -> Entry | None:

