@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from modelbuild import cores, memory, toolchain
+from modelbuild import cores, toolchain
 from modelbuild.environment import ENVIRONMENT
-from modelbuild.errors import EXIT_STEP_FAILED, EXIT_TOOLCHAIN, Diagnostic, ModelbuildError
+from modelbuild.errors import EXIT_STEP_FAILED, Diagnostic, ModelbuildError
 from modelbuild.freshness import Verdict, full_key
 from modelbuild.keys import digest
 from modelbuild.plan import Action
 from modelbuild.results import GOOD
-from modelbuild.scheduling.costs import Budget, Costs, heights, peaks_by_kind
-from modelbuild.scheduling.crashes import crashed, with_log
+from modelbuild.scheduling import words
 from modelbuild.scheduling.judging import Judge
+from modelbuild.scheduling.room import Room, on_gpu
 from modelbuild.scheduling.runs import Ended, Options, Publishing, Reporter, Run, dependents
 from modelbuild.steps.base import Outcome
 from modelbuild.steps.engine import BuildEngine
@@ -63,11 +63,7 @@ class Scheduler:
         self.publisher = publisher
         self.workers: Workers | None = None
         self.judge = Judge(store, options.force, pinning=not options.dry_run)
-        memories = [self.judge.memory(r) for r in runs]
-        kinds = peaks_by_kind(memories)
-        self._costs = {r.identity: Costs.of(r.plan, m, kinds) for r, m in zip(runs, memories, strict=True)}
-        self._heights = {r.identity: heights(r.plan.actions, self._costs[r.identity].seconds) for r in runs}
-        self._budget = Budget(memory.available(), memory.available)
+        self._room = Room(runs, [self.judge.memory(r) for r in runs], options.jobs)
         self._work: dict[tuple[str, str], Path] = {}
         self._whole: set[str] = set()  # objects whose bytes were looked at, or made, by this command
         self._redone: dict[tuple[str, str], str] = {}
@@ -122,18 +118,12 @@ class Scheduler:
                     progress |= self._settle(run, action)
             self._let_go(run)
         ready = [(run, a) for run in self.runs for a in run.waiting() if a.id in run.judged]
-        # What has begun comes first, so that models in memory stay few; then the longest chain.
-        ready.sort(key=lambda row: (row[0].host is None, -self._heights[row[0].identity][row[1].id]))
-        side_by_side = min(self.options.jobs, self._busy() + len(ready))
-        self._share = max(1, cores.available() // max(1, side_by_side))
-        for run, action in ready:
-            if self._busy() >= self.options.jobs:
+        self._share = self._room.share(cores.available(), len(ready))
+        for run, action in self._room.in_order(ready):
+            if self._room.is_full():
                 return
             if action.id in run.judged:  # an earlier one in this list may have sent it back
                 self._start(run, action)
-
-    def _busy(self) -> int:
-        return sum(len(r.running) + (r.host_state == "starting") for r in self.runs)
 
     def _settle(self, run: Run, action: Action) -> bool:
         """Judge an action whose inputs are there. True if it has come to its end."""
@@ -149,7 +139,7 @@ class Scheduler:
             return True
         backend = action.step.backend if isinstance(action.step, BuildEngine) else None
         if backend and (missing := toolchain.missing_backend(backend)):
-            self._end(run, action, self._without(missing))
+            self._end(run, action, words.without(missing, self.options.require_engines))
             return True
         if "stale" in states:
             reason = next(b.reason for b in before if b.status == "stale")
@@ -185,13 +175,6 @@ class Scheduler:
         self._end(run, action, _from_entry("cached", verdict.entry))
         return None
 
-    def _without(self, missing: str) -> Ended:
-        required = self.options.require_engines
-        said = Diagnostic("backend-missing", missing, None, level="error" if required else "info")
-        if required:
-            return Ended("failed", diagnostics=(said,), exit_code=EXIT_TOOLCHAIN)
-        return Ended("skipped", diagnostics=(said,))
-
     # ---- starting ----
 
     def _start(self, run: Run, action: Action) -> None:
@@ -200,7 +183,7 @@ class Scheduler:
         given = {role: folder for role, folder in folders.items() if folder is not None}
         if len(given) < len(folders):
             return  # an input is damaged and is made again first
-        if not self._fits(run, action) or not self._locked(run, action):
+        if not self._room.admits(run, action) or not self._locked(run, action):
             return
         workers = self._pool()
         link = workers.first
@@ -226,32 +209,13 @@ class Scheduler:
         workers.submit(link, job, self._job(run, action))
         self.reporter.started(run.path, action.id, run.running[action.id].reason)
 
-    def _fits(self, run: Run, action: Action) -> bool:
-        """Whether memory, and the one GPU, have room for the action beside what runs."""
-        if _on_gpu(action) and any(_on_gpu(r.actions[a]) for r in self.runs for a in r.running):
-            return False
-        costs = self._costs[run.identity]
-        need = costs.peaks[action.id]
-        if action.beside_model and run.host_state == "none":
-            if sum(r.host_state in ("starting", "ready") for r in self.runs) >= self.options.jobs:
-                return False
-            need = max(need, costs.host)
-        running = []
-        for other in self.runs:
-            of = self._costs[other.identity]
-            running += [of.peaks[a] for a in other.running]
-            beside = any(other.actions[a].beside_model for a in other.running)
-            if other.host_state in ("starting", "ready") and not beside and other is not run:
-                running.append(of.host)
-        return self._budget.admits(need, running)
-
     def _locked(self, run: Run, action: Action) -> bool:
         """Take the action's lock, and look once more: another build may have had it until now."""
         if action.id in run.locks or not action.remembered:
             return True
         if action.beside_model and not self._taken(run, HOST, action, [_model_lock(run)]):
             return False
-        names = [f"action {run.judged[action.id].cheap}"] + (["gpu"] if _on_gpu(action) else [])
+        names = [f"action {run.judged[action.id].cheap}"] + (["gpu"] if on_gpu(action) else [])
         if not self._taken(run, action.id, action, names):
             return False
         run.judged.pop(action.id)
@@ -345,13 +309,7 @@ class Scheduler:
 
     def _set_aside(self, run: Run, action: Action, digest: str) -> None:
         self.store.set_aside(digest)
-        run.damaged[action.id] = Diagnostic(
-            "cache-corrupt",
-            f"what the cache had as the result of `{action.id}` is not what was stored; "
-            "it was set aside and made again",
-            "look at the disk if this comes back; `modelbuild cache verify` looks at the rest",
-            level="warning",
-        )
+        run.damaged[action.id] = words.damaged(action.id)
 
     # ---- ending ----
 
@@ -369,11 +327,11 @@ class Scheduler:
         done = finished.result
         log = self.store.log(run.name, action.id)
         if not isinstance(done, Done):
-            done = crashed(action.id, finished.status or 0, log)
+            done = words.crashed(action.id, finished.status or 0, log)
         if done.tree is None:
             self.store.discard(work)
             verdict = run.running.pop(action.id)
-            said = with_log(done.diagnostics, log)
+            said = words.with_log(done.diagnostics, log)
             code = done.exit_code or EXIT_STEP_FAILED
             self._end(run, action, Ended("failed", None, verdict.reason, verdict.changes, said, done.data,
                                          done.seconds, code))  # fmt: skip
@@ -395,12 +353,12 @@ class Scheduler:
         said: list[Diagnostic] = []
         if done.unstable:
             run.unstable[action.id] = done.unstable
-            said.append(_unstable(action, done.unstable))
+            said.append(words.unstable(action.id, done.unstable))
         elif action.remembered:
             try:
                 self.store.record(verdict.cheap, entry)
             except OSError as error:
-                said.append(_unrecorded(action, self.store.root, error))
+                said.append(words.unrecorded(action.id, self.store.root, error))
         self._whole.add(done.tree.digest)
         built = _from_entry("built", entry)
         said = [*built.diagnostics, *said]
@@ -428,10 +386,10 @@ class Scheduler:
         log = self.store.log(run.name, HOST)
         done = finished.result
         if not isinstance(done, Done):
-            done = crashed("the model's process", finished.status or 0, log)
+            done = words.crashed("the model's process", finished.status or 0, log)
         run.host, run.host_state = None, "failed"
         self._unlock(run, HOST)
-        run.host_diagnostics = with_log(done.diagnostics, log)
+        run.host_diagnostics = words.with_log(done.diagnostics, log)
         failed = Ended("failed", diagnostics=run.host_diagnostics, exit_code=done.exit_code)
         self.reporter.ended(run.path, HOST, failed)
         for action in run.waiting():
@@ -481,26 +439,3 @@ def _proof_at_hand(run: Run, action: Action) -> Outcome | None:
 def _from_entry(status: str, entry: Entry) -> Ended:
     said = tuple(Diagnostic.from_json(dict(d)) for d in entry.diagnostics)
     return Ended("built" if status == "built" else "cached", entry, diagnostics=said, data=entry.data)
-
-
-def _on_gpu(action: Action) -> bool:
-    return action.step.on_gpu and toolchain.gpu() is not None
-
-
-def _unstable(action: Action, files: Sequence[str]) -> Diagnostic:
-    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
-    return Diagnostic(
-        "changed-while-read",
-        f"{files[0]}{more} was saved while `{action.id}` read it: its result is not cached",
-        "build again",
-        level="warning",
-    )
-
-
-def _unrecorded(action: Action, cache: Path, error: OSError) -> Diagnostic:
-    return Diagnostic(
-        "cache-unwritable",
-        f"the result of `{action.id}` cannot be recorded in {cache}: {error.strerror}",
-        "it is made again next time; check the cache folder and the disk",
-        level="warning",
-    )
