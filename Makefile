@@ -16,7 +16,7 @@ MODELS := $(basename $(notdir $(wildcard configs/*.yaml)))
 OPTIONAL := torchvision_resnet50
 
 .DEFAULT_GOAL := help
-.PHONY: help venv all-models test check lint format schema bench clean distclean $(MODELS)
+.PHONY: help venv all-models test faults check lint format schema bench clean distclean $(MODELS)
 
 help:
 	@echo "make resnet50     build configs/resnet50.yaml into build/resnet50/"
@@ -24,6 +24,7 @@ help:
 	@echo "make all-models   every recipe of configs/"
 	@echo "make test         run the tests; ARGS are pytest's"
 	@echo "make check        lint, then the tests"
+	@echo "make faults       kill builds at 200 moments"
 	@echo "make lint         ruff, mypy, import-linter"
 	@echo "make format       rewrite the code as ruff formats it"
 	@echo "make schema       write schemas/recipe.schema.json"
@@ -52,6 +53,10 @@ all-models: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest $(ARGS)
+
+# More of what the tests do in part: builds killed at 200 moments. Other ones: MODELBUILD_SEED=1.
+faults: $(READY)
+	MODELBUILD_KILLS=$${MODELBUILD_KILLS:-200} $(BIN)/python -m pytest tests/builds/test_kills.py
 
 check: lint test
 

@@ -171,7 +171,8 @@ def edited(project: Project, edit: Edit) -> Iterator[None]:
 
 
 def _files(project: Project) -> dict[Path, bytes]:
-    ours = (p for p in project.folder.rglob("*") if not {"cache", "build"} & set(p.parts))
+    home = project.folder
+    ours = (p for p in home.rglob("*") if p.relative_to(home).parts[0] not in ("cache", "build"))
     return {p: p.read_bytes() for p in ours if p.is_file()}
 
 
