@@ -12,6 +12,7 @@ from typing import Any
 from modelbuild.keys import canonical, digest, moved
 from modelbuild.plan import Action
 from modelbuild.store import Entry
+from modelbuild.trace import outline
 
 Outline = Mapping[str, str]  # of a Python file: its top-level definitions, each with a digest
 
@@ -84,12 +85,20 @@ def changes(known: Mapping[str, Any], world: World, last: Mapping[str, Any]) -> 
         return ("never built",)
     if unstable := last.get("unstable"):
         return (f"{unstable[0]} was saved while the last build read it",)
-    said = moved(last["facts"], known)
-    for name, value in last["discovered"].items():
-        now = world.current(name, value)
+    knobs, packages = _parted(known)
+    last_knobs, last_packages = _parted(last["facts"])
+    said = moved(last_knobs, knobs)
+    for name, value in {**last_packages, **last["discovered"]}.items():
+        now = packages[name] if name in packages else world.current(name, value)
         if now != value:
             said.append(_told(name, value, now, last, world))
     return tuple(dict.fromkeys(said))
+
+
+def _parted(facts: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The knobs, and the packages: these are told alike, whether a step names them or a run does."""
+    packages = {name: value for name, value in facts.items() if name.startswith(PACKAGE)}
+    return {name: value for name, value in facts.items() if name not in packages}, packages
 
 
 def _told(name: str, old: str | None, new: str | None, last: Mapping[str, Any], world: World) -> str:
@@ -129,10 +138,10 @@ def _edited(path: str, old: Outline, new: Outline | None) -> str:
     """``net.py:Net changed``: which definition, where that can be said."""
     if new is None:
         return f"{path} changed"
-    found = [n for n in (*new, *(n for n in old if n not in new)) if old.get(n) != new.get(n)]
+    found = outline.changed(old, new)
     if not found:
         return f"{path} changed (comments or layout)"
-    named = [n for n in found if n]  # the empty name is everything else at the top
+    named = [name for name in found if name != outline.REST]
     if not named:
         return f"{path} changed"
     rest = f" and {len(named) - 2} more" if len(named) > 2 else ""

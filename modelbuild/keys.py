@@ -43,8 +43,6 @@ def moved(old: Facts, new: Facts) -> list[str]:
 
 
 def _change(name: str, before: Any, after: Any) -> str:
-    if name.startswith("package "):  # as everybody writes an upgrade: torch 2.12.1 -> 2.13.0
-        return f"{name.partition(' ')[2]} {before or 'not installed'} -> {after or 'not installed'}"
     if isinstance(before, dict) and isinstance(after, dict):
         inner = moved(before, after)
         return f"{name}: {inner[0]}" if inner else f"{name} changed"

@@ -177,8 +177,12 @@ def young(row: str, since: int) -> bool:
     if row in (GONE, RACY):
         return False
     _, modified, changed, _ = map(int, row.split())
-    tick = _TICK if changed % 1_000_000_000 else _COARSE_TICK
-    return max(modified, changed) >= since - tick
+    return max(modified, changed) >= since - tick(changed)
+
+
+def tick(changed: int) -> int:
+    """The ns within which two writes may have one time, on the file system of this change time."""
+    return _TICK if changed % 1_000_000_000 else _COARSE_TICK
 
 
 def steady(path: str, row_then: str, since: int) -> bool:

@@ -7,7 +7,7 @@ import hashlib
 import warnings
 from collections.abc import Iterator, Mapping
 
-_REST = "top level"
+REST = "top level"
 _LARGEST = 2_000_000  # bytes; nobody writes such a file, and its words would not be worth seconds
 
 
@@ -24,7 +24,7 @@ def outline(text: bytes) -> dict[str, str] | None:
 def changed(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
     """The definitions that differ, come or go, in the order of the file; [] if only comments do."""
     names = [*new, *(n for n in old if n not in new)]
-    return [name or _REST for name in names if old.get(name) != new.get(name)]
+    return [name or REST for name in names if old.get(name) != new.get(name)]
 
 
 def parsed(text: bytes) -> ast.Module | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
+from modelbuild import state
 from modelbuild.environment import ENVIRONMENT
 from modelbuild.trace import watching
 from modelbuild.trace.facts import file_digest, is_text, listing, presence, target, variable
@@ -21,10 +22,6 @@ from modelbuild.trace.notes import Notes
 from modelbuild.trace.outline import imported, outlined, parsed, words
 from modelbuild.trace.places import Places
 
-# A file written this shortly before it was opened may be written again with the same times: clocks
-# of file systems tick every 4 to 10 ms. Some keep whole seconds.
-_TICK = 20_000_000
-_COARSE_TICK = 2_000_000_000
 _SMALL = 1 << 20  # bytes; hashed in a millisecond
 
 
@@ -74,8 +71,7 @@ class _Row:
         By its change time, which cannot be set. One in the future is from before a clock was set
         back: another write would show.
         """
-        coarse = not (self.mtime % 1_000_000_000 or self.ctime % 1_000_000_000)
-        tick = _COARSE_TICK if coarse else _TICK
+        tick = state.tick(self.ctime)
         return moment - tick <= self.ctime <= time.time_ns() + tick
 
     def holds(self, now: _Row | None, digest: str | None) -> bool:

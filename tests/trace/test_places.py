@@ -19,7 +19,7 @@ from modelbuild.trace.places import Places, is_standard
         ("{base}/cached.py", True),
         ("{base}/.venv/lib/mine.py", True),
         ("/usr/local/src/app/net.py", True),
-        ("/opt/conda/work/net.py", True),
+        ("/opt/conda/models/net.py", True),
         ("/data/weights.bin", True),
         ("{purelib}/torch/__init__.py", False),
         ("{stdlib}/json/__init__.py", False),
