@@ -106,7 +106,7 @@ def status(
         RecipeError: a path or ``only`` names nothing, or two recipes have one name.
     """
     from modelbuild import explaining
-    from modelbuild.report.progress import Silent
+    from modelbuild.terminal.progress import Silent
 
     return explaining.status(_request(recipes, out, cache_dir, only=only), Silent())
 
@@ -123,7 +123,7 @@ def why(
         RecipeError: a recipe is wrong, or none of them makes such an artifact.
     """
     from modelbuild import explaining
-    from modelbuild.report.progress import Silent
+    from modelbuild.terminal.progress import Silent
 
     return explaining.why(artifact, _request(recipes, out, cache_dir), Silent())
 
@@ -185,7 +185,7 @@ def _request(recipes: Place | Sequence[Place], out: Place, cache_dir: Place | No
 
 def _run(request: Request) -> BuildResult:
     from modelbuild import building
-    from modelbuild.report.progress import Silent
+    from modelbuild.terminal.progress import Silent
 
     return building.build(request, Silent())
 

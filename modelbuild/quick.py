@@ -181,7 +181,7 @@ def _absolute(path: str, cwd: str) -> str:
 
 
 def _text(recipe: str, known: state.State, alone: bool) -> str | None:
-    """As ``report.summary`` says it of a recipe with nothing to do; None if that is not known."""
+    """As ``terminal.summary`` says it of a recipe with nothing to do; None if that is not known."""
     if not speaks_of(known, recipe):
         return None
     said = known.said.decode()

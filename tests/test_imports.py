@@ -29,7 +29,7 @@ def imported_by(statement: str, *options: str) -> set[str]:
         "import modelbuild.cli",
         "import modelbuild.building",
         "import modelbuild.inspection",
-        "import modelbuild.report.summary, modelbuild.report.progress",
+        "import modelbuild.terminal.summary, modelbuild.terminal.progress",
         "from modelbuild.cli import main; main(['check', 'configs'])",
     ],
 )

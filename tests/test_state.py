@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from modelbuild import keeping, quick, state
 from modelbuild.errors import Diagnostic
 from modelbuild.recipe.finding import find
-from modelbuild.report import summary
 from modelbuild.results import ArtifactResult, BuildResult, RecipeResult
 from modelbuild.store import hash_file
+from modelbuild.terminal import summary
 from modelbuild.trace import facts
 from tests.conftest import Answer, Project
 

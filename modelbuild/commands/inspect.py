@@ -1,0 +1,28 @@
+"""``modelbuild inspect``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from modelbuild.commands import answers
+from modelbuild.commands import options as taken
+
+ABOUT = "say what is in an ONNX file or an engine"
+EXAMPLES = "example:\n  modelbuild inspect build/resnet50/resnet50.fp16.onnx\n"
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE")
+    taken.output(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    from modelbuild import inspection
+
+    found = inspection.inspect_file(options.file)
+    if options.format == "json":
+        answers.as_json(found)
+    else:
+        print(inspection.render(found))
+    return 0

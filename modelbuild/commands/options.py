@@ -1,0 +1,57 @@
+"""Options that several commands take."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from modelbuild.request import Request
+
+
+def recipes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipes", nargs="+", metavar="RECIPE",
+                        help="a recipe, a folder of recipes, or a glob")  # fmt: skip
+
+
+def work(parser: argparse.ArgumentParser) -> None:
+    """Options of what runs steps, for all of a recipe's artifacts or some."""
+    places(parser)
+    only(parser)
+    parser.add_argument("-j", "--jobs", type=_count, default=0, metavar="N",
+                        help="actions side by side (as many as there are cores)")  # fmt: skip
+
+
+def only(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--only", metavar="GLOB", help="only artifacts whose names match")
+
+
+def places(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, default=Path("build"), metavar="DIR",
+                        help="where artifacts go, in a folder per recipe (build)")  # fmt: skip
+    cache_folder(parser)
+
+
+def cache_folder(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cache-dir", type=Path, default=None, metavar="DIR",
+                        help="the store ($MODELBUILD_CACHE_DIR, then the user's cache folder)")  # fmt: skip
+
+
+def output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--format", choices=("text", "json"), default="text",
+                        help="json: one object on standard output, progress on standard error")  # fmt: skip
+
+
+def request(options: argparse.Namespace, **more: Any) -> Request:
+    """What a parsed command line asks for."""
+    from modelbuild.request import Request
+
+    known = {name: getattr(options, name) for name in ("jobs", "only") if hasattr(options, name)}
+    return Request(options.recipes, options.out, options.cache_dir, **known, **more)
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return int(text)

@@ -1,0 +1,19 @@
+"""``modelbuild schema``."""
+
+from __future__ import annotations
+
+import argparse
+
+ABOUT = "print the recipe's JSON schema"
+EXAMPLES = "example:\n  modelbuild schema > schemas/recipe.schema.json\n"
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """It takes none."""
+
+
+def run(options: argparse.Namespace) -> int:
+    from modelbuild.recipe.json_schema import schema_text
+
+    print(schema_text(), end="")
+    return 0
