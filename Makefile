@@ -16,19 +16,21 @@ MODELS := $(basename $(notdir $(wildcard configs/*.yaml)))
 OPTIONAL := torchvision_resnet50
 
 .DEFAULT_GOAL := help
-.PHONY: help venv all-models test faults check lint format schema bench clean distclean $(MODELS)
+.PHONY: help venv all-models test faults check lint format schema docs bench browser clean distclean $(MODELS)
 
 help:
 	@echo "make resnet50     build configs/resnet50.yaml into build/resnet50/"
 	@echo "make MODEL        the same for: $(MODELS)"
-	@echo "make all-models   every recipe of configs/"
+	@echo "make all-models   every recipe of configs/, what is fresh from the cache, and one summary"
 	@echo "make test         run the tests; ARGS are pytest's"
 	@echo "make check        lint, then the tests"
 	@echo "make faults       kill builds at 200 moments"
 	@echo "make lint         ruff, mypy, import-linter"
 	@echo "make format       rewrite the code as ruff formats it"
 	@echo "make schema       write schemas/recipe.schema.json"
-	@echo "make bench        measure: cold and null builds, one change, the fp16 simulation, the search (half an hour)"
+	@echo "make docs         write docs/recipe.md and docs/diagnostics.md"
+	@echo "make bench        measure: cold and null builds, one change, diff, the fp16 simulation, the search (half an hour)"
+	@echo "make browser      fetch a headless browser into build/browser, for the tests of the report"
 	@echo "make clean        remove what was built; make distclean: the environment too"
 
 # The environment is made again only when what it holds may have changed.
@@ -49,10 +51,11 @@ all-models: $(READY)
 	if $(BIN)/python -c "import torchvision" 2>/dev/null; \
 	then recipes="$$recipes $(patsubst %,configs/%.yaml,$(OPTIONAL))"; \
 	else echo "skipped $(OPTIONAL): install a torchvision from the same build as torch"; fi; \
-	echo "$(BIN)/modelbuild build $$recipes"; $(BIN)/modelbuild build $$recipes
+	echo "$(BIN)/modelbuild build --keep-going $$recipes"; $(BIN)/modelbuild build --keep-going $$recipes
 
+# Two files at once: a build keeps one core busy while it imports, and both while it computes.
 test: $(READY)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 # More of what the tests do in part: builds killed at 200 moments. Other ones: MODELBUILD_SEED=1.
 faults: $(READY)
@@ -76,12 +79,20 @@ schema: $(READY)
 	$(BIN)/modelbuild schema > build/recipe.schema.json
 	mv build/recipe.schema.json schemas/recipe.schema.json
 
+docs: $(READY)
+	$(BIN)/python docs/generate.py
+
 bench: $(READY)
 	$(BIN)/python bench/cold_build.py
 	$(BIN)/python bench/null_build.py
 	$(BIN)/python bench/one_change.py
+	$(BIN)/python bench/diff.py
 	$(BIN)/python bench/fp16_fidelity.py
 	$(BIN)/python bench/fp16_search.py
+
+# For the tests of the report where there is no chromium: fetches one with npm.
+browser:
+	.ci/browser
 
 clean:
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,9 +1,10 @@
 """modelbuild: PyTorch models into proven ONNX files and TensorRT engines, incrementally.
 
-The commands as functions: ``build``, ``status``, ``why``, ``verify``, ``check``, ``audit`` and
-``inspect``. They print nothing, and answer what ``--format json`` says as typed values. What is
-wrong with a recipe, and a step that fails, is in the result, whose ``ok`` is then False; a path
-that names no recipe raises ``RecipeError``.
+The commands as functions: ``build``, ``status``, ``why``, ``verify``, ``check``, ``diff``, ``audit`` and
+``inspect``; ``resolve`` is ``check --resolved``. They print nothing, and answer what ``--format json``
+says as typed values. What is wrong with a recipe, and a step that fails, is in the result, whose ``ok``
+is then False; a path that names no recipe raises ``RecipeError``. Where ``out``, ``cache_dir`` and
+``jobs`` are left out, the environment and the project file say what they are, as for the command line.
 
     result = modelbuild.build("configs/resnet50.yaml")
     for artifact in result.recipes[0].artifacts:
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
         ToolchainError,
     )
     from modelbuild.explaining import Because, Why
+    from modelbuild.reporting import Written
     from modelbuild.request import Request
     from modelbuild.results import ArtifactResult, BuildResult, RecipeResult
+    from modelbuild.review.values import RecipeReview, Review
 
     __version__: str
     Place = str | os.PathLike[str]
@@ -44,14 +47,20 @@ __all__ = [
     "ProofError",
     "RecipeError",
     "RecipeResult",
+    "RecipeReview",
+    "Review",
     "StepError",
     "ToolchainError",
     "Why",
+    "Written",
     "__version__",
     "audit",
     "build",
     "check",
+    "diff",
     "inspect",
+    "report",
+    "resolve",
     "status",
     "verify",
     "why",
@@ -60,12 +69,14 @@ __all__ = [
 _HOMES = {
     **dict.fromkeys(("ArtifactResult", "BuildResult", "RecipeResult"), "modelbuild.results"),
     **dict.fromkeys(("Because", "Why"), "modelbuild.explaining"),
+    "Written": "modelbuild.reporting",
+    **dict.fromkeys(("RecipeReview", "Review"), "modelbuild.review.values"),
 }  # of the types; the others are errors
 
 
 def build(
     recipes: Place | Sequence[Place],
-    out: Place = "build",
+    out: Place | None = None,
     cache_dir: Place | None = None,
     jobs: int = 0,
     keep_going: bool = False,
@@ -76,12 +87,14 @@ def build(
     write_back: bool = False,
     lock: bool = False,
     locked: bool = False,
+    changed_since: str | None = None,
 ) -> BuildResult:
     """Build what is not fresh, as ``modelbuild build`` does.
 
     ``recipes`` are files, folders or globs; ``jobs`` 0 is as many as there are cores. ``lock``
-    writes the lock files, ``locked`` publishes nothing that differs from them. After Ctrl-C the
-    children are gone and the result is marked ``interrupted``.
+    writes the lock files, ``locked`` publishes nothing that differs from them. ``changed_since`` is a
+    git revision: only what a change since then can touch is built. After Ctrl-C the children are gone
+    and the result is marked ``interrupted``.
 
     Raises:
         RecipeError: a path or ``only`` names nothing, two recipes have one name, ``lock`` comes
@@ -90,15 +103,17 @@ def build(
     request = _request(
         recipes, out, cache_dir, jobs=jobs, keep_going=keep_going, dry_run=dry_run, force=force, only=only,
         require_engines=require_engines, write_back=write_back, lock=lock, locked=locked,
+        changed_since=changed_since,
     )  # fmt: skip
     return _run(request)
 
 
 def status(
     recipes: Place | Sequence[Place],
-    out: Place = "build",
+    out: Place | None = None,
     cache_dir: Place | None = None,
     only: str | None = None,
+    changed_since: str | None = None,
 ) -> BuildResult:
     """Each artifact ``fresh`` or ``stale``, and why, as ``modelbuild status`` says; nothing is run.
 
@@ -108,13 +123,14 @@ def status(
     from modelbuild import explaining
     from modelbuild.terminal.progress import Silent
 
-    return explaining.status(_request(recipes, out, cache_dir, only=only), Silent())
+    request = _request(recipes, out, cache_dir, only=only, changed_since=changed_since)
+    return explaining.status(request, Silent())
 
 
 def why(
     artifact: str,
     recipes: Place | Sequence[Place],
-    out: Place = "build",
+    out: Place | None = None,
     cache_dir: Place | None = None,
 ) -> Why:
     """What moved since an artifact was built, and every fact of the keys behind it; nothing is run.
@@ -130,7 +146,7 @@ def why(
 
 def verify(
     recipes: Place | Sequence[Place],
-    out: Place = "build",
+    out: Place | None = None,
     cache_dir: Place | None = None,
     jobs: int = 0,
     only: str | None = None,
@@ -143,15 +159,59 @@ def verify(
     return _run(_request(recipes, out, cache_dir, jobs=jobs, only=only, measure=True))
 
 
-def check(recipes: Place | Sequence[Place]) -> BuildResult:
+def check(
+    recipes: Place | Sequence[Place],
+    out: Place | None = None,
+    cache_dir: Place | None = None,
+    locked: bool = False,
+    changed_since: str | None = None,
+) -> BuildResult:
     """Everything that can be wrong without running the model's code.
 
-    Raises:
-        RecipeError: a path names no recipe. What is wrong in a recipe is in the result.
-    """
-    from modelbuild import building
+    ``locked`` asks also whether each lock file is of its recipe and of the files that are there. Only
+    with ``changed_since``, a git revision, are ``out`` and ``cache_dir`` looked at.
 
-    return building.check(_texts(recipes))
+    Raises:
+        RecipeError: a path names no recipe, or there is no such revision. What is wrong in a recipe
+            is in the result.
+    """
+    from modelbuild import checking
+
+    return checking.check(_request(recipes, out, cache_dir, locked=locked, changed_since=changed_since))
+
+
+def diff(
+    base: str,
+    head: str | None = None,
+    paths: Place | Sequence[Place] = (),
+    out: Place | None = None,
+    cache_dir: Place | None = None,
+) -> Review:
+    """What a change means for the recipes, as ``modelbuild diff`` says; nothing is run.
+
+    ``base`` and ``head`` are git revisions of the repository that the working folder is in; without
+    ``head``, ``base`` is compared with the working tree. ``paths`` are recipes and folders. What
+    rebuilds last took is looked for in ``cache_dir`` and ``out``.
+
+    Raises:
+        RecipeError: there is no such revision or path, or the change is too large to be looked at.
+            What is wrong in a recipe is in the result.
+    """
+    from modelbuild.review import asking, reviewing
+
+    places = [None if place is None else _path(place) for place in (out, cache_dir)]
+    return reviewing.review(asking.Asked(base, head, _texts(paths), _path("."), *places))
+
+
+def resolve(recipe: Place) -> dict[str, Any]:
+    """A recipe's data with every default in it, those of the project file too: a recipe itself.
+
+    Raises:
+        RecipeError: the recipe or the project file is wrong.
+    """
+    from modelbuild.recipe.resolving import resolve
+
+    return resolve(_path(recipe)).data()
 
 
 def audit(recipes: Place | Sequence[Place]) -> BuildResult:
@@ -166,6 +226,24 @@ def audit(recipes: Place | Sequence[Place]) -> BuildResult:
     return auditing.audit(_texts(recipes))
 
 
+def report(
+    path: Place,
+    recipes: Place | Sequence[Place] = (),
+    out: Place | None = None,
+    cache_dir: Place | None = None,
+) -> Written:
+    """Write an HTML file about these recipes, or all in ``out``, as ``modelbuild report`` does.
+
+    Raises:
+        RecipeError: a path names nothing, two recipes have one name, or nothing was built.
+        ModelbuildError: the file cannot be written.
+    """
+    from modelbuild import reporting
+    from modelbuild.terminal.progress import Silent
+
+    return reporting.write(_request(recipes, out, cache_dir), _path(path), Silent())
+
+
 def inspect(path: Place) -> dict[str, Any]:
     """What is in an ONNX file or an engine, as ``modelbuild inspect --format json`` says it.
 
@@ -177,10 +255,15 @@ def inspect(path: Place) -> dict[str, Any]:
     return inspection.inspect_file(_path(path))
 
 
-def _request(recipes: Place | Sequence[Place], out: Place, cache_dir: Place | None, **more: Any) -> Request:
+def _request(
+    recipes: Place | Sequence[Place], out: Place | None, cache_dir: Place | None, **more: Any
+) -> Request:
     from modelbuild.request import Request
+    from modelbuild.settling import settled
 
-    return Request(_texts(recipes), _path(out), _path(cache_dir) if cache_dir is not None else None, **more)
+    asked = {"out": out, "cache_dir": cache_dir, "jobs": more.pop("jobs", 0) or None}
+    known = settled(asked)
+    return Request(_texts(recipes), _path(known["out"]), _path(known["cache_dir"]), known["jobs"], **more)
 
 
 def _run(request: Request) -> BuildResult:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import NoReturn
 
-from modelbuild import commands
+from modelbuild import commands, settings
 from modelbuild.errors import EXIT_USAGE
 
 
@@ -30,7 +30,8 @@ def parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="modelbuild",
         description="Build proven ONNX files and TensorRT engines from recipes.",
-        epilog="Start with: modelbuild init transformers:BertModel -o bert.yaml",
+        epilog=_epilog(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     every = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -42,7 +43,21 @@ def parser() -> argparse.ArgumentParser:
         )  # fmt: skip
         one.set_defaults(run=command.run)
         command.options(one)
+    parser.set_defaults(parser=parser)  # completion is about all of it
     return parser
+
+
+def _epilog() -> str:
+    width = max(map(len, settings.VARIABLES))
+    rows = "\n".join(f"  {name:{width}}  {about}" for name, about in settings.VARIABLES.items())
+    return f"""\
+environment variables, which the command line overrides:
+{rows}
+  {"NO_COLOR":{width}}  anything: no colour, and no other escape sequences
+
+A pyproject.toml may have defaults in [tool.modelbuild]: out, cache, jobs, precision, tolerance.
+
+Start with: modelbuild init transformers:BertModel -o bert.yaml"""
 
 
 class _Version(argparse.Action):

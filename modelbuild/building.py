@@ -14,7 +14,8 @@ from modelbuild import request as requests
 from modelbuild.errors import EXIT_USAGE, Diagnostic, ModelbuildError, RecipeError
 from modelbuild.freshness import PACKAGE
 from modelbuild.lockfile import Lock
-from modelbuild.publishing import MANIFEST, Publisher, toolchain_of
+from modelbuild.manifest import MANIFEST
+from modelbuild.publishing import Publisher, toolchain_of
 from modelbuild.recipe.finding import find
 from modelbuild.request import Loaded, Request
 from modelbuild.results import GOOD, BuildResult, RecipeResult
@@ -101,12 +102,6 @@ def _locks(recipes: Loaded) -> tuple[Loaded, dict[str, Lock]]:
     return replace(recipes, recipes=good, broken=broken), locks
 
 
-def check(arguments: Sequence[str]) -> BuildResult:
-    """Everything that can be wrong without running the model's code."""
-    found = [requests.checked(path) for path in find(arguments)]
-    return BuildResult(tuple(r for _, r in found))
-
-
 def _is_of(store: Store, error: OSError) -> bool:
     """Whether it is the cache that failed. A write that found no room does not say where it was, and
     what is published has its own words."""
@@ -150,8 +145,6 @@ def _keep(cache: Path, run: Run, result: RecipeResult, out: Path, started: tuple
     folder = out / run.name
     trees = [run.ended[a.action].tree for a in run.plan.artifacts]
     files = {folder / name: f.sha256 for t in trees if t is not None for name, f in t.files.items()}
-    recipe = run.plan.recipe
-    patterns = (*recipe.model.files, *recipe.verify.data)
     with contextlib.suppress(OSError):
         files[folder / MANIFEST] = hash_file(folder / MANIFEST).sha256
-        keeping.keep(cache, Path(run.identity), run.path, out, result, read, files, patterns, started)
+        keeping.keep(cache, Path(run.identity), run.path, out, result, read, files, run.plan.recipe, started)

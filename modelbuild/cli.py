@@ -8,8 +8,9 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from modelbuild import arguments
+from modelbuild import arguments, settings, settling
 from modelbuild.commands import answers
 from modelbuild.errors import (
     EXIT_INTERRUPTED,
@@ -18,6 +19,7 @@ from modelbuild.errors import (
     ModelbuildError,
     first_line,
 )
+from modelbuild.terminal import colours, github
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,6 +28,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     given = list(sys.argv[1:] if argv is None else argv)
+    with github.guarded(_asks_for_json(given)):
+        return _run(given)
+
+
+def _run(given: Sequence[str]) -> int:
     try:
         options = arguments.parser().parse_args(given)
     except arguments.Misused as wrong:
@@ -36,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it
         signal.signal(signal.SIGHUP, _interrupt)
     try:
+        _settle(options)
         return int(options.run(options))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -64,14 +72,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_STEP_FAILED
 
 
+def _settle(options: argparse.Namespace) -> None:
+    """Put a value where the command line leaves one open."""
+    names = ("format", "volume", "out", "cache_dir", "jobs")
+    asked = {name: getattr(options, name) for name in names if hasattr(options, name)}
+    for name, value in settling.settled(asked).items():
+        setattr(options, name, Path(value) if name in ("out", "cache_dir") else value)
+    if getattr(options, "volume", settings.NORMAL) != settings.QUIET:
+        for name, meant in settling.misspelt(os.environ).items():
+            said = f"modelbuild knows no variable {name}: did you mean {meant}?"
+            print(colours.painted(f"warning: {said}", sys.stderr), file=sys.stderr)
+
+
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
 def _complain(diagnostics: Sequence[Diagnostic], options: argparse.Namespace) -> None:
     for found in diagnostics:
-        print(found.render(), file=sys.stderr)
-    if getattr(options, "format", "text") == "json":
+        print(colours.painted(found.render(), sys.stderr), file=sys.stderr)
+    github.annotate(("", found) for found in diagnostics)
+    if hasattr(options, "format") and (options.format or os.environ.get("MODELBUILD_FORMAT")) == "json":
         _print_failure(*diagnostics)
 
 
@@ -84,5 +105,7 @@ def _print_failure(*diagnostics: Diagnostic) -> None:
 
 def _asks_for_json(given: Sequence[str]) -> bool:
     """Whether a program reads the answer, also of a command line that cannot be parsed."""
-    pairs = zip(given, [*given[1:], ""], strict=True)
-    return any(a == "--format=json" or (a, b) == ("--format", "json") for a, b in pairs)
+    if any(a.partition("=")[0] == "--format" for a in given):
+        pairs = zip(given, [*given[1:], ""], strict=True)
+        return any(a == "--format=json" or (a, b) == ("--format", "json") for a, b in pairs)
+    return os.environ.get("MODELBUILD_FORMAT") == "json"

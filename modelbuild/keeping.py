@@ -8,21 +8,24 @@ nothing is ever equal to, and the next build looks.
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 import time
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelbuild import showing, state
+from modelbuild import globs, settings, showing, state
+from modelbuild.errors import RecipeError
+from modelbuild.recipe import defaults
+from modelbuild.recipe.loading import load
 from modelbuild.results import GOOD
 from modelbuild.trace import facts
 
 if TYPE_CHECKING:
+    from modelbuild.recipe.schema import Recipe
     from modelbuild.results import RecipeResult
 
 # Larger files are not read again at the end of a build (this takes 4 ms).
@@ -42,15 +45,15 @@ def keep(
     result: RecipeResult,
     read: Mapping[str, str | None],
     published: Mapping[Path, str],
-    patterns: Iterable[str],
+    meant: Recipe,
     started: tuple[int, int],
 ) -> None:
     """Keep the answer ``result`` of a build that left nothing to do, if it can be trusted.
 
     ``read`` are the facts that it came from, relative to the folder of ``recipe``, which the command
-    named ``given``. ``published`` are the files it gave, with their SHA-256 (hex). ``patterns`` are the
-    recipe's own: what they match now must have been read. ``started`` is ``state.now()`` before the
-    recipe was loaded.
+    named ``given``. ``published`` are the files it gave, with their SHA-256 (hex). ``meant`` is what was
+    built: what its patterns match now must have been read, and the recipe must still mean it, with the
+    project file above. ``started`` is ``state.now()`` before the recipe was loaded.
 
     Nothing is kept, and nothing said, where the cache cannot be written: the next build takes the
     long way.
@@ -61,11 +64,16 @@ def keep(
     if steady - wall > _SET_BACK or any(state.young(r.partition("\t")[0], started[0]) for r in program):
         return
     base = recipe.parent
+    try:
+        projects = _projects(base)
+    except RecipeError:
+        return
     everything = {
         **read,
         **{f"file {path.absolute()}": f"sha256:{sha256}" for path, sha256 in published.items()},
         f"file {recipe}": _as_loaded(recipe, started[0]),
-        **{f"glob {p}": _as_matched(p, base, read, started[0]) for p in patterns},
+        **{f"glob {p}": _as_matched(p, base, read, started[0]) for p in _patterns(meant)},
+        **projects,
     }
     variables = {n.removeprefix("env "): v for n, v in read.items() if n.startswith("env ")}
     rows: dict[str, str] = {}
@@ -78,6 +86,8 @@ def keep(
             return
         rows.update({p: r if rows.get(p, r) == r else state.RACY for p, r in mine.items()})
         kept.append((name, value, list(mine)))
+    if not _means(recipe, meant):  # asked when the rows are there: they stand for this answer
+        return
     if any(a.kind == "engine" for a in result.artifacts):
         if state.young(driver, started[0]):
             return
@@ -94,13 +104,41 @@ def _as_loaded(recipe: Path, started: int) -> str | None:
     return None if state.young(state.row(str(recipe)), started) else facts.file_digest(recipe)
 
 
+def _patterns(recipe: Recipe) -> tuple[str, ...]:
+    return (*recipe.model.files, *recipe.verify.data)
+
+
+def _projects(base: Path) -> dict[str, str | None]:
+    """Every place of a project file, up to the one that counts for the recipes of this folder.
+
+    Raises:
+        RecipeError: one is wrong by now.
+    """
+    found: dict[str, str | None] = {}
+    for path in settings.candidates(str(base)):
+        name, seen = path.removeprefix(f"{base}/"), facts.presence(path)
+        if seen == "file":
+            found[f"file {name}"] = facts.file_digest(path)
+            if defaults.at(path).where:
+                break
+        else:
+            found[f"{'present' if seen else 'absent'} {name}"] = seen
+    return found
+
+
+def _means(path: Path, recipe: Recipe) -> bool:
+    try:
+        return load(path) == recipe
+    except RecipeError:
+        return False
+
+
 def _as_matched(pattern: str, base: Path, read: Mapping[str, str | None], started: int) -> str | None:
     """What the pattern stands for, unless it matches more now than was read."""
     name = f"glob {pattern}"
     if any(state.young(state.row(p), started) for p in facts.guards(name, None, base)):
         seen = {(base / n.removeprefix("file ")).resolve() for n in read if n.startswith("file ")}
-        matches = glob.glob(pattern, root_dir=base, recursive=True)
-        if any((base / m).resolve() not in seen for m in matches):
+        if any((base / m).resolve() not in seen for m in globs.matches(pattern, base)):
             return None
     return facts.current(name, None, base)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from modelbuild import lockfile
+from modelbuild import agreement, lockfile
 from modelbuild.errors import EXIT_STEP_FAILED, Diagnostic, RecipeError
 from modelbuild.lockfile import Lock
 from modelbuild.plan import Artifact, plan
@@ -79,7 +79,8 @@ def _lock(run: Run, result: RecipeResult, toolchain: Mapping[str, str | None], s
             folder = store.folder(tree) if tree is not None else None
             if tree is not None and folder is not None:
                 onnx[artifact.name] = lockfile.row(told, folder, tree)
-    return lockfile.compose(run.name, onnx, engines, toolchain, run.discovered(), run.outlines())
+    made = lockfile.compose(run.name, onnx, engines, toolchain, run.discovered(), run.outlines())
+    return replace(made, definition=agreement.definition(run.plan.recipe))
 
 
 def _good(run: Run, artifact: Artifact) -> bool:

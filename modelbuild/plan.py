@@ -15,6 +15,7 @@ from modelbuild.steps.export import Export
 from modelbuild.steps.half import Half
 from modelbuild.steps.mixed import Mixed
 from modelbuild.steps.model import ModelSource
+from modelbuild.steps.ranges import Ranges
 from modelbuild.steps.reference import Reference, Sampling
 from modelbuild.steps.simplify import Simplify
 from modelbuild.steps.static import Static
@@ -77,6 +78,22 @@ class Plan:
             if action.id in needed:
                 needed.update(action.before)
         return replace(self, artifacts=artifacts, actions=tuple(a for a in self.actions if a.id in needed))
+
+    def with_ranges(self) -> Plan:
+        """The plan that also measures what the tensors of each half precision model hold.
+
+        Not of its static variants, whose tensors are the same.
+        """
+        more = tuple(
+            Action(
+                f"ranges {a.action}",
+                Ranges(a.name, a.precision),
+                {"model": a.action, "reference": "reference"},
+            )
+            for a in self.artifacts
+            if a.kind == "onnx" and a.precision != "fp32" and not a.axes
+        )
+        return replace(self, actions=(*self.actions, *more))
 
     def measuring(self, folder: Path) -> Plan:
         """The plan that measures the published files in ``folder`` again and builds nothing."""

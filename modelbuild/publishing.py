@@ -11,12 +11,11 @@ from typing import Any
 from modelbuild import sources, toolchain
 from modelbuild.errors import EXIT_STEP_FAILED, Diagnostic, first_line
 from modelbuild.lockfile import Lock, mismatch
+from modelbuild.manifest import MANIFEST, actions, rows
 from modelbuild.plan import Artifact, Plan
 from modelbuild.results import GOOD, ArtifactResult, RecipeResult
 from modelbuild.scheduling.runs import Ended, Run
 from modelbuild.store import Store, Tree, hash_file, publish_all, write_atomically
-
-MANIFEST = "manifest.json"
 
 
 @dataclass
@@ -100,7 +99,7 @@ class Publisher:
         problem = self.problems.get((run.path, artifact.name))
         if problem is not None:
             status, said = "failed", [*said, problem]
-        lines = _lines(run, artifact)
+        lines = source_lines(run, artifact)
         ranges = sources.located(_measured("ranges", made, proof), lines)
         said = [sources.told(d, lines, ranges) for d in said]
         if status in GOOD and artifact.kind == "engine" and proof is None:
@@ -170,7 +169,7 @@ class Publisher:
         A failed artifact keeps the entry of the good file that stays.
         """
         folder = self.out / run.name
-        old = _manifest_entries(folder / MANIFEST)
+        old = rows(folder / MANIFEST, "artifacts", "name")
         entries = []
         for artifact in result.artifacts:
             entry = artifact.as_json()
@@ -178,9 +177,11 @@ class Publisher:
                 entry["published"] = old[artifact.name].get("published", old[artifact.name])
             entries.append(entry)
         known = {a.name for a in result.artifacts}
-        entries += [e for n, e in old.items() if n not in known and (folder / n).is_file()]
+        kept = [n for n in old if n not in known and (folder / n).is_file()]
+        entries += [old[n] for n in kept]
         manifest = {**result.as_json(), "schema": 1, "artifacts": entries}
-        manifest["toolchain"] = toolchain_of(run)
+        manifest["toolchain"] = {**toolchain.versions(["modelbuild"]), **toolchain_of(run)}
+        manifest["actions"] = actions(run, rows(folder / MANIFEST, "actions", "id"), kept)
         if folder.is_dir() or any(a.status in GOOD for a in result.artifacts):
             try:
                 write_atomically(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
@@ -202,7 +203,7 @@ def _measured(what: str, made: Ended | None, proof: Ended | None) -> Any:
     return of.data.get(what) if of is not None else None
 
 
-def _lines(run: Run, artifact: Artifact) -> dict[str, str]:
+def source_lines(run: Run, artifact: Artifact) -> dict[str, str]:
     """Node -> line of the model's source, of the export that the artifact comes from."""
     needs = {a.id: a.needs for a in run.plan.actions}
     todo = [artifact.action]
@@ -239,14 +240,6 @@ def _missing(target: Path, tree: Tree) -> str | None:
         if place.stat().st_size != file.bytes or hash_file(place) != file:
             return "its file was changed"
     return None
-
-
-def _manifest_entries(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text())["artifacts"]
-        return {e["name"]: e for e in found}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
 
 
 def toolchain_of(run: Run) -> dict[str, str | None]:

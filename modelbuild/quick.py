@@ -9,7 +9,7 @@ facts behind it are looked at again, and if they are what they were, only the ro
 import os
 import sys
 
-from modelbuild import state
+from modelbuild import settings, state
 from modelbuild.recalling import Recall, speaks_of
 
 TYPE_CHECKING = False
@@ -37,11 +37,12 @@ def answer(arguments: "Sequence[str]") -> int | None:
     """
     try:
         asked = _understood(arguments)
-        text = None if asked is None else _told(asked)
+        text = None if asked is None else _told(asked, os.getcwd())
         if text is None:
             return None
-        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-        print(text, flush=True)
+        if text:
+            sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+            print(_coloured(text), flush=True)
         return 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -61,28 +62,25 @@ class Asked:
 
     def __init__(self) -> None:
         self.recipes: list[str] = []
-        self.out = "build"
-        self.cache = ""
-        self.json = False
         self.engines = False  # none may be missing
+        self.options: dict[str, str | int | None] = dict.fromkeys(
+            ("out", "cache_dir", "jobs", "format", "volume")
+        )
 
     def took(self, option: str, value: str) -> bool:
         """Take an option with its value, if this is one and that is right."""
-        if option == "--out":
-            self.out = value
-        elif option == "--cache-dir":
-            self.cache = value
-        elif option == "--format":
-            self.json = value == "json"
-            return value in ("json", "text")
-        else:
-            return option in ("-j", "--jobs") and value.isdecimal() and value.isascii() and int(value) > 0
-        return bool(value)
+        if option in ("-j", "--jobs"):
+            self.options["jobs"] = value
+            return value.isdecimal() and value.isascii() and int(value) > 0
+        if option not in ("--out", "--cache-dir", "--format"):
+            return False
+        self.options[option[2:].replace("-", "_")] = value
+        return value in ("json", "text") if option == "--format" else bool(value)
 
 
 def _understood(arguments: "Sequence[str]") -> Asked | None:
-    if not arguments or arguments[0] != "build":
-        return None
+    if not arguments or arguments[0] != "build" or os.environ.get("GITHUB_ACTIONS") == "true":
+        return None  # there the runner reads along: ``terminal.github``
     asked = Asked()
     rest = list(arguments[:0:-1])
     while rest:
@@ -93,6 +91,8 @@ def _understood(arguments: "Sequence[str]") -> Asked | None:
             asked.engines = True
         elif argument == "--keep-going":
             pass  # a recipe that is wrong has no state
+        elif argument in ("-q", "--quiet"):
+            asked.options["volume"] = settings.QUIET
         else:
             option, given, value = argument.partition("=")
             if argument.startswith("-j") and len(argument) > 2:
@@ -140,18 +140,18 @@ def plain(path: str) -> str:
 # ---- what is answered --------------------------------------------------------------------------
 
 
-def _told(asked: Asked) -> str | None:
+def _told(asked: Asked, cwd: str) -> str | None:
     """The text of the answer, if there is nothing to do for any of the recipes."""
     recipes = _recipes(asked.recipes)
-    if not recipes:
+    options = settings.settled(asked.options, cwd)
+    if not recipes or options["volume"] == settings.VERBOSE:
         return None
-    cwd = os.getcwd()
-    out = _absolute(plain(asked.out), cwd)
-    cache = _absolute(plain(asked.cache or state.cache_folder()), cwd)
-    recall = Recall(cache, out, cwd)
+    out = plain(options["out"])
+    recall = Recall(_absolute(plain(options["cache_dir"]), cwd), _absolute(out, cwd), cwd)
     names: set[str] = set()
     rows: set[str] = set()
     said: list[object] = []
+    counts = [0, 0]  # artifacts that are cached, and that are skipped
     for recipe in recipes:
         place = _absolute(recipe, cwd)
         known = recall.known(place)
@@ -160,17 +160,25 @@ def _told(asked: Asked) -> str | None:
         names.add(known.name)
         rows.add(recall.look.at(place))
         # What a thousand states hold is let go one by one: the pages for it would take 10 ms.
-        if asked.json:
-            said.append(recall.answer(known, recipe, plain(asked.out)))
+        if options["format"] == "json":
+            said.append(recall.answer(known, recipe, out))
         else:
             said.append(_text(recipe, known, len(recipes) == 1))
+            counts = [a + b for a, b in zip(counts, _counts(known), strict=True)]
     if None in said or len(names) < len(recipes) or len(rows) < len(recipes):
         return None  # some text has another path; one recipe twice, or two that write into one folder
-    if not asked.json:
-        return "\n".join(map(str, said))
-    import json
+    if options["format"] == "json":
+        import json
 
-    return json.dumps({"schema": 1, "ok": True, "recipes": said}, indent=1)
+        return json.dumps({"schema": 1, "ok": True, "recipes": said}, indent=1)
+    if options["volume"] == settings.QUIET:
+        return ""
+    text = "\n".join(map(str, said))
+    if len(recipes) == 1:
+        return text
+    from modelbuild.terminal import totals
+
+    return f"{text}\n\n{totals.line(len(recipes), {'cached': counts[0], 'skipped': counts[1]}, 0, None)}"
 
 
 def _absolute(path: str, cwd: str) -> str:
@@ -188,3 +196,19 @@ def _text(recipe: str, known: state.State, alone: bool) -> str | None:
     line = f"{recipe}: {known.name}"
     line += f"\n{known.table.decode()}" if alone else f": {known.counted}"
     return f"{line}\n{said}" if said else line
+
+
+def _counts(known: state.State) -> tuple[int, int]:
+    """How many artifacts are cached, and skipped: as ``showing.counted`` says it."""
+    words = known.counted.split(", ")
+    skipped = int(words[1].split()[0]) if len(words) > 2 else 0
+    return int(words[0].split()[0]) - skipped, skipped
+
+
+def _coloured(text: str) -> str:
+    """As ``answers.say`` prints it; an object has no line that would be painted."""
+    if not sys.stdout.isatty():
+        return text
+    from modelbuild.terminal import colours
+
+    return colours.painted(text, sys.stdout)

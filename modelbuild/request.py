@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from modelbuild import cores, state, toolchain
+from modelbuild import cores, selecting, state, toolchain
 from modelbuild.errors import EXIT_USAGE, Diagnostic, RecipeError
 from modelbuild.plan import Plan, plan
 from modelbuild.recalling import Recall
@@ -38,6 +38,7 @@ class Request:
     write_back: bool = False  # put the nodes that a search kept in fp32 into the recipe
     lock: bool = False  # write what was built into the lock file beside the recipe
     locked: bool = False  # publish nothing but what the lock file says
+    changed_since: str | None = None  # a git revision: only what a change since then can touch
 
     def job_count(self) -> int:
         return self.jobs or cores.available()
@@ -54,11 +55,13 @@ class Loaded:
     recipes: Sequence[tuple[Path, Recipe]]
     broken: Sequence[RecipeResult] = ()
     idle: Sequence[RecipeResult] = ()
+    notes: Mapping[str, Diagnostic] = field(default_factory=dict)  # what there is to say of one, by its path
 
     def in_order(self, results: Iterable[RecipeResult]) -> tuple[RecipeResult, ...]:
         """These results and those of the other recipes, as they were asked for."""
         place = {str(p): i for i, p in enumerate(self.paths)}
-        return tuple(sorted([*results, *self.broken, *self.idle], key=lambda r: place.get(r.recipe, 0)))
+        every = [_noted(r, self.notes) for r in (*results, *self.broken, *self.idle)]
+        return tuple(sorted(every, key=lambda r: place.get(r.recipe, 0)))
 
 
 def loaded(request: Request) -> Loaded:
@@ -67,7 +70,7 @@ def loaded(request: Request) -> Loaded:
     Raises:
         RecipeError: a path names nothing, or two recipes would write into one folder.
     """
-    paths = find(request.recipes)
+    paths, notes = meant(request)
     idle = _idle(request, paths)
     good, broken = [], []
     for path in paths:
@@ -89,7 +92,25 @@ def loaded(request: Request) -> Loaded:
                 )
             )
         names[name] = place
-    return Loaded(paths, good, broken, list(idle.values()))
+    return Loaded(paths, good, broken, list(idle.values()), notes)
+
+
+def meant(request: Request) -> tuple[Sequence[Path], Mapping[str, Diagnostic]]:
+    """The recipes that a request is about, and what there is to say of some, by their paths.
+
+    Raises:
+        RecipeError: a path names nothing, or git cannot tell what has changed.
+    """
+    paths = find(request.recipes)
+    if request.changed_since is None:
+        return paths, {}
+    chosen = selecting.touched(paths, request.changed_since, request.store(), request.out)
+    return chosen.paths, chosen.notes
+
+
+def _noted(result: RecipeResult, notes: Mapping[str, Diagnostic]) -> RecipeResult:
+    note = notes.get(result.recipe)
+    return result if note is None else replace(result, diagnostics=(*result.diagnostics, note))
 
 
 def _idle(request: Request, paths: Sequence[Path]) -> dict[str, RecipeResult]:
@@ -142,7 +163,7 @@ def runs(request: Request, recipes: Loaded, store: Store) -> list[Run]:
         made.append(Run(todo, str(path), around, str(path.absolute())))
     if unpublished and not any(r.plan.artifacts for r in made):
         raise _nothing_to_measure(request.out, sorted(unpublished))
-    if request.only and not any(r.plan.artifacts for r in made):
+    if request.only and request.changed_since is None and not any(r.plan.artifacts for r in made):
         raise _nothing_matches(request, [plan(r) for _, r in recipes.recipes])
     return made
 

@@ -21,8 +21,9 @@ class ArtifactResult:
     (the nodes left in fp32), and after a search ``before`` (the outputs' errors without them) and
     ``runs`` (how many candidates were measured). ``ranges``, where the proof of a half precision
     file failed, has a row for each tensor that it makes in half: ``node``, ``op_type``, ``tensor``,
-    ``largest``, ``overflows``, ``zeros``, ``nonfinite``, ``elements`` and ``source``, the line of
-    the model. A graph that is not half, or passed, has none.
+    ``largest``, ``overflows``, ``zeros``, ``nonfinite``, ``elements``, ``mean`` and ``source``, the
+    line of the model. A graph that is not half, or passed, has none. ``parity`` also has ``errors``,
+    a row for each output at each shape, and ``spread``, a histogram of |error| for each output.
     """
 
     name: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from modelbuild.errors import Diagnostic
+from modelbuild.errors import Diagnostic, Level
 from modelbuild.results import ArtifactResult, RecipeResult
 
 _TELLING = ("built", "cached", "stale")  # a failure has its own words
@@ -29,9 +29,10 @@ def counted(result: RecipeResult) -> str:
     return ", ".join(filter(None, [*words, "nothing to do"]))
 
 
-def said(result: RecipeResult) -> str:
+def said(result: RecipeResult, levels: Iterable[Level] = ("error", "warning", "info")) -> str:
     """What is wrong, or worth knowing; errors last so that they are in view."""
-    found = [*result.diagnostics, *(d for a in result.artifacts for d in _placed(a))]
+    every = [*result.diagnostics, *(d for a in result.artifacts for d in _placed(a))]
+    found = [d for d in every if d.level in levels]
     found.sort(key=lambda d: -_RANK[d.level])
     return "\n".join(d.render() for d in found)
 
@@ -42,12 +43,15 @@ def _placed(artifact: ArtifactResult) -> Iterable[Diagnostic]:
         yield Diagnostic(d.code, d.message, d.hint, place, d.level, d.excerpt)
 
 
-def table(artifacts: Iterable[ArtifactResult]) -> str:
-    """What became of each artifact, and its worst output's error against the tolerance."""
+def table(artifacts: Iterable[ArtifactResult], whole: bool = False) -> str:
+    """What became of each artifact, and its worst output's error against the tolerance.
+
+    Long reasons are cut short, unless the ``whole`` of them is asked for.
+    """
     rows = [("artifact", "status", "size", "time", "worst output", "tolerance", "headroom", "proof")]
     for a in artifacts:
         told = a.reason and a.status in _TELLING and a.reason != "never built"
-        status = f"{a.status} ({_clip(str(a.reason))})" if told else a.status
+        status = f"{a.status} ({a.reason if whole else _clip(str(a.reason))})" if told else a.status
         seconds = f"{a.seconds:.1f} s" if a.seconds else ""
         rows.append((a.name, status, size(a.bytes), seconds, *_error(a.parity)))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]

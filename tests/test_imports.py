@@ -47,7 +47,7 @@ def test_every_command_starts_with_a_few_small_modules() -> None:
     """re takes 6 ms, json 8, typing 10, argparse and pathlib more: bare Python takes 10."""
     found = imported_by("import modelbuild.quick", "-S")
     assert {m for m in found if m.startswith("modelbuild")} == {
-        "modelbuild", "modelbuild.quick", "modelbuild.recalling", "modelbuild.state",
+        "modelbuild", "modelbuild.quick", "modelbuild.recalling", "modelbuild.settings", "modelbuild.state",
     }  # fmt: skip
     costly = {"argparse", "collections", "dataclasses", "hashlib", "json", "pathlib", "re", "typing"}
     assert found & costly == set()

@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from modelbuild import keeping, quick, state
 from modelbuild.errors import Diagnostic
 from modelbuild.recipe.finding import find
+from modelbuild.recipe.loading import load
 from modelbuild.results import ArtifactResult, BuildResult, RecipeResult
 from modelbuild.store import hash_file
 from modelbuild.terminal import summary
 from modelbuild.trace import facts
-from tests.conftest import Answer, Project
+from tests.conftest import RECIPE, Answer, Project
 
 HEAVY = {"argparse", "dataclasses", "hashlib", "json", "numpy", "onnx", "pathlib", "pydantic", "re", "rich",
          "torch", "typing", "yaml"}  # fmt: skip
@@ -81,7 +82,7 @@ def test_a_fresh_build_imports_next_to_nothing(kept: Project) -> None:
     assert "net.fp32.onnx  cached" in text
     assert modules & HEAVY == set()
     assert {m for m in modules if m.startswith("modelbuild")} == {
-        "modelbuild", "modelbuild.quick", "modelbuild.recalling", "modelbuild.state",
+        "modelbuild", "modelbuild.quick", "modelbuild.recalling", "modelbuild.settings", "modelbuild.state",
     }  # fmt: skip
 
 
@@ -103,7 +104,8 @@ def test_several_recipes_with_nothing_to_do_take_a_line_each(kept: Project) -> N
     kept.run("build", "a.yaml")
     time.sleep(AGED)
     assert kept.run("build", ".").stdout == (
-        "a.yaml: other: 1 artifact, nothing to do\nnet.yaml: net: 1 artifact, nothing to do\n"
+        "a.yaml: other: 1 artifact, nothing to do\nnet.yaml: net: 1 artifact, nothing to do\n\n"
+        "2 recipes: 2 artifacts cached, nothing to do\n"
     )
 
 
@@ -190,7 +192,7 @@ class Small:
     large: bool = False
 
     def __post_init__(self) -> None:
-        self.recipe.write_text(f"name: {self.name}\n")
+        self.recipe.write_text(RECIPE + f"name: {self.name}\n")
         self.source.write_text("width = 8\n" + "#" * (keeping._SMALL if self.large else 0))
         self.output.parent.mkdir(parents=True, exist_ok=True)
         self.output.write_text("weights")
@@ -225,7 +227,7 @@ class Small:
         read = {"file source.py": f"sha256:{hash_file(self.source).sha256}", **self.read, **more}
         published = {Path("build") / self.name / self.output.name: hash_file(self.output).sha256}
         keeping.keep(self.folder / "cache", self.recipe, self.recipe.name, Path("build"), self.result(), read,
-                     published, (), started or state.now())  # fmt: skip
+                     published, load(self.recipe), started or state.now())  # fmt: skip
 
 
 @pytest.fixture
@@ -316,9 +318,149 @@ def test_a_source_that_is_not_what_was_read_leaves_no_state(here: Path) -> None:
 def test_a_recipe_that_was_saved_while_it_was_built_leaves_no_state(here: Path) -> None:
     made = Small(here)
     started = state.now()
-    made.recipe.write_text("name: net\n# what was loaded had no comment\n")
+    with made.recipe.open("a") as file:
+        file.write("# what was loaded had no comment\n")
     made.keep(started)
     assert quick.answer(["build", "net.yaml"]) is None
+
+
+TOLERANT = "[tool.modelbuild.tolerance]\nfp32 = {rtol = 0.1}\n"
+STRICT = TOLERANT.replace("0.1", "0.2")
+
+
+def _under(here: Path, text: str | None, inner: str = "") -> Small:
+    """A recipe two folders below a project file, built, and asked for from there."""
+    folder = here / "models" / "inner"
+    folder.mkdir(parents=True)
+    if text is not None:
+        (here / "pyproject.toml").write_text(text)
+    if inner:
+        (here / "models" / "pyproject.toml").write_text(inner)
+    os.chdir(folder)
+    made = Small(folder)
+    made.keep()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("before", "inner", "change"),
+    [
+        pytest.param(TOLERANT, "", lambda h: (h / "pyproject.toml").write_text(STRICT), id="changed"),
+        pytest.param(TOLERANT, "", lambda h: (h / "pyproject.toml").unlink(), id="removed"),
+        pytest.param(None, "", lambda h: (h / "pyproject.toml").write_text(STRICT), id="new"),
+        pytest.param(
+            TOLERANT, "", lambda h: (h / "models/pyproject.toml").write_text(STRICT), id="new-and-nearer"
+        ),
+        pytest.param(
+            TOLERANT,
+            "",
+            lambda h: (h / "models/inner/pyproject.toml").write_text(STRICT),
+            id="new-and-beside",
+        ),
+        pytest.param(
+            TOLERANT, "[project]\n", lambda h: (h / "models/pyproject.toml").write_text(STRICT),
+            id="a-table-in-a-nearer-one",
+        ),
+        pytest.param(
+            TOLERANT, STRICT, lambda h: (h / "models/pyproject.toml").write_text("[project]\n"),
+            id="no-table-any-more-in-the-nearer-one",
+        ),
+        pytest.param(
+            TOLERANT, "", lambda h: _same_size_and_times(h / "pyproject.toml", "0.1", "0.2"),
+            id="of-equal-size-with-its-time-put-back",
+        ),
+    ],
+)  # fmt: skip
+def test_a_project_file_that_matters_is_noticed(
+    here: Path, before: str | None, inner: str, change: Callable[[Path], object]
+) -> None:
+    _under(here, before, inner)
+    assert quick.answer(["build", "net.yaml", "--cache-dir", str(here / "models/inner/cache")]) == 0
+    change(here)
+    assert quick.answer(["build", "net.yaml", "--cache-dir", str(here / "models/inner/cache")]) is None
+
+
+def test_a_project_file_beyond_the_one_that_counts_does_not_matter(here: Path) -> None:
+    _under(here, TOLERANT, STRICT)
+    (here / "pyproject.toml").unlink()
+    assert quick.answer(["build", "net.yaml", "--cache-dir", "cache"]) == 0
+
+
+@pytest.mark.parametrize(("text", "code"), [(STRICT, None), (TOLERANT, 0)], ids=["another", "the-same"])
+def test_the_project_file_behind_a_link_that_leads_elsewhere_now_counts(
+    here: Path, text: str, code: int | None
+) -> None:
+    """Two releases with one recipe, and only the project files above it differ."""
+    for name, project in (("one", TOLERANT), ("two", text)):
+        (here / name / "models").mkdir(parents=True)
+        (here / name / "pyproject.toml").write_text(project)
+        (here / name / "models/net.yaml").write_text(RECIPE)
+    link = here / "current"
+    link.symlink_to(here / "one/models")
+    made = Small(here)
+    time.sleep(AGED)
+    recipe = link / "net.yaml"
+    published = {Path("build/net/net.fp32.onnx"): hash_file(made.output).sha256}
+    keeping.keep(here / "cache", recipe, "current/net.yaml", Path("build"), made.result(), {}, published,
+                 load(recipe), state.now())  # fmt: skip
+    assert quick.answer(["build", "current/net.yaml"]) == 0
+    link.unlink()
+    link.symlink_to(here / "two/models")
+    assert quick.answer(["build", "current/net.yaml"]) == code
+
+
+def test_a_project_file_that_changed_during_the_build_leaves_no_state(here: Path) -> None:
+    """The recipe means something else at the end than what was built."""
+    (here / "pyproject.toml").write_text(TOLERANT)
+    made = Small(here)
+    meant = load(made.recipe)
+    (here / "pyproject.toml").unlink()
+    keeping.keep(here / "cache", made.recipe, "net.yaml", Path("build"), made.result(), {}, {}, meant,
+                 state.now())  # fmt: skip
+    assert not list(here.glob("cache/state/*"))
+
+
+@pytest.mark.parametrize("key", ["out", "cache"])
+def test_the_short_way_looks_where_the_project_file_says(
+    here: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.delenv("MODELBUILD_CACHE_DIR")
+    other = "cache" if key == "out" else "out"
+    real = {"out": "build", "cache": "cache"}
+    project = here / "pyproject.toml"
+    project.write_text(f'[tool.modelbuild]\n{key} = "{real[key]}"\n{other} = "{real[other]}"\n')
+    Small(here).keep()
+    assert quick.answer(["build", "net.yaml"]) == 0
+    project.write_text(project.read_text().replace(f'{key} = "{real[key]}"', f'{key} = "elsewhere"'))
+    assert quick.answer(["build", "net.yaml"]) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [
+        ("MODELBUILD_OUT", "build", 0), ("MODELBUILD_OUT", "elsewhere", None), ("MODELBUILD_JOBS", "2", 0),
+        ("MODELBUILD_JOBS", "two", None), ("MODELBUILD_FORMAT", "text", 0),
+        ("MODELBUILD_FORMAT", "xml", None),
+        ("MODELBUILD_CACHE_DIR", "elsewhere", None), ("MODELBUILD_VERBOSE", "1", None),
+        ("MODELBUILD_QUIET", "", 0), ("MODELBUILD_QUIET", "yes", None),
+    ],
+)  # fmt: skip
+def test_the_short_way_heeds_the_environment(
+    small: Small, monkeypatch: pytest.MonkeyPatch, name: str, value: str, code: int | None
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert quick.answer(["build", "net.yaml"]) == code
+
+
+@pytest.mark.parametrize("quiet", [["-q"], ["--quiet"], []])
+def test_quietly_nothing_is_said_when_there_is_nothing_to_do(
+    small: Small, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], quiet: list[str]
+) -> None:
+    if not quiet:
+        monkeypatch.setenv("MODELBUILD_QUIET", "1")
+    capsys.readouterr()
+    assert quick.answer(["build", "net.yaml", *quiet]) == 0
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_large_file_from_during_the_build_is_looked_at_the_next_time(here: Path) -> None:
@@ -436,6 +578,7 @@ def test_idle_recipes_stand_together_and_apart_from_tables(here: Path) -> None:
     blocks = summary.render(BuildResult(tuple(results))).split("\n\n")
     assert [b.splitlines()[0] for b in blocks] == [
         "a.yaml: a: 1 artifact, nothing to do", "c.yaml: c", "d.yaml: d: 1 artifact, nothing to do",
+        "4 recipes: 3 artifacts cached, 1 built",
     ]  # fmt: skip
     assert blocks[0].splitlines()[1] == "b.yaml: b: 1 artifact, nothing to do"
 
@@ -485,9 +628,8 @@ def test_two_recipes_of_one_name_are_left_to_the_long_way(here: Path) -> None:
     for name in ("a", "b"):
         made = Small(here, name)
         result = replace(made.result(), name="same")
-        keeping.keep(
-            here / "cache", made.recipe, made.recipe.name, Path("build"), result, {}, {}, (), state.now()
-        )
+        keeping.keep(here / "cache", made.recipe, made.recipe.name, Path("build"), result, {}, {},
+                     load(made.recipe), state.now())  # fmt: skip
     assert quick.answer(["build", "a.yaml"]) == 0
     assert quick.answer(["build", "b.yaml"]) == 0
     assert quick.answer(["build", "."]) is None

@@ -14,16 +14,23 @@ from modelbuild.commands import (
     build,
     cache,
     check,
+    completion,
+    diff,
+    explain,
+    graph,
     init,
     inspect,
+    report,
     schema,
     status,
     verify,
     why,
 )
 
-ALL: Mapping[str, ModuleType] = {
-    module.__name__.rpartition(".")[2]: module
-    for module in (build, verify, status, why, check, audit, cache, inspect, init, schema)
-}
+_ORDER = (
+    build, verify, status, why, graph, report, check, diff, audit,
+    cache, inspect, explain, init, schema, completion,
+)  # fmt: skip
+
+ALL: Mapping[str, ModuleType] = {module.__name__.rpartition(".")[2]: module for module in _ORDER}
 """By the name that users type, in the order of the help."""

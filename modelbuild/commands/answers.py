@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from typing import TYPE_CHECKING, Any
+
+from modelbuild import settings
+from modelbuild.terminal import colours, github
 
 if TYPE_CHECKING:
     from modelbuild.request import Request
@@ -15,22 +19,41 @@ def as_json(data: Any) -> None:
     print(json.dumps(data, indent=1))
 
 
-def built(request: Request, how: str) -> int:
+def say(text: str) -> None:
+    """Print for people: in colour, on a terminal that has it."""
+    print(colours.painted(text, sys.stdout))
+
+
+def built(request: Request, how: str, volume: int = settings.NORMAL) -> int:
     """Run a build with its progress on standard error, and answer."""
     from modelbuild import building
     from modelbuild.terminal import progress
 
-    reporter = progress.reporter()
+    started = time.monotonic()
+    if volume == settings.VERBOSE:
+        print(progress.places(request), file=sys.stderr)
+    reporter = progress.reporter(volume)
     try:
         result = building.build(request, reporter)
     finally:
         if isinstance(reporter, progress.Live):
             reporter.close()
-    return answer(result, how)
+    github.summarise(result)
+    return answer(result, how, volume, time.monotonic() - started, request.changed_since)
 
 
-def answer(result: BuildResult, how: str) -> int:
-    """Print a result as ``how`` says. Returns its exit code."""
+def answer(
+    result: BuildResult,
+    how: str,
+    volume: int = settings.NORMAL,
+    seconds: float = -1,
+    since: str | None = None,
+) -> int:
+    """Print a result as ``how`` says. Returns its exit code.
+
+    ``seconds`` is what it took, if that matters; ``since`` the revision since which recipes were
+    looked for that changed.
+    """
     from modelbuild.terminal import summary
 
     if how == "json":
@@ -39,6 +62,12 @@ def answer(result: BuildResult, how: str) -> int:
             for found in recipe.diagnostics:
                 if found.level == "error":
                     print(found.render(), file=sys.stderr)
+    elif volume == settings.QUIET:
+        if wrong := summary.errors(result):
+            print(colours.painted(wrong, sys.stderr), file=sys.stderr)
+    elif since is not None and not result.recipes:
+        say(f"nothing changed since {since}")
     else:
-        print(summary.render(result))
+        say(summary.render(result, seconds, volume == settings.VERBOSE))
+    github.tell(result)
     return result.exit_code

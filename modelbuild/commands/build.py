@@ -12,6 +12,7 @@ EXAMPLES = """\
 examples:
   modelbuild build configs/resnet50.yaml          build what is not fresh, into build/resnet50/
   modelbuild build configs --out dist -j 4        every recipe of a folder
+  modelbuild build configs --changed-since main   in CI: only what this branch can touch
   modelbuild build configs/*.yaml --dry-run       what would be built, and why
   modelbuild build r.yaml --only '*.fp16*.onnx'   some artifacts, and what they need
   modelbuild build r.yaml --format json | jq .    for programs; progress goes to stderr
@@ -23,6 +24,7 @@ exit codes: 0 all right, 1 a step failed, 2 the recipe or the command line is wr
 
 def options(parser: argparse.ArgumentParser) -> None:
     taken.recipes(parser)
+    taken.since(parser)
     taken.work(parser)
     parser.add_argument("--keep-going", action="store_true",
                         help="build the other recipes even if one is invalid")  # fmt: skip
@@ -38,6 +40,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     lock.add_argument("--locked", action="store_true",
                       help="publish nothing that differs from the lock file, and say where")  # fmt: skip
     taken.output(parser)
+    taken.volume(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -51,4 +54,4 @@ def run(options: argparse.Namespace) -> int:
         lock=options.lock,
         locked=options.locked,
     )
-    return answers.built(request, options.format)
+    return answers.built(request, options.format, options.volume)

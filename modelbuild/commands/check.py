@@ -3,20 +3,81 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from modelbuild import settings
 from modelbuild.commands import answers
 from modelbuild.commands import options as taken
+from modelbuild.terminal import colours, github
+
+if TYPE_CHECKING:
+    from modelbuild.results import BuildResult
 
 ABOUT = "find what is wrong without running the model's code"
-EXAMPLES = "example:\n  modelbuild check configs     safe on an untrusted pull request\n"
+EXAMPLES = """\
+examples:
+  modelbuild check configs                        safe on an untrusted pull request
+  modelbuild check configs --changed-since main   only what this branch can touch
+  modelbuild check configs --locked               and that the lock files are of these recipes
+  modelbuild check r.yaml --resolved              the recipe with every default written out
+"""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     taken.recipes(parser)
+    taken.since(parser)
+    parser.add_argument("--locked", action="store_true",
+                        help="also that each lock file is of its recipe and of today's files")  # fmt: skip
+    parser.add_argument("--resolved", action="store_true",
+                        help="print each recipe with every default, and where it comes from")  # fmt: skip
+    taken.cache_folder(parser)
     taken.output(parser)
+    taken.volume(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    from modelbuild import building
+    from modelbuild import checking
+    from modelbuild.request import Request
 
-    return answers.answer(building.check(options.recipes), options.format)
+    request = Request(
+        options.recipes, cache=options.cache_dir, changed_since=options.changed_since, locked=options.locked
+    )
+    result = checking.check(request)
+    if options.resolved:
+        return _resolved(result, options.format)
+    answers.answer(result, options.format, options.volume, since=options.changed_since)
+    if options.volume == settings.VERBOSE and options.format == "text":
+        answers.say("\n".join(_planned(Path(r.recipe)) for r in result.recipes if not r.exit_code))
+    return result.exit_code
+
+
+def _resolved(result: BuildResult, how: str) -> int:
+    """Print what the recipes mean; what is wrong goes to standard error, so that the rest is YAML."""
+    from modelbuild.recipe.resolving import resolve
+
+    known = {r.recipe: resolve(Path(r.recipe)) for r in result.recipes if not r.exit_code}
+    for found in (d for r in result.recipes for d in r.diagnostics):
+        print(colours.painted(found.render(), sys.stderr), file=sys.stderr)
+    if how == "json":
+        data = result.as_json()
+        for recipe in data["recipes"]:
+            if resolved := known.get(recipe["recipe"]):
+                recipe |= {"resolved": resolved.data(), "origins": resolved.origins()}
+        answers.as_json(data)
+    elif known:
+        print("\n---\n".join(resolved.text() for resolved in known.values()))
+    github.tell(result)
+    return result.exit_code
+
+
+def _planned(path: Path) -> str:
+    """What the recipe would make, and where its defaults come from."""
+    from modelbuild.plan import plan
+    from modelbuild.recipe import defaults
+    from modelbuild.recipe.loading import load
+
+    names = [a.name for a in plan(load(path)).artifacts]
+    file = defaults.above(path.parent).where
+    return f"{path} makes {', '.join(names)}" + (f", with the defaults of {file}" if file else "")

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modelbuild import settings
+
 if TYPE_CHECKING:
     from modelbuild.request import Request
 
@@ -19,7 +21,7 @@ def work(parser: argparse.ArgumentParser) -> None:
     """Options of what runs steps, for all of a recipe's artifacts or some."""
     places(parser)
     only(parser)
-    parser.add_argument("-j", "--jobs", type=_count, default=0, metavar="N",
+    parser.add_argument("-j", "--jobs", type=_count, metavar="N",
                         help="actions side by side (as many as there are cores)")  # fmt: skip
 
 
@@ -28,26 +30,42 @@ def only(parser: argparse.ArgumentParser) -> None:
 
 
 def places(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, default=Path("build"), metavar="DIR",
+    parser.add_argument("--out", type=Path, metavar="DIR",
                         help="where artifacts go, in a folder per recipe (build)")  # fmt: skip
     cache_folder(parser)
 
 
 def cache_folder(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--cache-dir", type=Path, default=None, metavar="DIR",
-                        help="the store ($MODELBUILD_CACHE_DIR, then the user's cache folder)")  # fmt: skip
+    parser.add_argument("--cache-dir", type=Path, metavar="DIR",
+                        help="the store (the user's cache folder)")  # fmt: skip
+
+
+def since(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--changed-since", metavar="REV",
+                        help="only recipes that a change since this git revision can touch")  # fmt: skip
 
 
 def output(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--format", choices=("text", "json"), default="text",
+    parser.add_argument("--format", choices=("text", "json"),
                         help="json: one object on standard output, progress on standard error")  # fmt: skip
+
+
+def volume(parser: argparse.ArgumentParser) -> None:
+    """How much is printed for people; an object for programs is the same."""
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument("-q", "--quiet", dest="volume", action="store_const", const=settings.QUIET,
+                        help="print errors only, on standard error")  # fmt: skip
+    either.add_argument("-v", "--verbose", dest="volume", action="store_const", const=settings.VERBOSE,
+                        help="print more: every table and reason in full, and where things are")  # fmt: skip
 
 
 def request(options: argparse.Namespace, **more: Any) -> Request:
     """What a parsed command line asks for."""
     from modelbuild.request import Request
 
-    known = {name: getattr(options, name) for name in ("jobs", "only") if hasattr(options, name)}
+    known = {
+        name: getattr(options, name) for name in ("jobs", "only", "changed_since") if hasattr(options, name)
+    }
     return Request(options.recipes, options.out, options.cache_dir, **known, **more)
 
 

@@ -8,24 +8,34 @@ from modelbuild.commands import answers
 from modelbuild.commands import options as taken
 
 ABOUT = "say what is fresh or stale, and why"
-EXAMPLES = "example:\n  modelbuild status configs     runs none of the models' code\n"
+EXAMPLES = """\
+examples:
+  modelbuild status configs       runs none of the models' code
+  modelbuild status configs -v    also where things are, and what the last build had to say
+"""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     taken.recipes(parser)
+    taken.since(parser)
     taken.places(parser)
     taken.only(parser)
     taken.output(parser)
+    taken.volume(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    from modelbuild import explaining
-    from modelbuild.terminal import reasons
-    from modelbuild.terminal.progress import Silent
+    import sys
 
-    found = explaining.status(taken.request(options), Silent())
-    if options.format == "json":
-        answers.as_json(found.as_json())
-    else:
-        print(reasons.standing(found))
+    from modelbuild import explaining, settings
+    from modelbuild.terminal import github, progress, reasons
+
+    request = taken.request(options)
+    if options.volume == settings.VERBOSE:
+        print(progress.places(request), file=sys.stderr)
+    found = explaining.status(request, progress.Silent())
+    if options.format == "json" or options.volume == settings.QUIET or not found.recipes:
+        return answers.answer(found, options.format, options.volume, since=options.changed_since)
+    answers.say(reasons.standing(found, options.volume == settings.VERBOSE))
+    github.tell(found)
     return found.exit_code

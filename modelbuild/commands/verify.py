@@ -15,7 +15,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     taken.recipes(parser)
     taken.work(parser)
     taken.output(parser)
+    taken.volume(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    return answers.built(taken.request(options, measure=True), options.format)
+    return answers.built(taken.request(options, measure=True), options.format, options.volume)

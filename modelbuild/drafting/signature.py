@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import sys
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +16,23 @@ from modelbuild.steps.model import resolve
 if TYPE_CHECKING:
     import torch
 
-Argument = tuple[str, str | None]  # a name, and its value as YAML
+
+@dataclass(frozen=True)
+class Argument:
+    """One under ``kwargs``. Without a ``value`` only the user knows it; ``kind`` is its annotation."""
+
+    name: str
+    value: Mapping[str, Any] | None = None
+    kind: str = ""
 
 
 @dataclass(frozen=True)
 class Subject:
     """What can be known of a model without running it.
 
-    ``arguments`` are the names under ``kwargs`` with their YAML, None where only the user knows;
-    ``config`` is its default config object, and ``module`` the model itself, both where they could
-    be made.
+    ``config`` is its default config object, and ``module`` the model itself, without its weights
+    where it can be made so; both where they could be made. Where ``open`` is true, forward() takes
+    any number of tensors.
     """
 
     forward: Mapping[str, inspect.Parameter]
@@ -34,6 +41,12 @@ class Subject:
     config: Any = None
     main_input: str | None = None
     module: torch.nn.Module | None = None
+    open: bool = False
+
+    @property
+    def can_be_made(self) -> bool:
+        """Whether nothing is needed for it that only the user knows."""
+        return all(a.value is not None for a in self.arguments)
 
     def setting(self, *names: str) -> int | None:
         """A number in the config, or in the config of its text or vision part."""
@@ -51,12 +64,26 @@ def read(model: str, attribute: Any) -> Subject:
     import torch
 
     if isinstance(attribute, torch.nn.Module):
-        return Subject(_parameters(model, attribute.forward), module=attribute)
+        return _of_instance(model, attribute)
     if isinstance(attribute, type) and issubclass(attribute, torch.nn.Module):
         return _of_class(model, attribute)
     if not callable(attribute):
         raise _not_a_model(model, attribute)
     return _of_function(model, attribute)
+
+
+def _of_instance(model: str, module: torch.nn.Module) -> Subject:
+    module = getattr(module, "_orig_mod", module)  # torch.compile's wrapper says nothing of the inputs
+    config, main = getattr(module, "config", None), getattr(module, "main_input_name", None)
+    forward = _parameters(model, module.forward)
+    main = main if main in forward else None
+    return Subject(forward, config=config, main_input=main, module=module, open=_takes_any(module.forward))
+
+
+def _takes_any(forward: Any) -> bool:
+    """Whether forward() is ``forward(self, *tensors)``."""
+    kinds = [p.kind for p in inspect.signature(forward).parameters.values() if p.name != "self"]
+    return inspect.Parameter.VAR_POSITIONAL in kinds and inspect.Parameter.POSITIONAL_OR_KEYWORD not in kinds
 
 
 def _of_class(model: str, cls: type[torch.nn.Module]) -> Subject:
@@ -66,28 +93,31 @@ def _of_class(model: str, cls: type[torch.nn.Module]) -> Subject:
     if isinstance(config_class, type) and "config" in required:
         return _of_transformers(cls, config_class, forward, required)
     arguments, notes = _placeholders(required)
-    return Subject(forward, arguments, notes, module=None if required else _made(cls))
+    return Subject(
+        forward, arguments, notes, module=None if required else _made(cls), open=_takes_any(cls.forward)
+    )
 
 
 def _of_transformers(
     cls: type[Any],
     config_class: type[Any],
     forward: Mapping[str, inspect.Parameter],
-    required: Sequence[str],
+    required: Mapping[str, str],
 ) -> Subject:
     """A class whose constructor takes a config object, which its own class makes by default."""
-    others, notes = _placeholders([n for n in required if n != "config"])
+    others, notes = _placeholders({n: kind for n, kind in required.items() if n != "config"})
     config = None
     try:
         config = config_class()
     except Exception as error:
         notes = (*notes, f"{config_class.__name__}() alone fails ({first_line(error, 80)}): give it `kwargs`")
-    given = ["import: " + _import_path(config_class, cls)]
+    given: dict[str, Any] = {"import": _import_path(config_class, cls)}
     if _caches(config):
-        given.append("kwargs: {use_cache: false}")  # past keys and values are no tensors
-    arguments = (("config", f"{{{', '.join(given)}}}"), *others)
+        given["kwargs"] = {"use_cache": False}  # past keys and values are no tensors
+    arguments = (Argument("config", given), *others)
     main = getattr(cls, "main_input_name", None)
-    return Subject(forward, arguments, notes, config, main if main in forward else None)
+    module = _made(lambda: cls(config)) if config is not None and not others else None
+    return Subject(forward, arguments, notes, config, main if main in forward else None, module)
 
 
 def _of_function(model: str, function: Any) -> Subject:
@@ -105,7 +135,7 @@ def _of_function(model: str, function: Any) -> Subject:
             module = resolve({"import": model})
         if not isinstance(module, torch.nn.Module):
             raise _not_a_model(model, module)
-        return Subject(_parameters(model, module.forward), arguments, notes, module=module)
+        return _of_instance(model, module)
     if (
         isinstance(promised, type)
         and issubclass(promised, torch.nn.Module)
@@ -143,22 +173,29 @@ def _parameters(model: str, forward: Any, *, bound: bool = True) -> dict[str, in
     return named
 
 
-def _required(function: Any) -> list[str]:
-    """The parameters that a call must give."""
+def _required(function: Any) -> dict[str, str]:
+    """The parameters that a call must give, with their annotations as text."""
     try:
         found = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
-        return []
-    return [p.name for p in found if p.default is p.empty and not _is_open(p)]
+        return {}
+    return {p.name: _annotation(p) for p in found if p.default is p.empty and not _is_open(p)}
+
+
+def _annotation(parameter: inspect.Parameter) -> str:
+    kind = parameter.annotation
+    if kind is parameter.empty:
+        return ""
+    return " ".join((kind if isinstance(kind, str) else inspect.formatannotation(kind)).split())[:60]
 
 
 def _is_open(parameter: inspect.Parameter) -> bool:
     return parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
 
 
-def _placeholders(names: Sequence[str]) -> tuple[tuple[Argument, ...], tuple[str, ...]]:
-    notes = ("the values under `kwargs` must be filled in before it builds",) if names else ()
-    return tuple((n, None) for n in names), notes
+def _placeholders(required: Mapping[str, str]) -> tuple[tuple[Argument, ...], tuple[str, ...]]:
+    notes = ("the values under `kwargs` must be filled in before it builds",) if required else ()
+    return tuple(Argument(n, kind=kind) for n, kind in required.items()), notes
 
 
 def _return_type(function: Any) -> Any:

@@ -2,79 +2,115 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from modelbuild.drafting.inputs import Input
-from modelbuild.drafting.signature import Subject
+from modelbuild.drafting.signature import Argument
+from modelbuild.drafting.values import Findings, Input
 from modelbuild.recipe.scalars import meaning
+from modelbuild.tensors import Values
 
-# Sizes of every axis that a draft may use: min, opt, max.
-_AXES = {
-    "batch": (1, 4, 8),
-    "sequence": (16, 64, 256),
-    "decoder_sequence": (16, 32, 64),
-    "samples": (4000, 16000, 32000),
-}
+_PLAIN = re.compile(r"[A-Za-z_.][A-Za-z0-9_./-]*(:[A-Za-z0-9_./-]+)*")
 
 
-@dataclass
-class _Lines:
-    """Lines of YAML."""
-
-    text: list[str] = field(default_factory=list)
-
-    def add(self, *lines: str) -> None:
-        self.text += lines
-
-    def below(self, *lines: str) -> None:
-        self.text += [f"  {line}" for line in lines]
+def of_import(
+    model: str, arguments: Sequence[Argument], findings: Findings, optional: Sequence[Input]
+) -> str:
+    """A recipe for a PyTorch model; the optional inputs are comments in it."""
+    source = [f"import: {model}"]
+    if arguments:
+        source += ["kwargs:", *(f"  {_argument(a)}" for a in arguments)]
+    source.append("# weights: weights.safetensors  # a state dict; random weights without it")
+    return _recipe(f"modelbuild init {model}", recipe_name(model), source, findings, optional, "opset: 18")
 
 
-def write(model: str, subject: Subject, wanted: Sequence[Input], optional: Sequence[Input]) -> str:
-    """The recipe; the optional inputs are comments in it."""
-    name = recipe_name(model)
-    lines = _Lines()
-    lines.add(f"# Drafted by `modelbuild init {model}`. Look at what says `check`, then:")
-    lines.add("#   modelbuild check RECIPE && modelbuild build RECIPE")
-    lines.add(*(f"# check: {note}" for note in subject.notes))
-    lines.add(f"name: {name}", "model:")
-    lines.below(f"import: {model}")
-    if subject.arguments:
-        lines.below("kwargs:", *(f"  {_argument(n, v)}" for n, v in subject.arguments))
-    lines.below("# weights: weights.safetensors  # a state dict; random weights without it")
-    lines.add("inputs:")
-    lines.below(*(_input(i) for i in wanted), *(f"# {_input(i)}" for i in optional))
-    lines.add("# outputs: [logits]  # names, in order; without this they keep the exporter's")
-    used = [a for a in _AXES if any(a in i.shape for i in wanted)]
-    lines.add("dynamic_axes:  # check: the sizes that you will use")
-    lines.below(*(f"{a}: {_range(a, subject)}" for a in used))
-    lines.add("opset: 18", "precision:")
-    lines.below("fp32:", "fp16:")
-    lines.add("# static:  # variants with axes pinned", "#   - {batch: 1}")
-    lines.add("# engines:", "#   - {precision: fp16, backend: tensorrt-rtx}")
-    return "\n".join(lines.text) + "\n"
+def of_onnx(file: str, findings: Findings, opset: int) -> str:
+    """A recipe for an ONNX file, named as seen from the recipe."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", file.replace("\\", "/").rpartition("/")[2].removesuffix(".onnx"))
+    name = re.sub("^[^A-Za-z0-9]+", "", name)[:100] or "model"
+    kept = f"opset: {opset}  # the file's"
+    command = f"modelbuild init --from-onnx {_one_line(file)}"
+    return _recipe(command, name, [f"onnx: {_word(file)}"], findings, (), kept)
 
 
-def _argument(name: str, value: str | None) -> str:
-    return f"{_key(name)}: {value or 'null  # check: required, and only you know its value'}"
+def _recipe(
+    command: str, name: str, source: Sequence[str], findings: Findings, optional: Sequence[Input], opset: str
+) -> str:
+    how = "It was run at these sizes: look at what says `check`, then:" if findings.tried else (
+        "Look at what says `check`, then:"
+    )  # fmt: skip
+    lines = [f"# Drafted by `{command}`. {how}", "#   modelbuild check RECIPE && modelbuild build RECIPE"]
+    lines += [f"# {_one_line(note)}" for note in findings.notes]
+    lines += [f"name: {_word(name)}", "model:", *_below(source), "inputs:"]
+    lines += _below([_input(i, findings.tried) for i in findings.inputs])
+    lines += _below([f"# {_input(i, False)}" for i in optional])
+    if findings.outputs is None:
+        lines.append("# outputs: [logits]  # names, in order; without this they keep the exporter's")
+    else:
+        lines.append(f"outputs: [{', '.join(map(_word, findings.outputs))}]")
+    if findings.axes:
+        said = "it runs at all of these; narrow them to" if findings.tried else "check:"
+        lines.append(f"dynamic_axes:  # {said} the sizes that you will use")
+        for axis, r in findings.axes.items():
+            note = f"  # {_one_line(r.note)}" if r.note else ""
+            lines.append(f"  {_word(axis)}: {{min: {r.min}, opt: {r.opt}, max: {r.max}}}{note}")
+    lines += [
+        opset,
+        "precision:",
+        "  fp32:",
+        "  # fp16:  # half precision, with the nodes that need it in fp32",
+    ]
+    if findings.axes:
+        lines += ["# static:  # variants with axes pinned", f"#   - {{{next(iter(findings.axes))}: "
+                  f"{next(iter(findings.axes.values())).min}}}"]  # fmt: skip
+    lines += ["# engines:", "#   - {precision: fp32, backend: tensorrt-rtx}"]
+    return "\n".join(lines) + "\n"
 
 
-def _input(given: Input) -> str:
-    parts = [f"shape: [{', '.join(map(str, given.shape))}]"]
+def _below(lines: Sequence[str]) -> list[str]:
+    return [f"  {line}" for line in lines]
+
+
+def _argument(argument: Argument) -> str:
+    if argument.value is None:
+        kind = f" ({_one_line(argument.kind)})" if argument.kind else ""
+        return f"{_word(argument.name)}: null  # check: required{kind}, and only you know its value"
+    return f"{_word(argument.name)}: {_flow(argument.value)}"
+
+
+def _input(given: Input, tried: bool) -> str:
+    parts = [f"shape: [{', '.join(map(_flow, given.shape))}]"]
     if given.dtype != "float32":
         parts.append(f"dtype: {given.dtype}")
-    if given.values:
-        parts.append(f"values: {{{given.values}}}")
-    return f"{_key(given.name)}: {{{', '.join(parts)}}}  # check: {given.note}"
+    if values := _values(given.values):
+        parts.append(f"values: {{{values}}}")
+    note = f"runs; {given.note}" if tried else f"check: {given.note}"
+    return f"{_word(given.name)}: {{{', '.join(parts)}}}  # {note}"
 
 
-def _range(axis: str, subject: Subject) -> str:
-    """The sizes of an axis, within the positions that the model has."""
-    limit = subject.setting("max_position_embeddings") if axis.endswith("sequence") else None
-    low, opt, high = (min(size, limit or size) for size in _AXES[axis])
-    return f"{{min: {low}, opt: {opt}, max: {high}}}"
+def _values(values: Values) -> str:
+    named = {n: getattr(values, n) for n in ("low", "high", "mean", "std", "constant")}
+    return ", ".join(f"{n}: {v:g}" if not float(v).is_integer() else f"{n}: {int(v)}"
+                     for n, v in named.items() if v is not None)  # fmt: skip
+
+
+def _flow(value: Any) -> str:
+    """A value in YAML's flow style."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_word(k)}: {_flow(v)}" for k, v in value.items()) + "}"
+    return _word(value) if isinstance(value, str) else json.dumps(value)
+
+
+def _word(text: str) -> str:
+    """A text as YAML; quoted where it would mean something else."""
+    return text if _PLAIN.fullmatch(text) and meaning(text) == text else json.dumps(text)
+
+
+def _one_line(text: str) -> str:
+    """What a comment can hold: a library's words may have lines of their own."""
+    return "".join(c if c.isprintable() else " " for c in text)[:300]
 
 
 def recipe_name(model: str) -> str:
@@ -83,8 +119,3 @@ def recipe_name(model: str) -> str:
     word = r"(?<=[a-z0-9])(?=[A-Z](?:[a-z]|[A-Z]{2}|[A-Z]$))|(?<=[A-Z])(?=[A-Z][a-z])"
     split = re.sub(word, "_", attribute)
     return re.sub("_+", "_", split).strip("_").lower()
-
-
-def _key(name: str) -> str:
-    """A name as a YAML key; quoted where it would mean something else."""
-    return name if meaning(name) == name else f'"{name}"'

@@ -45,12 +45,13 @@ class Gauge(NamedTuple):
     overflows: str
     zeros: str
     nonfinite: str
+    total: str
     elements: str
 
 
-_REDUCED_BY = Gauge("ReduceMax", *["ReduceSum"] * 4)
+_REDUCED_BY = Gauge("ReduceMax", *["ReduceSum"] * 5)
 _INT = TensorProto.INT32
-_TYPES = (TensorProto.FLOAT, _INT, _INT, _INT, TensorProto.INT64)
+_TYPES = (TensorProto.FLOAT, _INT, _INT, _INT, TensorProto.FLOAT, TensorProto.INT64)
 
 
 @dataclass(frozen=True)
@@ -154,18 +155,18 @@ class _Watching:
         yield make_node("And", [tests[0], tests[1]], [tests[4]])
         yield make_node("And", [tests[4], tests[3]], [tests[5]])
         yield make_node(
-            "If", [tests[5]], list(gauge[:4]),
-            then_branch=self._nothing_lost(tensor, top), else_branch=self._counted(tensor, size),
+            "If", [tests[5]], list(gauge[:5]),
+            then_branch=self._nothing_lost(tensor, top, total), else_branch=self._counted(tensor, size),
         )  # fmt: skip
         yield make_node("Size", [tensor], [gauge.elements])
 
-    def _nothing_lost(self, tensor: str, top: str) -> GraphProto:
+    def _nothing_lost(self, tensor: str, top: str, total: str) -> GraphProto:
         own = self._gauge(f"{tensor}_fits")
         nodes = [
             make_node("Identity", [source], [name])
-            for source, name in zip((top, self.no, self.no, self.no), own[:4], strict=True)
+            for source, name in zip((top, self.no, self.no, self.no, total), own[:5], strict=True)
         ]
-        return make_graph(nodes, self.names.take(f"{tensor}_fits"), [], _infos(own)[:4])
+        return make_graph(nodes, self.names.take(f"{tensor}_fits"), [], _infos(own)[:5])
 
     def _counted(self, tensor: str, size: str) -> GraphProto:
         own = self._gauge(f"{tensor}_counted")
@@ -186,13 +187,13 @@ class _Watching:
             nodes.append(make_node("ReduceSum", [ones], [name], keepdims=0))
 
         finite = add("Less", size, self.infinity)  # NaN is not less than anything
-        nodes.append(
-            make_node("ReduceMax", [add("Where", finite, size, self.nothing)], [own.largest], keepdims=0)
-        )
+        known = add("Where", finite, size, self.nothing)
+        nodes.append(make_node("ReduceMax", [known], [own.largest], keepdims=0))
+        nodes.append(make_node("ReduceSum", [known], [own.total], keepdims=0))
         count(add("Xor", finite, add("Less", size, self.overflow)), own.overflows)
         count(add("Xor", add("Greater", size, self.nothing), add("Greater", size, self.zero)), own.zeros)
         count(add("Not", finite), own.nonfinite)
-        return make_graph(nodes, new("graph"), [], _infos(own)[:4])
+        return make_graph(nodes, new("graph"), [], _infos(own)[:5])
 
     def _lifted_from_loop(
         self, node: NodeProto, carried: Sequence[GraphProto], inside: Sequence[list[Watched]]
@@ -228,7 +229,7 @@ class _Watching:
                         continue
                     empty = self._gauge(f"{watched.tensor}_absent")
                     for source, name in zip(
-                        (self.nothing, self.no, self.no, self.no, self.none), empty, strict=True
+                        (self.nothing, self.no, self.no, self.no, self.nothing, self.none), empty, strict=True
                     ):
                         other.node.append(make_node("Identity", [source], [name]))
                     other.output.extend(_infos(empty))

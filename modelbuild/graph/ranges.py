@@ -7,7 +7,7 @@ overflow all is infinite.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from onnx import GraphProto, NodeProto
 
@@ -15,7 +15,8 @@ from modelbuild.graph.files import Array, Model
 from modelbuild.graph.gauges import Gauge, Limits, watch
 from modelbuild.graph.naming import bodies, label, prepared
 from modelbuild.graph.runtime import session
-from modelbuild.graph.simulate import simulation
+from modelbuild.graph.simulate import Simulation, simulation
+from modelbuild.graph.types import FLOAT, domain, tensor_types
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Range:
 
     ``largest`` is its largest finite magnitude. ``overflows`` counts the finite values that half
     precision rounds to infinity, ``zeros`` those that it rounds to zero and that are not zero, and
-    ``nonfinite`` those that are infinite or no number before any rounding, as in a mask.
+    ``nonfinite`` those that are infinite or no number before any rounding, as in a mask. ``mean`` is
+    the mean magnitude of the finite ones.
     """
 
     node: str  # its label; empty for an input or a weight of the graph
@@ -35,6 +37,7 @@ class Range:
     zeros: int
     nonfinite: int
     elements: int
+    mean: float = field(default=0.0, compare=False)  # a sum in float32, as exact as its order lets it be
 
 
 def half_ranges(model: Model, feeds: Iterable[Mapping[str, Array]], *, rounded: bool = False) -> list[Range]:
@@ -48,9 +51,42 @@ def half_ranges(model: Model, feeds: Iterable[Mapping[str, Array]], *, rounded: 
     times that of the simulation, in 540 MB where that takes 610.
     """
     simulated = simulation(model, rounding=rounded)
+    return _measured(model, simulated, _halves(simulated), feeds)
+
+
+def all_ranges(
+    model: Model, feeds: Iterable[Mapping[str, Array]], dtype: int
+) -> tuple[list[Range], frozenset[str]]:
+    """As ``half_ranges``, with the tensors between that nodes kept in float32 make, held against
+    ``dtype``; their names come second. What only changes a type is not one of them.
+    """
+    simulated = simulation(model, rounding=False)
+    kept = {tensor: (dtype, tensor) for tensor in _kept(model)}
+    return _measured(model, simulated, {**_halves(simulated), **kept}, feeds), frozenset(kept)
+
+
+_Place = tuple[int, str]  # the half type to hold against, and the tensor of the simulation to look at
+
+
+def _halves(simulated: Simulation) -> dict[str, _Place]:
+    return {tensor: (simulated.halves[tensor], place) for tensor, place in simulated.before.items()}
+
+
+def _kept(model: Model) -> Iterator[str]:
+    proto = prepared(model.proto)
+    types = tensor_types(proto)
+    for node in _nodes(proto.graph):
+        if node.op_type not in ("Cast", "Constant", "Identity") or domain(node):
+            yield from (tensor for tensor in node.output if types.get(tensor) == FLOAT)
+
+
+def _measured(
+    model: Model, simulated: Simulation, watched: Mapping[str, _Place], feeds: Iterable[Mapping[str, Array]]
+) -> list[Range]:
+    """The ranges of tensors of ``model``, found at their places in its simulation."""
     places: dict[int, set[str]] = {}
-    for tensor, place in simulated.before.items():
-        places.setdefault(simulated.halves[tensor], set()).add(place)
+    for dtype, place in watched.values():
+        places.setdefault(dtype, set()).add(place)
     feeds = list(feeds) if len(places) > 1 else feeds
     found = {
         (dtype, row.tensor): row
@@ -58,14 +94,11 @@ def half_ranges(model: Model, feeds: Iterable[Mapping[str, Array]], *, rounded: 
         for row in ranges(simulated.model, tensors, feeds, dtype)
     }
     return [
-        replace(
-            found[simulated.halves[tensor], simulated.before[tensor]],
-            node=label(node), op_type=node.op_type, tensor=tensor,
-        )
+        replace(found[watched[tensor]], node=label(node), op_type=node.op_type, tensor=tensor)
         for node in _nodes(prepared(model.proto).graph)
         for tensor in node.output
-        if tensor in simulated.before
-    ]  # fmt: skip
+        if tensor in watched
+    ]
 
 
 def ranges(
@@ -90,14 +123,20 @@ def ranges(
     return rows
 
 
-def _with(row: Range, largest: float, overflows: int, zeros: int, nonfinite: int, elements: int) -> Range:
+def _with(
+    row: Range, largest: float, overflows: int, zeros: int, nonfinite: int, total: float, elements: int
+) -> Range:
+    before, now = row.elements - row.nonfinite, elements - nonfinite
+    largest = max(row.largest, largest)  # of no elements it is minus infinity
+    mean = (row.mean * before + total) / (before + now) if before + now else 0.0
     return replace(
         row,
-        largest=max(row.largest, largest),  # of no elements it is minus infinity
+        largest=largest,
         overflows=row.overflows + overflows,
         zeros=row.zeros + zeros,
         nonfinite=row.nonfinite + nonfinite,
         elements=row.elements + elements,
+        mean=min(mean, largest),  # the sum of many large values is infinite in float32
     )
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelbuild.errors import RecipeError
 from modelbuild.lockfile.values import VERSION, Lock
 from modelbuild.recipe.excerpts import diagnostics
 from modelbuild.recipe.problems import Mark, Problem, Route, clean, described, dotted
 from modelbuild.recipe.reading import read as read_yaml
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 INVALID = "lock-invalid"
 HINT = "take the last good one from version control, or write it anew: `modelbuild build --lock`"
@@ -41,7 +45,7 @@ def read(source: str | bytes, where: str) -> Lock:
 
 
 def _validated(data: Any) -> tuple[Lock | None, list[Problem]]:
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     if not isinstance(data, dict) or "lock" not in data:
         return None, [Problem((), f"a lock file begins with `lock: {VERSION}`", HINT)]
@@ -54,7 +58,7 @@ def _validated(data: Any) -> tuple[Lock | None, list[Problem]]:
         return None, [Problem(("lock",), f"`lock` must be {VERSION}, not {described(version)}", HINT)]
     try:
         rest = {key: value for key, value in data.items() if key != "lock"}
-        return TypeAdapter(Lock).validate_python(rest), []
+        return _adapter().validate_python(rest), []
     except ValidationError as error:
         # A value that may have two types is told once for each: the first will do.
         problems: dict[Route, Problem] = {}
@@ -62,6 +66,14 @@ def _validated(data: Any) -> tuple[Lock | None, list[Problem]]:
             found = _worded(wrong["type"], wrong["loc"], wrong["msg"])
             problems.setdefault(found.route if wrong["type"] != "missing" else wrong["loc"], found)
         return None, list(problems.values())
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[Lock]:
+    """Made once: it takes 9 ms, and a command may read a thousand lock files."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Lock)
 
 
 def _worded(kind: str, loc: Route, said: str) -> Problem:

@@ -65,7 +65,8 @@ class Lock:
 
     No two builds of an engine have the same bytes, so its key stands for it; None: not built here.
     ``facts`` is the digest of what the model's code read or looked for by itself; ``files`` and
-    ``environment`` name the part of it that people ask for.
+    ``environment`` name the part of it that people ask for. ``definition`` is the digest of what the
+    recipe means, which can be compared without a build.
     """
 
     recipe: str
@@ -75,6 +76,7 @@ class Lock:
     environment: Mapping[str, str | None]
     files: Mapping[str, str]
     facts: str
+    definition: str | None = None
 
     __pydantic_config__: ClassVar[Any] = _STRICT
 

@@ -23,6 +23,8 @@ def render(lock: Lock) -> str:
 
 def _block(values: Mapping[str, Any], depth: int) -> Iterator[str]:
     for name, value in values.items():
+        if depth == 0 and value is None:
+            continue  # a lock file from before there was such a key
         key = f"{'  ' * depth}{_word(name)}:"
         if isinstance(value, dict) and value and depth < 2:
             yield f"{key}\n"

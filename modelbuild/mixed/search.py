@@ -25,14 +25,23 @@ MARGIN = 0.8
 # A weight rounded within its type's range is off by 2**-11 at most; beyond 2**-8 it left the range.
 _LEFT_RANGE = 2.0**-8
 _INFINITE = 1e6  # stands for a strain without bounds where sums are taken
+_REFUSED = 4.0  # stands for one that every bound would let pass, and the user's own check does not
+
+
+def _always(outputs: Sequence[Array]) -> bool:
+    return True
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One input, and the strain of outputs computed from it: per bound, over 1 fails."""
+    """One input, and what judges outputs computed from it.
+
+    ``strain`` has a number per bound, and over 1 fails; ``accepts`` is asked where all bounds hold.
+    """
 
     feeds: Mapping[str, Array]
     strain: Callable[[Sequence[Array]], Strain]
+    accepts: Callable[[Sequence[Array]], bool] = _always
 
 
 @dataclass(frozen=True)
@@ -62,12 +71,14 @@ class _Plan:
 class Infeasible(Exception):
     """No choice of nodes can help: rounding ``what`` alone gives this strain, the limit being 1.
 
-    ``worst`` are the tensors that add most to it, with their own strain.
+    ``refused`` says that it is not the strain but the user's own check that fails. ``worst`` are the
+    tensors that add most to it, with their own strain.
     """
 
     def __init__(self, what: str, strain: float, worst: Sequence[tuple[str, float]] = ()) -> None:
         super().__init__(what)
         self.what, self.strain, self.worst = what, strain, tuple(worst)
+        self.refused = strain == _REFUSED
 
 
 class Search:
@@ -134,15 +145,22 @@ class Search:
 
     # ---- measuring -----------------------------------------------------------------------------
 
-    def _strain(self, rounded: Collection[int], trial: Trial) -> Strain:
+    def _run(self, rounded: Collection[int], trial: Trial) -> Sequence[Array]:
         self.runs += 1
-        return trial.strain(self.switches.run(trial.feeds, rounded))
+        return self.switches.run(trial.feeds, rounded)
+
+    def _strain(self, rounded: Collection[int], trial: Trial) -> Strain:
+        return trial.strain(self._run(rounded, trial))
 
     def _worst(self, rounded: Collection[int], enough: float = np.inf) -> float:
         """The largest strain over all trials; or the first one that is more than ``enough``."""
         worst = 0.0
         for trial in self.trials:
-            worst = max(worst, float(self._strain(rounded, trial).max(initial=0.0)))
+            outputs = self._run(rounded, trial)
+            strain = float(trial.strain(outputs).max(initial=0.0))
+            if strain <= self.limit and not trial.accepts(outputs):
+                strain = _REFUSED
+            worst = max(worst, strain)
             if worst > enough:
                 break
         return worst
@@ -198,7 +216,10 @@ class Search:
         first = self.trials[0]
         # To look closer pays where a group could be a good part of what is too much.
         broken = plain > BROKEN
-        smallest = 0.05 * (self.limit if broken else plain - self.limit)
+        too_much = self.limit if broken else plain - self.limit
+        if plain == _REFUSED:  # nobody knows by how much
+            too_much = float(self._strain(rounded, first).max(initial=0.0))
+        smallest = 0.05 * too_much
         runs = len(groups) + (RUNS_IF_BROKEN if broken else RUNS)
         found = shares(groups, lambda g: self._strain(g, first), runs=runs, smallest=smallest)
         return {i: float(np.nan_to_num(s, nan=np.inf).max(initial=0.0)) for i, s in found.items()}

@@ -6,28 +6,45 @@ Globs are not expanded here: ``/**/x`` in a stranger's recipe would walk the who
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from modelbuild import links
+from modelbuild.errors import Diagnostic
 from modelbuild.recipe.problems import Problem, Route, clean, did_you_mean, dotted
 from modelbuild.recipe.schema import Recipe
 
 
 def missing_files(recipe: Recipe, folder: Path) -> Iterator[Problem]:
     """The files named in ``recipe`` that are not there, seen from ``folder``."""
-    model = recipe.model
-    named: list[tuple[Route, str | None]] = [
-        (("model", "weights"), model.weights),
-        (("model", "onnx"), model.onnx),
-        *((("model", "files", i), name) for i, name in enumerate(model.files)),
-        *((("verify", "data", i), name) for i, name in enumerate(recipe.verify.data)),
-    ]
-    for route, name in named:
-        pattern = route[1] in ("files", "data") and name is not None and glob.has_magic(name)
-        if name is None or pattern or _is_file(folder / name):
+    for route, name in _named(recipe):
+        pattern = route[1] in ("files", "data") and glob.has_magic(name)
+        if pattern or _is_file(folder / name):
             continue
         message = f"`{dotted(route[:2])}`: there is no file `{clean(str(folder / name), 200)}`"
-        yield Problem(route, message, _hint(folder / name))
+        yield Problem(route, message, _hint(folder, folder / name))
+
+
+def outside(recipe: Recipe, folder: Path, root: Path) -> Iterator[Diagnostic]:
+    """A warning for each file or pattern that leads out of the repository at ``root``."""
+    for route, name in _named(recipe):
+        if not links.leads_into(os.path.join(folder.absolute(), name), str(root)):
+            at = f"`{dotted(route[:2])}`: `{clean(name, 200)}`"
+            said = f"{at} lies outside the repository; a build would read it"
+            hint = "keep it in the repository, where a review sees it"
+            yield Diagnostic("outside-repository", said, hint, level="warning")
+
+
+def _named(recipe: Recipe) -> Iterator[tuple[Route, str]]:
+    """Every file and pattern that a recipe names, and where."""
+    for key in ("weights", "onnx"):
+        if (name := getattr(recipe.model, key)) is not None:
+            yield ("model", key), name
+    for i, name in enumerate(recipe.model.files):
+        yield ("model", "files", i), name
+    for i, name in enumerate(recipe.verify.data):
+        yield ("verify", "data", i), name
 
 
 def _is_file(path: Path) -> bool:
@@ -37,9 +54,11 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _hint(path: Path) -> str:
+def _hint(folder: Path, path: Path) -> str:
+    """The name that was meant. A stranger's recipe is not told what there is outside its own folder."""
     try:
-        names = sorted(p.name for p in path.parent.iterdir())
-    except OSError:
+        inside = path.parent.resolve().is_relative_to(folder.resolve())
+        names = sorted(p.name for p in path.parent.iterdir()) if inside else []
+    except (OSError, RuntimeError):  # it is not there; a link that leads to itself
         names = []
     return did_you_mean(path.name, names, "paths are relative to the recipe")

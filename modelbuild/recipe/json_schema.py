@@ -7,15 +7,16 @@ import json
 from typing import Any
 
 from modelbuild.recipe.problems import Route
-from modelbuild.recipe.schema import Recipe
+from modelbuild.recipe.schema import Part, Recipe
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
 @functools.cache
-def _schema() -> dict[str, Any]:
-    generated: dict[str, Any] = _tidy(Recipe.model_json_schema(by_alias=True))
-    generated["required"].remove("name")  # filled in with the file's stem before validation
+def _schema(of: type[Part] = Recipe) -> dict[str, Any]:
+    generated: dict[str, Any] = _tidy(of.model_json_schema(by_alias=True))
+    if of is Recipe:
+        generated["required"].remove("name")  # filled in with the file's stem before validation
     return {"$schema": DRAFT, "title": "modelbuild recipe", **generated}
 
 
@@ -30,38 +31,38 @@ def json_schema() -> dict[str, Any]:
     return copy
 
 
-def known_keys(route: Route) -> list[str]:
+def known_keys(route: Route, of: type[Part] = Recipe) -> list[str]:
     """The keys that the mapping at ``route`` may have; empty where they are the user's."""
-    return list(_value(_at(route)).get("properties", {}))
+    return list(_value(_at(route, of), of).get("properties", {}))
 
 
-def description(route: Route) -> str:
+def description(route: Route, of: type[Part] = Recipe) -> str:
     """What the value at ``route`` is, or else what holds it: a hint."""
     for end in range(len(route), 0, -1):
-        node = _at(route[:end])
-        text = node.get("description") or _value(node).get("description")
+        node = _at(route[:end], of)
+        text = node.get("description") or _value(node, of).get("description")
         if text:
             return str(text[:1].lower() + text[1:].rstrip("."))
     return "`modelbuild schema` prints the whole format"
 
 
-def _at(route: Route) -> dict[str, Any]:
-    node = _schema()
+def _at(route: Route, of: type[Part]) -> dict[str, Any]:
+    node = _schema(of)
     for step in route:
-        node = _value(node)
+        node = _value(node, of)
         named = node.get("properties", {}).get(step, node.get("additionalProperties"))
         inner = node.get("items") if isinstance(step, int) else named
         node = inner if isinstance(inner, dict) else {}
     return node
 
 
-def _value(node: dict[str, Any]) -> dict[str, Any]:
+def _value(node: dict[str, Any], of: type[Part]) -> dict[str, Any]:
     """The schema of the value proper: through references and past "or null"."""
     if "$ref" in node:
         name = node["$ref"].removeprefix("#/$defs/")
-        return _value(_schema()["$defs"][name])
+        return _value(_schema(of)["$defs"][name], of)
     first: dict[str, Any] = node.get("anyOf", [node])[0]
-    return first if first is node else _value(first)
+    return first if first is node else _value(first, of)
 
 
 def _tidy(node: Any) -> Any:

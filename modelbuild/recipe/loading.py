@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from modelbuild.errors import Diagnostic, RecipeError
 from modelbuild.recipe.checking import check
+from modelbuild.recipe.defaults import NONE, Defaults, above
 from modelbuild.recipe.excerpts import diagnostics
 from modelbuild.recipe.finding import beside
-from modelbuild.recipe.problems import INVALID, Problem, clean, described
+from modelbuild.recipe.problems import INVALID, Problem, Route, clean, described, dotted
 from modelbuild.recipe.reading import MOST_BYTES, Document, read
 from modelbuild.recipe.schema import Recipe
 from modelbuild.recipe.sifting import MOST, Sieve
@@ -21,39 +24,66 @@ from modelbuild.recipe.words import PATTERNS, RECIPE_NAME
 def load(path: Path) -> Recipe:
     """The recipe in a file. The files that it names must be there; they are not opened.
 
+    What it does not say is as the project file above it says.
+
     Raises:
-        RecipeError: the file cannot be read, or the recipe is wrong; with every mistake.
+        RecipeError: the file cannot be read, or the recipe or the project file is wrong; with every
+            mistake.
+    """
+    try:
+        return _recipe(source(path), str(path), path.stem, above(path.parent), path.parent)
+    except RecipeError as error:
+        if _leads_elsewhere(path):
+            why = "it is a link to a file elsewhere, which is not a recipe without mistakes"
+            raise RecipeError(_unreadable(path, why)) from error
+        raise
+
+
+def _leads_elsewhere(path: Path) -> bool:
+    """Whether it is a link out of its folder and of the working folder: what is wrong with such a file is
+    not told, since that quotes it. ``configs/net.yaml -> /etc/shadow`` may be a stranger's."""
+    place = Path(os.path.realpath(path))
+    homes = (os.path.realpath(path.parent), os.path.realpath(Path.cwd()))
+    return path.is_symlink() and not any(place.is_relative_to(home) for home in homes)
+
+
+def parse(text: str | bytes, where: str, stem: str, defaults: Defaults = NONE) -> Recipe:
+    """The recipe in a text, say of a git revision. ``stem`` names it if it has no ``name``.
+
+    Raises:
+        RecipeError: the recipe is wrong; with every mistake, placed at ``where:line:column``.
+    """
+    return _recipe(text, where, stem, defaults, None)
+
+
+def source(path: Path) -> bytes:
+    """The bytes of a recipe's file, at most one more than a recipe may have.
+
+    Raises:
+        RecipeError: it cannot be read.
     """
     try:
         if not path.is_file():
             why = "it is not a file" if path.exists() else "there is no such file"
             raise RecipeError(_unreadable(path, why))
         with path.open("rb") as file:
-            source = file.read(MOST_BYTES + 1)
+            return file.read(MOST_BYTES + 1)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise RecipeError(_unreadable(path, why)) from error
-    return _recipe(source, str(path), path.stem, path.parent)
 
 
-def parse(source: str | bytes, where: str, stem: str) -> Recipe:
-    """The recipe in a text, say of a git revision. ``stem`` names it if it has no ``name``.
-
-    Raises:
-        RecipeError: the recipe is wrong; with every mistake, placed at ``where:line:column``.
-    """
-    return _recipe(source, where, stem, None)
-
-
-def _recipe(source: str | bytes, where: str, stem: str, folder: Path | None) -> Recipe:
-    document = read(source)
-    recipe, problems = _examined(document, stem, folder)
+def _recipe(text: str | bytes, where: str, stem: str, defaults: Defaults, folder: Path | None) -> Recipe:
+    document = read(text)
+    recipe, problems = _examined(document, stem, defaults, folder)
     if problems or recipe is None:
         raise RecipeError(diagnostics(document, problems, where))
     return recipe
 
 
-def _examined(document: Document, stem: str, folder: Path | None) -> tuple[Recipe | None, list[Problem]]:
+def _examined(
+    document: Document, stem: str, defaults: Defaults, folder: Path | None
+) -> tuple[Recipe | None, list[Problem]]:
     problems = list(document.problems)
     if document.root is None:
         return None, problems
@@ -63,12 +93,20 @@ def _examined(document: Document, stem: str, folder: Path | None) -> tuple[Recip
         hint = "it begins with `model:` and `inputs:`"
         return None, [*problems, Problem((), message, hint)]
     name = _name(data, stem, problems)
-    sieve = Sieve(data, name, tainted={problem.route for problem in document.problems})
+    full, filled = defaults.fill(data)
+    sieve = Sieve(full, name, data, tainted={problem.route for problem in document.problems})
     recipe = sieve.sift()
     problems += sieve.problems
     if recipe is not None and len(problems) <= MOST:
         problems += sieve.sound(itertools.islice(check(recipe, folder), MOST))
-    return recipe, problems
+    return recipe, [_of(problem, filled, defaults.where) for problem in problems]
+
+
+def _of(problem: Problem, filled: frozenset[Route], file: str) -> Problem:
+    """A problem with a value that stands in the project file says so: the recipe has no such line."""
+    if any(problem.route[: len(route)] == route for route in filled):
+        return replace(problem, route=(), message=f"{problem.message} ({dotted(problem.route)} of {file})")
+    return problem
 
 
 def _name(data: dict[Any, Any], stem: str, problems: list[Problem]) -> str:

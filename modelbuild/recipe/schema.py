@@ -37,11 +37,13 @@ Method = Literal["convert", "half", "autocast", "mixed", "auto"]
 DEFAULT_OPSET = 18
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """A mapping whose keys are known, each of them."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class ModelSource(_Part):
+class ModelSource(Part):
     """Where the model comes from: Python code that makes it, or an ONNX file."""
 
     import_: Import | None = Field(
@@ -72,7 +74,7 @@ class ModelSource(_Part):
     )
 
 
-class InputValues(_Part):
+class InputValues(Part):
     """How an input is filled: one of {low, high}, {mean, std} and {constant}."""
 
     low: Number | None = Field(default=None, description="Uniform values: the lowest.")
@@ -84,7 +86,7 @@ class InputValues(_Part):
     constant: Number | None = Field(default=None, description="One value everywhere.")
 
 
-class InputSpec(_Part):
+class InputSpec(Part):
     """One ONNX input."""
 
     shape: tuple[Dimension, ...] = Field(
@@ -96,7 +98,7 @@ class InputSpec(_Part):
     )
 
 
-class AxisRange(_Part):
+class AxisRange(Part):
     """The sizes of an axis: 1 <= min <= opt <= max."""
 
     min: Size = Field(description="The smallest size.")
@@ -104,7 +106,7 @@ class AxisRange(_Part):
     max: Size = Field(description="The largest size.")
 
 
-class Tolerance(_Part):
+class Tolerance(Part):
     """How far an artifact may be from PyTorch. Those named must all hold."""
 
     rtol: Annotated[Number, Field(ge=0)] | None = Field(
@@ -143,7 +145,7 @@ def _or(default: Tolerance) -> AfterValidator:
     return AfterValidator(lambda t: t if t.named() else default)
 
 
-class Fp32(_Part):
+class Fp32(Part):
     """The model as it is."""
 
     tolerance: Annotated[Tolerance, _or(FP32_TOLERANCE)] = Field(
@@ -151,7 +153,7 @@ class Fp32(_Part):
     )
 
 
-class Reduced(_Part):
+class Reduced(Part):
     """What fp16 and bf16 have in common."""
 
     method: Method = Field(
@@ -192,7 +194,7 @@ class Bf16(Reduced):
     )
 
 
-class Precisions(_Part):
+class Precisions(Part):
     """The precisions to build. A name with nothing after it is built with the defaults."""
 
     fp32: Fp32 | None = Field(default=None, description="The model as it is.")
@@ -219,7 +221,7 @@ class Precisions(_Part):
         return {name: knobs for name, knobs in every.items() if knobs is not None}
 
 
-class Builder(_Part):
+class Builder(Part):
     """The engine builder's knobs; what is not named is left to the builder."""
 
     optimization_level: Annotated[Whole, Field(ge=0, le=5)] | None = Field(
@@ -229,7 +231,7 @@ class Builder(_Part):
     tf32: Flag = Field(default=True, description="Allow TF32 in float32 matrix products.")
 
 
-class Engine(_Part):
+class Engine(Part):
     """One TensorRT engine."""
 
     precision: PrecisionName = Field(description="One of the precisions of the recipe.")
@@ -246,7 +248,7 @@ class Engine(_Part):
     builder: Builder = Field(default=Builder(), description="The builder's knobs.")
 
 
-class Verify(_Part):
+class Verify(Part):
     """How every artifact is compared with PyTorch."""
 
     samples: Annotated[Whole, Field(ge=1)] = Field(
@@ -263,7 +265,7 @@ class Verify(_Part):
     )
 
 
-class Recipe(_Part):
+class Recipe(Part):
     """How one model becomes ONNX files and TensorRT engines, and how each is proven."""
 
     name: RecipeName = Field(description="Begins every file's name; the recipe's by default.")

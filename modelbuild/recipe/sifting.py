@@ -36,6 +36,7 @@ class Sieve:
 
     data: dict[str, Any]
     name: str
+    written: dict[str, Any]  # the data without what a project file put there: what words are about
     cut: set[Route] = field(default_factory=set)
     tainted: set[Route] = field(default_factory=set)
     stand_ins: dict[str, Any] = field(default_factory=dict)
@@ -46,9 +47,9 @@ class Sieve:
         errors = self._validated()
         if isinstance(errors, Recipe):
             return errors
-        meant = meant_keys(errors[:MOST], self.data)
+        meant = meant_keys(errors[:MOST], self.written)
         told = [e for e in errors[:MOST] if e["type"] == "extra_forbidden" or not self._echo(e, meant)]
-        self.problems += [worded(error, self.data) for error in told]
+        self.problems += [worded(error, self.written) for error in told]
         self.tainted |= meant
         while not isinstance(errors, Recipe):
             if len(errors) > MOST:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic_core import ErrorDetails
@@ -21,6 +21,7 @@ from modelbuild.recipe.problems import (
     nearest,
     plain,
 )
+from modelbuild.recipe.schema import Part, Recipe
 from modelbuild.recipe.words import PATTERNS
 
 _KINDS = {
@@ -60,38 +61,30 @@ def meant_keys(errors: Iterable[ErrorDetails], data: Any) -> set[Route]:
     for error in errors:
         if error["type"] == "extra_forbidden":
             route = error["loc"]
-            if near := nearest(str(route[-1]), _free_keys(route, data)):
+            if near := nearest(str(route[-1]), _free_keys(route, data, Recipe)):
                 meant.add((*route[:-1], near))
     return meant
 
 
-def worded(error: ErrorDetails, data: Any) -> Problem:
-    """The problem that a validation error stands for; ``data`` is the whole recipe."""
+def worded(error: ErrorDetails, data: Any, of: type[Part] = Recipe) -> Problem:
+    """The problem that a validation error stands for; ``data`` is the whole that is ``of`` this type."""
     route, on_key = route_of(error)
-    if error["type"] in _TELLERS:
-        message, hint = _TELLERS[error["type"]](route, data)
+    hint: str | None
+    if error["type"] == "extra_forbidden":
+        message, hint = _unknown_key(route, _free_keys(route, data, of))
+    elif error["type"] == "missing":
+        message, hint = f"missing `{route[-1]}`{_within(route[:-1])}", _EXAMPLES.get(route[-1])
     elif on_key:
         message, hint = _bad_key(str(route[-1]), error)
     else:
         message, hint = _bad_value(f"`{dotted(route)}`", error)
-    return Problem(route, message, hint or description(route), on_key=on_key)
+    return Problem(route, message, hint or description(route, of), on_key=on_key)
 
 
-def _unknown_key(route: Route, data: Any) -> tuple[str, str | None]:
+def _unknown_key(route: Route, free: list[str]) -> tuple[str, str]:
     parent, key = route[:-1], str(route[-1])
-    free = _free_keys(route, data)
     otherwise = f"known here: {listed(free)}" if free else "remove it: every key is there already"
     return f"unknown key `{clean(key)}`{_within(parent)}", did_you_mean(key, free, otherwise)
-
-
-def _missing_key(route: Route, data: Any) -> tuple[str, str | None]:
-    return f"missing `{route[-1]}`{_within(route[:-1])}", _EXAMPLES.get(route[-1])
-
-
-_TELLERS: Mapping[str, Callable[[Route, Any], tuple[str, str | None]]] = {
-    "extra_forbidden": _unknown_key,
-    "missing": _missing_key,
-}
 
 
 def _within(parent: Route) -> str:
@@ -158,8 +151,8 @@ def _retype(kind: str, value: Any) -> str | None:
     return None
 
 
-def _free_keys(route: Route, data: Any) -> list[str]:
+def _free_keys(route: Route, data: Any, of: type[Part]) -> list[str]:
     """The keys that the mapping around ``route`` may have and has not."""
     for step in route[:-1]:
         data = data[step]
-    return [key for key in known_keys(route[:-1]) if key not in data]
+    return [key for key in known_keys(route[:-1], of) if key not in data]

@@ -51,7 +51,7 @@ class Export(ModelStep):
     keep_io_types: bool = True
 
     kind: ClassVar[str] = "export"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     distributions: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnxscript", "onnx-ir", "numpy")
 
     def declared(self, base: Path) -> tuple[Path, ...]:
@@ -71,6 +71,7 @@ class Export(ModelStep):
         from modelbuild.graph import files, interface, opset
         from modelbuild.graph.autocast import with_one_type_per_node
         from modelbuild.graph.edges import with_edge_types
+        from modelbuild.graph.sequences import without_split_sequences
         from modelbuild.graph.types import ELEM_TYPES
         from modelbuild.steps import samples
 
@@ -88,6 +89,7 @@ class Export(ModelStep):
                 graph = self._export(model.module, tensors, out)
         except Exception as error:
             raise self._failure(error) from error
+        without_split_sequences(graph)
         lines = sources.compact(interface.traces(graph.proto), model.base, Path(torch.__file__).parent)
         interface.strip(graph.proto)
         if graph.opset != self.opset:

@@ -58,8 +58,21 @@ def losses(model: Model, precision: str, feeds: Feeds, *, broke: bool) -> Losses
             said.append(_broken(begins[0], precision))
     if zeros := [row for row in found if _is_lost(row, precision)]:
         said.append(_underflow(zeros, precision))
+    return Losses(tuple(said), _rows(model, found))
+
+
+def all_rows(model: Model, precision: str, feeds: Iterable[Mapping[str, Array]]) -> list[dict[str, Any]]:
+    """A row of JSON as in ``Losses``, also for what nodes kept in fp32 make: ``kept`` says which."""
+    from modelbuild.graph.ranges import all_ranges
+    from modelbuild.graph.types import ELEM_TYPES
+
+    found, kept = all_ranges(model, feeds, ELEM_TYPES[precision])
+    return [{**row, "kept": row["tensor"] in kept} for row in _rows(model, found)]
+
+
+def _rows(model: Model, found: Iterable[Range]) -> list[dict[str, Any]]:
     upstream = _Upstream(model)
-    return Losses(tuple(said), [{**asdict(row), "upstream": upstream.of(row.tensor)} for row in found])
+    return [{**asdict(row), "upstream": upstream.of(row.tensor)} for row in found]
 
 
 def _is_lost(row: Range, precision: str) -> bool:

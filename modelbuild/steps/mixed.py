@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from modelbuild.errors import Diagnostic, ProofError, first_line
 from modelbuild.steps.base import Outcome, Step
 from modelbuild.steps.half import Half
+from modelbuild.steps.model import import_attribute
 from modelbuild.steps.verify import Verify
 from modelbuild.telling import tell
 
@@ -35,7 +36,7 @@ class Mixed(Half):
     proof: Verify
 
     kind: ClassVar[str] = "mixed"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     distributions: ClassVar[tuple[str, ...]] = (*Half.distributions, "onnxruntime")
 
     def knobs(self) -> dict[str, Any]:
@@ -108,15 +109,24 @@ class Mixed(Half):
                 proof = self._proven(given, out)
             except ProofError as error:
                 last = error
-                self._learn(search, tried, given["reference"], error)
+                self._learn(search, tried, given["reference"], error, found.after)
                 continue
             fallback = self._fallback(model, found, plain)
             data = {"conversion": self._record(found, plain)}
             return Outcome((*said, *clamped, *fallback), data, proof)
         raise self._explained(last, given, out)
 
-    def _learn(self, search: Search, tried: list[str], reference: Path, error: ProofError) -> None:
-        """Take the input along that the proof failed on worst; or be stricter on those at hand."""
+    def _learn(
+        self, search: Search, tried: list[str], reference: Path, error: ProofError, after: float
+    ) -> None:
+        """Take the input along that the proof failed on worst; or be stricter on those at hand.
+
+        Where only the recipe's own function fails, it does not say on which input or by how much:
+        so half of the strain ``after`` the last choice is the next one's limit.
+        """
+        if _is_refused(error):
+            search.limit = 0.5 * min(after, search.limit)
+            return
         name = _worst(error)
         if name is None or name in tried:
             search.limit *= 0.7
@@ -142,7 +152,20 @@ class Mixed(Half):
             pairs = zip(expected, outputs, strict=True)
             return np.array([s for e, o in pairs for s in compare.strains(e, o, self.proof.tolerance)])
 
-        return Trial(arrays, strain)
+        if self.proof.function is None:
+            return Trial(arrays, strain)
+        return Trial(arrays, strain, lambda outputs: self._accepted(expected, outputs))
+
+    def _accepted(self, expected: Sequence[Any], outputs: Sequence[Any]) -> bool:
+        """What the recipe's own function says; what else is wrong with it, the proof says."""
+        import numpy as np
+
+        function = import_attribute(str(self.proof.function))
+        try:
+            verdict = function(list(expected), list(outputs))
+        except Exception:
+            return False
+        return isinstance(verdict, bool | np.bool_) and bool(verdict)
 
     # ---- what is said --------------------------------------------------------------------------
 
@@ -166,6 +189,8 @@ class Mixed(Half):
         count = f"{len(found.kept)} of {len(nodes)} nodes stay" if len(found.kept) > 1 else "one node stays"
         overflow = any(row["overflows"] for row in plain.data.get("ranges", ()))
         before = "values overflow" if overflow else f"the error is {_share(found.plain)} the tolerance"
+        if _is_refused(plain):
+            before = f"`{self.proof.function}` says False"
         return (
             Diagnostic(
                 "precision-fallback",
@@ -179,6 +204,13 @@ class Mixed(Half):
     def _infeasible(self, error: Infeasible) -> Diagnostic:
         total = sum(strain for _, strain in error.worst) or 1.0
         worst = ", ".join(f"`{name}` ({strain / total:.0%})" for name, strain in error.worst[:_NAMED])
+        if error.refused:
+            return Diagnostic(
+                "fp16-infeasible",
+                f"`{self.proof.function}` says False where no more than {error.what} are rounded to "
+                f"{self.dtype}" + (f"; most of the error comes from {worst}" if worst else ""),
+                "let the function accept a larger error, or leave this precision out",
+            )
         return Diagnostic(
             "fp16-infeasible",
             f"rounding {error.what} to {self.dtype} alone gives {_share(error.strain)} the error that "
@@ -208,6 +240,12 @@ def _not_searched(plain: ProofError, error: Exception) -> ProofError:
 def _is_broken(error: ProofError) -> bool:
     """Whether outputs are far from right, and not merely too rough."""
     return any(r["one_sided"] or r["headroom"] < 0.1 for r in error.data.get("cases", ()))
+
+
+def _is_refused(error: ProofError) -> bool:
+    """Whether every value is within the tolerance, and only the recipe's own function fails."""
+    rows = error.data.get("cases", ())
+    return bool(rows) and all(r["headroom"] >= 1 for r in rows)
 
 
 def _is_rounding(error: ProofError) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Sequence
 from pathlib import Path
 
+from modelbuild import globs
 from modelbuild.errors import Diagnostic, StepError
 
 
@@ -13,12 +13,16 @@ def matching(base: Path, patterns: Sequence[str], key: str, code: str) -> tuple[
     """The files that a recipe's patterns name, sorted within each; relative ones from ``base``.
 
     Raises:
-        StepError: a pattern matches nothing; ``key`` is where it stands in the recipe.
+        StepError: a pattern matches nothing, or looks at too much; ``key`` is where it stands in the recipe.
     """
     found: list[Path] = []
     for pattern in patterns:
         # Not joined to the base first: a folder of the user's may be named `net[1]`.
-        hits = sorted(glob.glob(pattern, root_dir=base, recursive=True))
+        try:
+            hits = globs.matches(pattern, base)
+        except globs.TooMuch as error:
+            said = f"`{key}`: `{pattern}`: {error}"
+            raise StepError(Diagnostic(code, said, "name the folder that is meant")) from error
         if not hits:
             said = f"`{key}`: `{pattern}` matches no file in {base}"
             raise StepError(Diagnostic(code, said, "patterns are relative to the recipe's folder"))

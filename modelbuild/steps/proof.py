@@ -13,6 +13,7 @@ from modelbuild.steps import compare, reference
 from modelbuild.steps.compare import Distance
 from modelbuild.steps.model import import_attribute
 from modelbuild.steps.samples import Array
+from modelbuild.steps.spread import Spread
 from modelbuild.tensors import Sizes
 from modelbuild.tolerance import Tolerance
 
@@ -52,6 +53,7 @@ class Proof:
         self.of = of
         self.names = names
         self.by_output: dict[str, list[tuple[Sizes, Distance]]] = {n: [] for n in names}
+        self.spreads = {n: Spread() for n in names}
         self.shapes: list[dict[str, int]] = []
         self.counts: list[int] = []
         self.failures: list[Diagnostic] = []
@@ -96,6 +98,7 @@ class Proof:
                 continue
             found = compare.distance(want, have, self.of.tolerance)
             self.by_output[name].append((sizes, found))
+            self.spreads[name].add(want, have)
             distances.append(found)
             if not found.passed and self.failing is None:
                 self.failing = arrays
@@ -146,7 +149,10 @@ class Proof:
         self.failures.append(Diagnostic(code, message, _HINTS.get(code), about))
 
     def parity(self, evidence: str) -> dict[str, Any]:
-        """The contract's ``parity``, worst output first."""
+        """The contract's ``parity``, worst output first.
+
+        ``errors`` has a row for each output at each shape, and ``spread`` each output's histogram.
+        """
         worst = {n: compare.worst_of(d for _, d in r) for n, r in self.by_output.items() if r}
         ranked = sorted(worst, key=lambda n: worst[n].headroom)
         errors = self.errors()
@@ -158,7 +164,17 @@ class Proof:
             "samples_per_shape": self.counts,
             "tolerance": str(self.of.tolerance),
             "outputs": {n: worst[n].as_json() for n in ranked},
+            "errors": [row for n in ranked for row in self._by_shape(n)],
+            "spread": {n: told for n in ranked if (told := self.spreads[n].as_json()) is not None},
         }
+
+    def _by_shape(self, name: str) -> list[dict[str, Any]]:
+        found = []
+        for shape in self.shapes:
+            rows = [d for sizes, d in self.by_output[name] if sizes == shape]
+            if rows:
+                found.append({"output": name, "shape": shape, **compare.worst_of(rows).as_json()})
+        return found
 
     def errors(self) -> list[Diagnostic]:
         """Why this artifact may not be published; empty if it may."""

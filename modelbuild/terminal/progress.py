@@ -6,7 +6,10 @@ import sys
 import time
 from typing import TextIO
 
+from modelbuild import settings
+from modelbuild.request import Request
 from modelbuild.scheduling.runs import Ended, Reporter
+from modelbuild.terminal import colours
 
 
 class Silent:
@@ -97,6 +100,21 @@ class Live:
         self._display.stop()
 
 
-def reporter() -> Reporter:
-    """The one that suits standard error."""
-    return Live() if sys.stderr.isatty() else Lines()
+def reporter(volume: int) -> Reporter:
+    """The one that suits standard error. A picture in place needs more of a terminal than colour."""
+    if volume == settings.QUIET:
+        return Silent()
+    return Live() if colours.wanted(sys.stderr) and volume == settings.NORMAL else Lines()
+
+
+def places(request: Request) -> str:
+    """Where things are and come from, before a build."""
+    root = request.store().root
+    return "\n".join(
+        (
+            f"artifacts: {request.out}",
+            f"cache: {root}",
+            f"logs: {root}/logs, in a folder per recipe",
+            f"actions side by side: {request.job_count()}",
+        )
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from modelbuild.explaining import Because, Why
 from modelbuild.keys import canonical
 from modelbuild.results import BuildResult
+from modelbuild.terminal import summary
 
 
 def render(why: Why, facts: bool = False) -> str:
@@ -23,8 +24,8 @@ def render(why: Why, facts: bool = False) -> str:
     return "\n".join(lines)
 
 
-def standing(result: BuildResult) -> str:
-    """Fresh or stale, artifact by artifact."""
+def standing(result: BuildResult, verbose: bool = False) -> str:
+    """Fresh or stale, artifact by artifact; if ``verbose`` also what was said of those that are fresh."""
     parts = []
     for recipe in result.recipes:
         lines = [d.render() for d in recipe.diagnostics]
@@ -34,7 +35,11 @@ def standing(result: BuildResult) -> str:
         for a in recipe.artifacts:
             said = [a.reason] if a.reason else [d.message for d in a.diagnostics if a.status != "fresh"]
             lines.append(f"  {a.status:7}  {a.name.ljust(wide)}  {'; '.join(said)}".rstrip())
+            if verbose:
+                lines += [f"    {line}" for d in a.diagnostics for line in d.render().split("\n")]
         parts.append("\n".join(lines))
+    if len(result.recipes) > 1:
+        parts.append(summary.summed(result.recipes))
     return "\n\n".join(parts)
 
 

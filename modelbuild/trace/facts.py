@@ -57,7 +57,7 @@ def current(name: str, value: str | None, base: Path) -> str | None:
             return searching.as_text(searching.on_the_way(search_path(), names, base))
         return searching.as_text(searching.resolved(path, names))
     if kind == "glob":
-        return _digest(sorted(_matches(rest, base)))
+        return _digest(_matches(rest, base))
     if kind == "env":
         return variable(rest, os.environ.get(rest))
     from modelbuild.trace import distributions
@@ -163,9 +163,9 @@ def _digest(texts: Iterable[str]) -> str:
 
 
 def _matches(pattern: str, base: Path) -> list[str]:
-    import glob
+    from modelbuild import globs
 
-    return glob.glob(pattern, root_dir=base, recursive=True)
+    return globs.matches(pattern, base)
 
 
 def _folders(pattern: str, base: Path) -> list[str]:

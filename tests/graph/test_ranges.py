@@ -14,7 +14,7 @@ from modelbuild.graph.files import Model, numpy_dtype
 from modelbuild.graph.gauges import Limits
 from modelbuild.graph.naming import graphs, prepared
 from modelbuild.graph.precision import HalfOptions, convert
-from modelbuild.graph.ranges import Range, half_ranges, ranges
+from modelbuild.graph.ranges import Range, all_ranges, half_ranges, ranges
 from modelbuild.graph.runtime import session
 from modelbuild.graph.simulate import simulation
 
@@ -259,3 +259,53 @@ def test_the_ranges_of_every_graph_are_those_of_its_tensors(name):
 
 def main_tensors(proto: onnx.ModelProto) -> set[str]:
     return {v.name for v in proto.graph.input} | {name for node in proto.graph.node for name in node.output}
+
+
+@pytest.mark.parametrize(
+    ("text", "x", "mean"),
+    [
+        pytest.param("g (float[n] x) => (float[n] y) { y = Abs(x) }", [-4.0, 2.0], 3.0, id="in-range"),
+        pytest.param("g (float[n] x) => (float[n] y) { y = Mul(x, x) }", [300.0, 1.0], 45000.5, id="beyond"),
+        pytest.param("g (float[n] x) => (float[n] y) { y = Log(x) }", [0.0, 1.0, np.e], 0.5, id="infinite"),
+        pytest.param(
+            """g (float[2] x) => (float[2] y) <int64 n = {3}, bool go = {1}>
+            { y = Loop(n, go, x) <body = b (int64 i, bool c, float[2] s) => (bool d, float[2] t)
+                { d = Identity(c)  t = Mul(s, s) }> }""", [2.0, 1.0], (4 + 16 + 256 + 3) / 6, id="in-a-loop",
+        ),
+        pytest.param(
+            """g (float[2] x) => (float[2] y) <float zero = {0}>
+            { m = ReduceMax<keepdims = 0>(x)  c = Greater(m, zero)
+              y = If(c) <then_branch = a () => (float[2] p) { p = Mul(x, x) },
+                         else_branch = b () => (float[2] r) { r = Exp(x) }> }""",
+            [3.0, 1.0], 5.0, id="in-a-branch",
+        ),
+    ],
+)  # fmt: skip
+def test_the_mean_magnitude_is_that_of_the_finite_values(text, x, mean):
+    model = Model(named(text))
+    wanted = {"y", "t", "p"} & {
+        o for g in graphs(prepared(model.proto).graph) for n in g.node for o in n.output
+    }
+    name = sorted(wanted)[0]
+    (row,) = ranges(model, [name], [{"x": np.array(x, np.float32)}], FP16)
+    assert row.mean == pytest.approx(mean)
+
+
+def test_what_a_kept_node_makes_is_listed_with_what_is_half():
+    text = "g (float[n] x) => (float[n] y) { a = Mul(x, x)  b = Sqrt(a)  y = Tanh(b) }"
+    model = convert(Model(named(text)), HalfOptions(node_block_list=("node_a",)))[0]
+    rows, kept = all_ranges(model, [{"x": np.array([300.0, 1.0], np.float32)}], FP16)
+    of = {row.node: row for row in rows}
+    assert kept == {of["node_a"].tensor}
+    assert (of["node_a"].largest, of["node_a"].overflows) == (90000.0, 1)
+    assert of["node_b"].largest == 300.0
+    assert [row for row in rows if row.tensor not in kept] == half_ranges(
+        model, [{"x": np.array([300.0, 1.0], np.float32)}]
+    )
+
+
+def test_a_file_that_keeps_everything_in_float32_lists_what_was_kept():
+    model = Model(named("g (float[n] x) => (float[n] y) { a = Mul(x, x)  y = Abs(a) }"))
+    rows, kept = all_ranges(model, [{"x": np.array([300.0], np.float32)}], FP16)
+    assert [(r.tensor, r.overflows) for r in rows] == [("a", 1), ("y", 1)]
+    assert kept == {"a", "y"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -178,3 +179,43 @@ def test_progress_is_told() -> None:
     assert words[0] == "measuring what rounding the weights alone costs"
     assert any(w.startswith("measuring ") and " roundings in " in w for w in words)
     assert words[-1].startswith("with ")
+
+
+def _checked(tolerance: float, stricter: float) -> Search:
+    """A search for this tolerance and, as the user's own check, for another."""
+    search = _search(_noisy(), tolerance)
+    for index, trial in enumerate(search.trials):
+
+        def accepts(outputs: Sequence[np.ndarray], trial: Trial = trial) -> bool:
+            return bool(np.sqrt(trial.strain(outputs).max()) * tolerance <= stricter)
+
+        search.trials[index] = replace(trial, accepts=accepts)
+    return search
+
+
+def _noisy() -> Model:
+    """``l + tanh(x) - l``: rounding the hundred times larger ``l`` makes nearly all of the error."""
+    nodes, weights = _layers(2)
+    large = [_node("Mul", "t1 hundred", "l"), _node("Tanh", "x", "t"), _node("Add", "l t", "s")]
+    tail = [_node("Sub", "s l", "y")]
+    return _model([*nodes, *large, *tail], {**weights, "hundred": np.float32(100).reshape(1)})
+
+
+def test_a_check_of_the_users_own_decides_beside_the_bounds() -> None:
+    loose, strict = _checked(0.5, 0.5).run(), _checked(0.5, 1e-3).run()
+    assert loose.kept == ()
+    assert strict.kept != ()
+    assert _error(_noisy(), ()) > 1e-3 > _error(_noisy(), strict.kept)
+    assert len(strict.kept) < len(_noisy().proto.graph.node)
+
+
+def test_a_check_that_even_rounded_weights_do_not_pass_ends_the_search() -> None:
+    nodes, weights = _layers_to_y(2)
+    search = _search(_model(nodes, weights), 0.5)
+    exact = search.switches.run(search.trials[0].feeds, ())[0]
+    first = replace(search.trials[0], accepts=lambda outputs: bool(np.array_equal(outputs[0], exact)))
+    search.trials[:] = [first]
+    assert search.unrounded() <= 1
+    with pytest.raises(Infeasible) as ended:
+        search.run()
+    assert (ended.value.what, ended.value.refused) == ("the weights", True)

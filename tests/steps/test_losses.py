@@ -40,7 +40,8 @@ def test_the_largest_values_of_all_inputs_come_first_and_the_rest_is_counted() -
     assert list(rows) == ["x_fp16", "a", "b", "c", "e", "y_fp16"]
     assert rows["c"] == {
         "node": "c", "op_type": "Mul", "tensor": "c", "largest": 810000.0, "overflows": 2, "zeros": 0,
-        "nonfinite": 0, "elements": 4, "upstream": ["b", "x_to_fp16", "a"],
+        "nonfinite": 0, "elements": 4, "mean": (2**4 + 20**4 + 30**4 + 1) / 4,
+        "upstream": ["b", "x_to_fp16", "a"],
     }  # fmt: skip
 
 

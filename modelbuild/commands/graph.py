@@ -1,0 +1,43 @@
+"""``modelbuild graph``."""
+
+from __future__ import annotations
+
+import argparse
+
+from modelbuild.commands import answers
+from modelbuild.commands import options as taken
+
+ABOUT = "draw the actions behind a recipe's artifacts, fresh and stale"
+EXAMPLES = """\
+examples:
+  modelbuild graph configs/resnet50.yaml
+  modelbuild graph configs/resnet50.yaml --format dot | dot -Tsvg > resnet50.svg
+  modelbuild graph configs/*.yaml --format mermaid --only '*.fp16.*'
+"""
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    taken.recipes(parser)
+    taken.places(parser)
+    taken.only(parser)
+    parser.add_argument("--format", choices=("text", "dot", "mermaid", "json"),
+                        help="a tree, Graphviz, Mermaid for Markdown, or one object")  # fmt: skip
+
+
+def run(options: argparse.Namespace) -> int:
+    import sys
+
+    from modelbuild import drawing
+    from modelbuild.terminal.progress import Silent
+
+    found = drawing.draw(taken.request(options), Silent())
+    if options.format == "json":
+        answers.as_json(found.as_json())
+    else:
+        text = {"text": drawing.tree, "dot": drawing.dot, "mermaid": drawing.mermaid}[options.format](found)
+        print(text)
+    for graph in found.graphs:
+        for said in graph.diagnostics:
+            if said.level == "error":
+                print(said.render(), file=sys.stderr)
+    return found.exit_code

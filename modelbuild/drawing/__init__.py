@@ -1,0 +1,63 @@
+"""The action graph of a recipe as a picture: ``modelbuild graph``.
+
+What is fresh and what is stale is judged from recorded facts, as ``status`` does it: none of the
+model's code runs, and nothing is built or written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from modelbuild import request as requests
+from modelbuild.drawing.dot import dot
+from modelbuild.drawing.mermaid import mermaid
+from modelbuild.drawing.tree import tree
+from modelbuild.drawing.values import Drawing, File, Graph, Node
+from modelbuild.publishing import Publisher
+from modelbuild.request import Request
+from modelbuild.results import RecipeResult
+from modelbuild.scheduling.runs import Options, Reporter, Run
+from modelbuild.scheduling.scheduler import Scheduler
+
+__all__ = ["Drawing", "File", "Graph", "Node", "dot", "draw", "mermaid", "tree"]
+
+
+def draw(request: Request, reporter: Reporter) -> Drawing:
+    """The graph of each recipe, every action and artifact in it judged.
+
+    Raises:
+        RecipeError: a path or ``only`` names nothing, or two recipes have one name.
+    """
+    recipes = requests.loaded(
+        replace(request, force=True)
+    )  # with their actions, also those with nothing to do
+    store = request.store()
+    runs = requests.runs(request, recipes, store)
+    publisher = Publisher(store, request.out, dry_run=True)
+    Scheduler(runs, store, Options(1, dry_run=True), reporter, publisher).run()
+    graphs = {run.path: _graph(run, publisher.result(run)) for run in runs}
+    graphs |= {r.recipe: Graph(r.recipe, r.name, diagnostics=r.diagnostics, exit_code=r.exit_code)
+               for r in recipes.broken}  # fmt: skip
+    return Drawing(tuple(graphs[str(path)] for path in recipes.paths))
+
+
+def _graph(run: Run, result: RecipeResult) -> Graph:
+    nodes: dict[str, Node] = {}
+    for action in run.plan.actions:
+        ended = run.ended[action.id]
+        status = "fresh" if ended.good else ended.status
+        told = ended.changes or tuple(d.message for d in ended.diagnostics)
+        waits = tuple(i for i in dict.fromkeys(action.before) if nodes[i].status != "fresh")
+        nodes[action.id] = Node(
+            action.id, action.step.kind, status, told if status != "fresh" else (),
+            dict(action.needs), action.gates, waits,
+        )  # fmt: skip
+    files = []
+    for artifact, told_of in zip(run.plan.artifacts, result.artifacts, strict=True):
+        stands = "fresh" if told_of.status == "cached" else told_of.status
+        files.append(
+            File(artifact.name, artifact.kind, artifact.action, artifact.proof, stands, told_of.reason)
+        )
+    return Graph(
+        run.path, run.name, tuple(nodes.values()), tuple(files), result.diagnostics, result.exit_code
+    )

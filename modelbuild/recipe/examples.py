@@ -1,0 +1,175 @@
+"""What the recipe reference says beside the types: examples, and what values say of others."""
+
+from __future__ import annotations
+
+NOTES = {
+    "ModelSource": """\
+Give `import` or `onnx`. Modules beside the recipe, and in the folder that the command runs in, are
+importable. An argument that is itself an object is written as `{import, args, kwargs}` and made the
+same way, as deep as it takes. For `onnx`, `args`, `kwargs`, `weights` and `seed` mean nothing and
+are refused, as are `exporter`, `constant_folding` and `keep_initializers_as_inputs`; a half
+precision file is made by `convert`, `mixed` or `auto`.
+""",
+    "InputSpec": """\
+If every input's name is a parameter of `forward()`, inputs are passed by name, in any order. If
+none is, by position: `image` for `forward(self, x)`. If only some are, that is
+[`inputs-mismatch`](../modelbuild/explanations/inputs-mismatch.md).
+
+Outputs are flattened in order (values of dicts, tuples, lists; `None` dropped) and get the names of
+`outputs`.
+""",
+    "InputValues": """\
+One pair, or `constant`. `low` and `high` must suit the dtype, and are whole numbers for integers;
+`bool` inputs take only `constant`. Without `values`, floats are drawn from normal(0, 1), integers
+from 0 and 1, bools from both.
+""",
+    "AxisRange": """\
+`min <= opt <= max`. The proof runs every artifact at both ends, at the traced size and at one that
+shares no factor with it. Each axis must be used by a shape.
+""",
+    "Precisions": """\
+`fp16:` with nothing after it is fp16 with its defaults. Without `precision`, fp32 alone is built.
+""",
+    "Tolerance": """\
+Those that are named must all hold, for every output, at every size. Where a recipe names none: fp32
+`{rtol: 1e-3, atol: 1e-4}`, fp16 `{relative_l2: 1e-2, cosine: 0.999}`, bf16 `{relative_l2: 5e-2,
+cosine: 0.99}`. Of `rtol` and `atol`, one that is not named beside the other is 0.
+""",
+    "Fp16": """\
+`half` and `autocast` export the model itself in half precision, so the block lists mean nothing
+there and are refused. See [half precision](precision.md) for which road to take.
+""",
+    "Engine": """\
+An engine is made from the ONNX file of its `precision` and `variant`, which must be among
+`precision` and `static`. `targets` are for tensorrt-rtx alone: TensorRT builds for the GPU that is
+there. Profiles are written by axis, not by input, and lie within `dynamic_axes`; an axis that the
+variant pins stands in none.
+""",
+}
+
+_HEAD = """\
+model: {import: net:Net}
+inputs: {x: {shape: [batch, 6]}}
+dynamic_axes: {batch: {min: 1, opt: 4, max: 8}}
+"""
+
+EXAMPLES = {
+    "Recipe": """\
+name: net
+model: {import: net:Net}
+inputs:
+  x: {shape: [batch, 6]}
+outputs: [y]
+dynamic_axes:
+  batch: {min: 1, opt: 4, max: 8}
+opset: 18
+precision:
+  fp32:
+  fp16:
+static:
+  - {batch: 1}
+engines:
+  - {precision: fp16}
+verify: {samples: 4}
+""",
+    "ModelSource": """\
+model:
+  import: transformers:BertModel
+  kwargs:
+    config: {import: transformers:BertConfig, kwargs: {num_hidden_layers: 2}}
+  weights: weights/bert.safetensors
+  files: ["tables/*.bin"]
+  seed: 1
+inputs:
+  input_ids: {shape: [1, 128], dtype: int64, values: {low: 0, high: 30522}}
+""",
+    "InputSpec": """\
+model: {import: net:Tagger}
+inputs:
+  tokens: {shape: [batch, length], dtype: int64, values: {low: 0, high: 30522}}
+  scale: {shape: []}
+dynamic_axes:
+  batch: {min: 1, opt: 4, max: 8}
+  length: {min: 16, opt: 64, max: 128}
+""",
+    "InputValues": """\
+model: {import: net:Net}
+inputs:
+  image: {shape: [1, 3, 224, 224], values: {mean: 0.45, std: 0.22}}
+  mask: {shape: [1, 224], dtype: int64, values: {constant: 1}}
+  boxes: {shape: [1, 10, 4], values: {low: 0, high: 224}}
+""",
+    "AxisRange": """\
+model: {import: net:Net}
+inputs:
+  image: {shape: [batch, 3, height, width]}
+dynamic_axes:
+  batch: {min: 1, opt: 4, max: 8}
+  height: {min: 64, opt: 224, max: 512}
+  width: {min: 64, opt: 224, max: 512}
+static:
+  - {batch: 1}
+  - {height: 224, width: 224}
+""",
+    "Precisions": _HEAD
+    + """\
+precision:
+  fp32:
+  fp16: {method: auto}
+  bf16:
+""",
+    "Fp32": _HEAD
+    + """\
+precision:
+  fp32: {tolerance: {rtol: 1.0e-5, atol: 1.0e-5}}
+""",
+    "Tolerance": _HEAD
+    + """\
+precision:
+  fp16: {tolerance: {rtol: 1.0e-2, atol: 1.0e-2, relative_l2: 5.0e-3, cosine: 0.9999}}
+""",
+    "Fp16": _HEAD
+    + """\
+precision:
+  fp16:
+    method: convert
+    keep_io_types: false
+    op_block_list: [Softmax, LayerNormalization]
+    node_block_list: [node_mul_5]
+    min_positive_val: 1.0e-7
+    max_finite_val: 65504
+""",
+    "Bf16": _HEAD
+    + """\
+precision:
+  bf16: {method: mixed, tolerance: {relative_l2: 2.0e-2, cosine: 0.999}}
+""",
+    "Engine": _HEAD
+    + """\
+precision: {fp16: }
+static: [{batch: 1}]
+engines:
+  - precision: fp16
+    backend: tensorrt-rtx
+    profiles:
+      - {batch: {min: 1, opt: 1, max: 1}}
+      - {batch: {min: 1, opt: 4, max: 8}}
+    targets: [sm86, sm89]
+  - {precision: fp16, variant: {batch: 1}}
+""",
+    "Builder": _HEAD
+    + """\
+engines:
+  - precision: fp32
+    builder: {optimization_level: 5, workspace: 4GiB, tf32: false}
+""",
+    "Verify": _HEAD
+    + """\
+verify:
+  samples: 20
+  seed: 7
+  data: ["samples/*.npz"]
+  function: checks:close_enough
+""",
+}
+"""By the name of a type: a whole recipe that shows its keys."""

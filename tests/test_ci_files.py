@@ -1,0 +1,489 @@
+"""The workflows and hooks, this repository's and those that users get: sound, and really run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import stat
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from modelbuild import arguments, ci
+from modelbuild.errors import RecipeError
+from tests.conftest import RECIPE, TINY
+
+ROOT = Path(__file__).resolve().parent.parent
+GIT = ("git", "-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false",
+       "-c", "init.defaultBranch=main")  # fmt: skip
+
+VALUES = {"NAME": "models", "BRANCH": '"main"', "PYTHON": "3.11", "RECIPES": "configs",
+          "FILES": "'^configs/'", "LOCK": ""}  # fmt: skip
+
+
+def workflows() -> dict[str, str]:
+    """The text of every workflow, by what it is called here."""
+    ours = {p.name: p.read_text() for p in sorted((ROOT / ci.WORKFLOWS).glob("*.yml"))}
+    theirs = {n: ci.rendered(n, VALUES) for n in ("modelbuild.yml", "modelbuild-comment.yml")}
+    return ours | theirs
+
+
+WORKFLOWS = workflows()
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as GitHub reads it: `on` is a key, and no key comes twice."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, expression) for tag, expression in rows if tag != "tag:yaml.org,2002:bool"]
+    for first, rows in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    keys = [loader.construct_object(key) for key, _ in node.value]
+    assert len(set(keys)) == len(keys), f"a key comes twice: {keys}"
+    return dict(zip(keys, [loader.construct_object(v, deep=True) for _, v in node.value], strict=True))
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+
+
+def read(text: str) -> dict[str, Any]:
+    return yaml.load(text, _Loader)
+
+
+def steps(workflow: dict[str, Any]) -> list[dict[str, Any]]:
+    return [step for job in workflow["jobs"].values() for step in job["steps"]]
+
+
+def scripts(workflow: dict[str, Any]) -> list[str]:
+    return [step["run"] for step in steps(workflow) if "run" in step]
+
+
+# ---- what is written ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_a_workflow_asks_for_no_more_than_it_needs(name: str) -> None:
+    workflow = read(WORKFLOWS[name])
+    assert {"name", "on", "permissions", "jobs"} <= set(workflow)
+    assert "pull_request_target" not in workflow["on"]
+    assert workflow["permissions"] in ({"contents": "read"}, {})
+    for job in workflow["jobs"].values():
+        assert job["timeout-minutes"]
+        assert job["runs-on"]
+        allowed = job.get("permissions", {})
+        assert "workflow_run" in workflow["on"] or not allowed
+        assert set(allowed) <= {"actions", "pull-requests"}
+        for step in job["steps"]:
+            assert ("run" in step) != ("uses" in step)
+            if step.get("uses", "").startswith("actions/checkout"):
+                assert step["with"]["persist-credentials"] == "false"
+                assert "workflow_run" not in workflow["on"]  # a right to write, and no stranger's code
+            assert re.fullmatch(r"actions/[\w/-]+@v\d+", step.get("uses", "actions/x@v1"))
+
+
+def test_the_files_are_what_github_and_pre_commit_take(tmp_path: Path) -> None:
+    for name, text in WORKFLOWS.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "hooks.yaml").write_text(ci.rendered("pre-commit-config.yaml", VALUES))
+    schema = ("check_jsonschema", "--builtin-schema", "vendor.github-workflows")
+    for command in (
+        [*schema, *(str(tmp_path / name) for name in WORKFLOWS)],
+        ["pre_commit", "validate-config", str(tmp_path / "hooks.yaml")],
+        ["pre_commit", "validate-manifest", str(ROOT / ".pre-commit-hooks.yaml")],
+    ):
+        done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_no_script_holds_a_text_that_others_write(name: str) -> None:
+    for script in scripts(read(WORKFLOWS[name])):
+        assert "${{" not in script  # what is needed comes by the environment, and is quoted there
+        done = subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_every_command_in_a_workflow_is_one_that_modelbuild_takes(name: str) -> None:
+    found = [
+        shlex.split(match[1].split(" > ")[0], comments=True)
+        for script in scripts(read(WORKFLOWS[name]))
+        for match in re.finditer(r"(?:^|then |; )\s*modelbuild ([^;\n]+)", script, re.MULTILINE)
+    ]
+    for command in found:
+        options = arguments.parser().parse_args(["configs" if a == "$RECIPES" else a for a in command])
+        assert callable(options.run)
+    commands = [command[0] for command in found]
+    if "comment" not in name and name != "comment.yml":
+        assert commands == ["check", "build", "build", "cache", "report", "diff"]
+
+
+def test_the_caches_key_is_restored_by_its_prefix_and_saved_whatever_happens() -> None:
+    for name in ("ci.yml", "modelbuild.yml"):
+        rows = {s["uses"]: s for s in steps(read(WORKFLOWS[name])) if "cache" in s.get("uses", "")}
+        restore, save = rows["actions/cache/restore@v4"], rows["actions/cache/save@v4"]
+        assert restore["with"]["key"] == save["with"]["key"]
+        assert restore["with"]["key"].startswith(restore["with"]["restore-keys"])
+        assert "github.sha" in save["with"]["key"]
+        assert save["if"].startswith("always()")
+
+
+def test_this_repository_runs_what_it_gives_to_users() -> None:
+    ours, theirs = read(WORKFLOWS["ci.yml"]), read(WORKFLOWS["modelbuild.yml"])
+    named = {s["name"]: s for s in ours["jobs"]["models"]["steps"] if "name" in s}
+    for step in theirs["jobs"]["build"]["steps"]:
+        if step.get("name") in ("Check", "Build", "Trim the cache", "Report", "Diff"):
+            assert named[step["name"]] == step
+    body = ci.rendered("modelbuild-comment.yml", {"NAME": "ci"}).partition("\nname: ")[2]
+    assert WORKFLOWS["comment.yml"].partition("\nname: ")[2] == body
+    assert read(WORKFLOWS["comment.yml"])["on"]["workflow_run"]["workflows"] == [ours["name"]]
+
+
+# ---- init --ci ---------------------------------------------------------------------------------
+
+
+def repository(folder: Path, *locks: str) -> Path:
+    subprocess.run([*GIT, "init", "-q", str(folder)], check=True)
+    (folder / "recipes").mkdir()
+    (folder / "recipes/net.yaml").write_text(RECIPE)
+    for lock in locks:
+        (folder / lock).write_text("lock: 1\n")
+    return folder
+
+
+def test_init_writes_the_workflows_and_the_hooks_for_this_repository(tmp_path: Path) -> None:
+    folder = repository(tmp_path)
+    written = [".github/workflows/modelbuild.yml", ".github/workflows/modelbuild-comment.yml",
+               ".pre-commit-config.yaml"]  # fmt: skip
+    assert list(map(str, ci.write(folder))) == written
+    workflow = read((folder / written[0]).read_text())
+    assert workflow["env"]["RECIPES"] == "recipes"
+    assert workflow["on"]["push"]["branches"] == ["main"]
+    comment = read((folder / written[1]).read_text())
+    assert comment["on"]["workflow_run"]["workflows"] == [workflow["name"]]
+    (hook,) = read((folder / written[2]).read_text())["repos"][0]["hooks"]
+    assert (hook["id"], hook["files"]) == ("modelbuild-check", r"^recipes/[^/]*\.ya?ml$")
+    assert not any(re.search("@[A-Z]+@", (folder / path).read_text()) for path in written)
+
+
+def test_init_turns_the_hook_for_lock_files_on_where_there_are_some(tmp_path: Path) -> None:
+    ci.write(repository(tmp_path, "recipes/net.lock.yaml"))
+    hooks = read((tmp_path / ci.HOOKS).read_text())["repos"][0]["hooks"]
+    assert [(h["id"], h.get("args")) for h in hooks] == [
+        ("modelbuild-check", None),
+        ("modelbuild-lock", ["recipes"]),
+    ]
+
+
+def test_init_overwrites_nothing(tmp_path: Path) -> None:
+    folder = repository(tmp_path)
+    (folder / ci.WORKFLOWS).mkdir(parents=True)
+    (folder / ci.WORKFLOWS / "modelbuild.yml").write_text("mine")
+    with pytest.raises(RecipeError, match=r"^\.github/workflows/modelbuild\.yml: already there$"):
+        ci.write(folder)
+    assert [p.name for p in (folder / ci.WORKFLOWS).iterdir()] == ["modelbuild.yml"]
+    assert not (folder / ci.HOOKS).exists()
+
+
+def test_init_leaves_hooks_that_are_there_alone(tmp_path: Path) -> None:
+    folder = repository(tmp_path)
+    (folder / ci.HOOKS).write_text("repos: []\n")
+    assert [p.name for p in ci.write(folder)] == ["modelbuild.yml", "modelbuild-comment.yml"]
+    assert (folder / ci.HOOKS).read_text() == "repos: []\n"
+
+
+def test_init_says_where_workflows_belong(tmp_path: Path) -> None:
+    folder = repository(tmp_path)
+    with pytest.raises(RecipeError, match="workflows belong into the root of the repository"):
+        ci.write(folder / "recipes")
+
+
+# ---- the workflow, run -------------------------------------------------------------------------
+
+
+@dataclass
+class Runner:
+    """A machine that runs the steps of a workflow in a checkout, one after the other, as GitHub does."""
+
+    folder: Path
+    event: str = "push"
+    log: str = ""
+
+    @property
+    def cache(self) -> Path:
+        return self.folder.parent / "temp/modelbuild"
+
+    @property
+    def saved(self) -> Path:
+        return self.folder.parent / "saved"
+
+    def environ(self) -> dict[str, str]:
+        own = {k: v for k, v in os.environ.items() if not k.startswith(("MODELBUILD", "GITHUB", "GIT_"))}
+        files = {n: str(self.folder.parent / n) for n in
+                 ("GITHUB_OUTPUT", "GITHUB_ENV", "GITHUB_STEP_SUMMARY")}  # fmt: skip
+        return {**own, **files, "GITHUB_ACTIONS": "true", "GITHUB_EVENT_NAME": self.event,
+                "GITHUB_WORKSPACE": str(self.folder), "RUNNER_OS": "Linux",
+                "RUNNER_TEMP": str(self.folder.parent / "temp"),
+                "PATH": f"{self.folder.parent / 'bin'}{os.pathsep}{os.environ['PATH']}"}  # fmt: skip
+
+    def run(self, workflow: dict[str, Any], env: dict[str, str]) -> dict[str, int]:
+        """The exit code of each step by its name; what comes after a failure runs only if it says so."""
+        codes: dict[str, int] = {}
+        self.log = ""
+        more = dict(workflow.get("env", {}))
+        for step in steps(workflow):
+            if "run" not in step or (any(codes.values()) and "always()" not in step.get("if", "")):
+                continue
+            if "github.event_name == 'pull_request'" in step.get("if", "") and self.event != "pull_request":
+                continue
+            mine = {name: env[name] for name in step.get("env", {})}
+            done = subprocess.run(
+                ["bash", "-e", "-c", step["run"]], cwd=self.folder, env={**self.environ(), **more, **mine},
+                capture_output=True, text=True, timeout=300,
+            )  # fmt: skip
+            assert "Traceback" not in done.stderr, done.stderr
+            codes[step["name"]] = done.returncode
+            self.log += done.stdout + done.stderr
+            handed = self.folder.parent / "GITHUB_ENV"
+            if handed.exists():
+                more |= dict(line.split("=", 1) for line in handed.read_text().splitlines())
+        return codes
+
+
+def shim(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/bash\n{text}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Runner:
+    """A repository with two recipes; `pip` does nothing, and `modelbuild` is this one."""
+    base = tmp_path_factory.mktemp("runner")
+    real = shlex.quote(sys.executable)
+    shim(base / "bin/python", f'[ "$1 $2" = "-m pip" ] && {{ echo "pip $*"; exit; }}\nexec {real} "$@"')
+    shim(base / "bin/modelbuild", f'exec {real} -P -m modelbuild "$@"')
+    (base / "temp").mkdir()
+    folder = base / "repository"
+    for name, text in {
+        "configs/net.yaml": RECIPE,
+        "configs/plain.yaml": RECIPE.replace("net:Net", "plain:Net"),
+        "configs/net.py": TINY,
+        "configs/plain.py": TINY,
+        ".gitignore": "build\n__pycache__\nreport.html\ncomment\n",
+    }.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    git(folder, "init", "-q")
+    ci.write(folder)
+    commit(folder, "one")
+    return Runner(folder)
+
+
+def git(folder: Path, *arguments: str) -> None:
+    subprocess.run([*GIT, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def commit(folder: Path, message: str) -> None:
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", message)
+
+
+def pull(runner: Runner, changes: dict[str, str]) -> dict[str, int]:
+    """Run the workflow on a pull request with these changes, as GitHub checks it out: merged."""
+    git(runner.folder, "checkout", "-q", "--detach", "main")
+    for name, text in changes.items():
+        (runner.folder / name).write_text(text)
+    commit(runner.folder, "theirs")
+    git(runner.folder, "branch", "-f", "theirs")
+    git(runner.folder, "checkout", "-q", "--detach", "main")
+    git(runner.folder, "merge", "-q", "--no-ff", "-m", "merged", "theirs")
+    git(runner.folder, "clean", "-xdfq")
+    shutil.rmtree(runner.cache, ignore_errors=True)
+    if runner.saved.exists():  # each pull request begins with the cache of the main branch
+        shutil.copytree(runner.saved, runner.cache)
+    runner.event = "pull_request"
+    workflow = read((runner.folder / ci.WORKFLOWS / "modelbuild.yml").read_text())
+    return runner.run(workflow, {"NUMBER": "7"})
+
+
+ALL = ["Install", "Name the cache", "Check", "Build", "Trim the cache", "Report"]
+
+
+def test_the_workflow_builds_everything_on_main_and_then_what_a_pull_request_touches(runner: Runner) -> None:
+    workflow = read((runner.folder / ci.WORKFLOWS / "modelbuild.yml").read_text())
+    assert runner.run(workflow, {}) == dict.fromkeys(ALL, 0)
+    assert "pip -m pip install modelbuild[cpu]" in runner.log
+    assert (runner.folder / "report.html").stat().st_size > 1000
+    shutil.copytree(runner.cache, runner.saved)
+    outputs = (runner.folder.parent / "GITHUB_OUTPUT").read_text()
+    assert re.search(r"^prefix=modelbuild-Linux-python3\.\d+-torch[\d.]+\S*-$", outputs, re.MULTILINE)
+    summary = runner.folder.parent / "GITHUB_STEP_SUMMARY"
+    assert summary.read_text().startswith("### modelbuild: 2 recipes, 2 artifacts\n")
+
+    summary.unlink()
+    codes = pull(runner, {"configs/net.py": TINY + "\n\nMORE = 1\n"})
+    assert codes == dict.fromkeys([*ALL, "Diff"], 0)
+    assert summary.read_text().startswith("### modelbuild: 1 recipe, 1 artifact\n")
+    assert (runner.folder / "comment/number").read_text() == "7\n"
+    assert (runner.folder / "comment/comment.md").read_text().startswith("<!-- modelbuild diff -->\n")
+
+    codes = pull(runner, {"README.md": "words\n"})
+    assert codes == dict.fromkeys([*ALL, "Diff"], 0)
+    assert not (runner.folder / "report.html").exists()
+    assert "nothing changed since HEAD^1" in runner.log
+
+
+def test_the_workflow_fails_with_a_recipe_that_is_wrong_and_still_says_what_changes(runner: Runner) -> None:
+    codes = pull(runner, {"configs/net.yaml": RECIPE + "opsets: 17\n"})
+    assert codes["Check"] == 2
+    assert "Build" not in codes
+    assert codes["Trim the cache"] == 0
+    place = "file=configs/net.yaml,line=6,col=1,title=recipe-invalid"
+    assert f"::error {place}::unknown key `opsets`" in runner.log
+    assert (runner.folder / "comment/comment.md").read_text().startswith("<!-- modelbuild diff -->\n")
+
+
+# ---- the comment, posted -----------------------------------------------------------------------
+
+GH = r"""
+last=${@: -1}
+echo "$@" >> "$GH_LOG"
+case "$1 $2" in
+  "run download") [ -d "$ARTIFACT" ] && cp -r "$ARTIFACT" "$last" ;;
+  "api repos/o/r/pulls/"*) cat "$GH_HEAD" ;;
+  "api --paginate") printf '%s' "$GH_IDS" ;;
+  "api --silent") cp "${last#body=@}" "$GH_BODY" ;;
+esac
+"""
+
+
+@dataclass
+class Posted:
+    code: int
+    said: str
+    calls: list[str]
+    body: str | None
+
+
+def post(
+    tmp_path: Path, comment: bytes | None, number: str = "7", head: str = "abc", ids: str = ""
+) -> Posted:
+    """Run the workflow that posts, with what another run left and a `gh` that writes down its calls."""
+    shim(tmp_path / "bin/gh", GH)
+    (tmp_path / "temp").mkdir()
+    (tmp_path / "head").write_text(head + "\n")
+    if comment is not None:
+        (tmp_path / "artifact").mkdir()
+        (tmp_path / "artifact/comment.md").write_bytes(comment)
+        (tmp_path / "artifact/number").write_text(number)
+    (script,) = scripts(read(WORKFLOWS["modelbuild-comment.yml"]))
+    env = {
+        **os.environ, "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}", "GH_TOKEN": "t",
+        "REPOSITORY": "o/r", "RUN_ID": "1", "HEAD_SHA": "abc", "RUNNER_TEMP": str(tmp_path / "temp"),
+        "GH_LOG": str(tmp_path / "log"), "GH_HEAD": str(tmp_path / "head"), "GH_IDS": ids,
+        "GH_BODY": str(tmp_path / "body"), "ARTIFACT": str(tmp_path / "artifact"),
+    }  # fmt: skip
+    done = subprocess.run(["bash", "-e", "-c", script], env=env, capture_output=True, text=True)
+    body = tmp_path / "body"
+    calls = (tmp_path / "log").read_text().splitlines()
+    posted = [c for c in calls if "--silent" in c]
+    return Posted(done.returncode, done.stdout, posted, body.read_text() if body.exists() else None)
+
+
+GOOD = b"<!-- modelbuild diff -->\n### modelbuild\n"
+
+
+def test_the_comment_is_posted_once_and_then_updated(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    first = post(tmp_path / "a", GOOD)
+    assert (first.code, first.body) == (0, GOOD.decode())
+    assert "--method POST repos/o/r/issues/7/comments" in first.calls[0]
+    second = post(tmp_path / "b", GOOD, ids="31\n32\n")
+    assert (second.code, second.body) == (0, GOOD.decode())
+    assert "--method PATCH repos/o/r/issues/comments/31 " in second.calls[0]
+
+
+@pytest.mark.parametrize(
+    ("comment", "number", "head", "code", "said"),
+    [
+        pytest.param(None, "7", "abc", 0, "that run left no comment", id="no-artifact"),
+        pytest.param(GOOD, "7", "def", 0, "pull request 7 is not at that run's commit", id="another-commit"),
+        pytest.param(GOOD, "7; rm x", "abc", 1, "that is no pull request's number", id="no-number"),
+        pytest.param(GOOD, "../../issues/1", "abc", 1, "that is no pull request's number", id="a-path"),
+        pytest.param(b"LGTM", "7", "abc", 1, "that is no comment of modelbuild diff", id="another-text"),
+    ],
+)
+def test_what_is_not_the_comment_of_that_run_is_not_posted(
+    tmp_path: Path, comment: bytes | None, number: str, head: str, code: int, said: str
+) -> None:
+    found = post(tmp_path, comment, number, head)
+    assert (found.code, found.calls, found.body) == (code, [], None)
+    assert said in found.said
+
+
+def test_a_strangers_comment_is_cut_and_mentions_nobody(tmp_path: Path) -> None:
+    found = post(tmp_path, GOOD + b"@all \xff\xfe $(touch x) `touch x`" + b"x" * 200_000)
+    assert found.code == 0
+    assert found.body is not None
+    assert found.body.startswith("<!-- modelbuild diff -->\n### modelbuild\n&#64;all")
+    assert "@" not in found.body
+    assert 50_000 < len(found.body) < 65_536
+
+
+# ---- hooks -------------------------------------------------------------------------------------
+
+
+def test_the_hooks_are_run_by_pre_commit(tmp_path: Path) -> None:
+    """Through pre-commit itself: what it is given, what it passes on, and what its exit code becomes."""
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    git(folder, "init", "-q")
+    (folder / "configs").mkdir()
+    shim(tmp_path / "bin/modelbuild", f'exec {shlex.quote(sys.executable)} -P -m modelbuild "$@"')
+    hooks = {hook["id"]: dict(hook) for hook in read((ROOT / ".pre-commit-hooks.yaml").read_text())}
+    for hook in hooks.values():
+        hook.pop("description")
+        hook["pass_filenames"] = hook.get("pass_filenames", "true") == "true"
+    config = {"repos": [{"repo": "local", "hooks": list(hooks.values())}]}
+    (folder / ci.HOOKS).write_text(yaml.safe_dump(config))
+    (folder / "configs/net.yaml").write_text(RECIPE)
+    (folder / "configs/net.py").write_text(TINY)
+    (folder / "note.yaml").write_text("no: recipe\n")
+    git(folder, "add", "-A")
+
+    def run(hook: str) -> tuple[int, str]:
+        env = {**os.environ, "PRE_COMMIT_HOME": str(tmp_path / "home"),
+               "MODELBUILD_CACHE_DIR": str(tmp_path / "cache"),
+               "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"}  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-m", "pre_commit", "run", hook, "--color", "never"],
+            cwd=folder, env=env, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
+
+    assert run("modelbuild-check")[0] == 0
+    code, said = run("modelbuild-lock")
+    assert code == 1
+    assert "error[lock-missing]: configs/net.lock.yaml: there is no lock file" in said
+
+    (folder / "configs/net.yaml").write_text(RECIPE + "opsets: 17\n")
+    (folder / "configs/net.lock.yaml").write_text("lock: 1\n")  # is no recipe, and not checked as one
+    git(folder, "add", "-A")
+    code, said = run("modelbuild-check")
+    assert code == 1
+    assert "- exit code: 2" in said
+    assert "configs/net.yaml:6:1: unknown key `opsets`" in said
+    assert "note.yaml" not in said

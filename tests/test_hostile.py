@@ -1,0 +1,438 @@
+"""A pull request from somebody who means harm, looked at with ``diff``, ``check`` and ``status``.
+
+Whatever it holds: a clear error or a plain answer, nothing run, nothing written, nothing outside the
+repository opened, and an end in sight.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+import modelbuild
+from modelbuild import globs
+from modelbuild.errors import RecipeError
+from modelbuild.review import markdown, plain
+from modelbuild.review.values import Review
+from tests.review.repositories import RECIPE, Repo, made
+
+ALIASES = "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 12))
+BOMB = f"a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n{ALIASES}"
+SECRET = "the secret beside the repository"
+
+# Escape sequences, ends of lines, bidirectional overrides: a terminal would obey them.
+OBEYED = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+@pytest.fixture
+def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Repo]:
+    """A repository, and a folder beside it that must stay as it is."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret.yaml").write_text(RECIPE + f"# {SECRET}\n")
+    (outside / "secret.pt").write_text(SECRET)
+    made_ = made(tmp_path / "repository")
+    monkeypatch.chdir(made_.folder)
+    before = listing(tmp_path)
+    yield made_
+    after = listing(tmp_path)
+    assert {p: after.get(p) for p in before} == before
+    assert not any("canary" in path for path in after)
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    """Everything beside the repository."""
+    found = (p for p in folder.rglob("*") if "repository" not in p.parts and p.is_file())
+    return {str(p): p.read_bytes() for p in found}
+
+
+def looked_at(repo: Repo) -> tuple[Review, str]:
+    """The review of what is not committed, and everything that is printed of it."""
+    with watching() as opened:
+        found = modelbuild.diff("HEAD")
+    outside = [p for p in opened if os.path.realpath(p).startswith(str(repo.folder.parent / "outside"))]
+    assert not outside
+    texts = [plain.render(found), markdown.render(found)]
+    assert json.loads(json.dumps(found.as_json()))["recipes"] is not None
+    assert len(markdown.render(found)) < 65536
+    for text in texts:
+        assert not OBEYED.search(text), OBEYED.search(text)
+        assert SECRET not in text
+        assert len(text) < 300_000
+    return found, texts[0]
+
+
+class watching:
+    """The files and folders that this process opens; an audit hook stays for ever, so there is one."""
+
+    heard: ClassVar[list[list[str]]] = []
+    hooked: ClassVar[bool] = False
+
+    def __enter__(self) -> list[str]:
+        if not watching.hooked:
+            sys.addaudithook(watching.hear)
+            watching.hooked = True
+        watching.heard.append([])
+        return watching.heard[-1]
+
+    def __exit__(self, *_: object) -> None:
+        watching.heard.pop()
+
+    @staticmethod
+    def hear(event: str, arguments: tuple[object, ...]) -> None:
+        opens = event in ("open", "os.listdir", "os.scandir")
+        if watching.heard and opens and isinstance(arguments[0], str | os.PathLike | bytes):
+            watching.heard[-1].append(os.fsdecode(arguments[0]))
+
+
+def codes(review: Review) -> set[tuple[str, str]]:
+    return {(d.level, d.code) for d in review.every()}
+
+
+# ---- paths out of the repository ---------------------------------------------------------------
+
+OUT = "../outside/secret.pt"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("weights: w.pt", f"weights: {OUT}", "model.weights"),
+        ("weights: w.pt", "weights: /etc/passwd", "model.weights"),
+        ("weights: w.pt", f"files: [{OUT}]", "model.files"),
+        ("weights: w.pt", 'files: ["/**/*", "../**"]', "model.files"),
+        ('import: "net:Net", weights: w.pt, kwargs: {width: 8}', f"onnx: {OUT}", "model.onnx"),
+        ("samples: 4", 'samples: 4, data: "../outside/*"', "verify.data"),
+    ],
+)
+def test_a_path_out_of_the_repository_is_an_error_and_not_opened(
+    repo: Repo, old: str, new: str, key: str
+) -> None:
+    repo.edit(old, new)
+    found, said = looked_at(repo)
+    assert found.exit_code() == 2
+    assert ("error", "outside-repository") in codes(found)
+    assert f"`{key}`: `" in said
+    assert "lies outside the repository; it was not looked at" in said
+
+
+def test_a_file_that_is_not_there_tells_nothing_of_its_neighbours_outside(repo: Repo) -> None:
+    (repo.folder / "out").symlink_to("../outside")
+    for name in ("../outside/secre.pt", "out/secre.pt", "loop/secre.pt"):
+        repo.write("evil.yaml", RECIPE.replace("w.pt", name))
+        (said,) = modelbuild.check("evil.yaml").recipes[0].diagnostics
+        assert f"there is no file `{name}`" in said.message
+        assert said.hint == "paths are relative to the recipe"
+    repo.write("evil.yaml", RECIPE.replace("w.pt", "w.pth"))
+    assert modelbuild.check("evil.yaml").recipes[0].diagnostics[0].hint == "did you mean `w.pt`?"
+
+
+def test_check_warns_of_a_file_outside_and_opens_none(repo: Repo) -> None:
+    repo.write("evil.yaml", RECIPE.replace("w.pt", OUT))
+    with watching() as opened:
+        (said,) = modelbuild.check("evil.yaml").recipes[0].diagnostics
+    assert (said.level, said.code) == ("warning", "outside-repository")
+    assert said.message == f"`model.weights`: `{OUT}` lies outside the repository; a build would read it"
+    assert not [p for p in opened if "outside" in os.path.realpath(p)]
+
+
+def test_check_quotes_nothing_of_a_file_that_a_recipe_links_to(repo: Repo) -> None:
+    (repo.folder / "evil.yaml").symlink_to("/etc/passwd")
+    (said,) = modelbuild.check("evil.yaml").recipes[0].diagnostics
+    assert said.code == "recipe-invalid"
+    assert "it is a link to a file elsewhere, which is not a recipe without mistakes" in said.message
+    assert "root" not in said.render()
+
+
+def test_status_does_not_walk_the_disk_for_a_pattern(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(globs, "MOST", 1000)
+    (repo.folder / "everything").symlink_to("/")
+    repo.write("evil.yaml", RECIPE.replace("weights: w.pt", 'files: ["/**/*"]'))
+    told = modelbuild.status("evil.yaml").recipes[0].artifacts[0]
+    assert "`model.files`: `/**/*`: it looks at more than 1,000 files" in told.diagnostics[0].message
+    repo.write("evil.yaml", RECIPE.replace("weights: w.pt", 'files: ["everything*/**/passwd"]'))
+    told = modelbuild.status("evil.yaml").recipes[0].artifacts[0]
+    assert "matches no file" in told.diagnostics[0].message
+
+
+def test_a_path_that_was_outside_before_is_only_noted(repo: Repo) -> None:
+    repo.edit("weights: w.pt", f"weights: {OUT}")
+    repo.commit()
+    repo.edit("max: 8", "max: 16")
+    found, _ = looked_at(repo)
+    assert found.exit_code() == 0
+    assert codes(found) == {("info", "outside-repository")}
+
+
+@pytest.mark.parametrize("name", ["../x", "/tmp/x", "a/b", "..", "x\\u0000y", "-rf", ".hidden"])
+def test_a_name_that_would_leave_the_output_folder_is_refused(repo: Repo, name: str) -> None:
+    repo.edit("name: net", f'name: "{name}"')
+    found, _ = looked_at(repo)
+    assert codes(found) == {("error", "recipe-invalid")}
+    assert modelbuild.check("net.yaml").exit_code == 2
+
+
+@pytest.mark.parametrize("target", ["../outside/secret.yaml", "/etc/passwd", "net.yaml", "loop.yaml"])
+@pytest.mark.parametrize("place", ["net.yaml", "loop.yaml"])
+def test_a_recipe_that_is_a_link_is_told_and_not_followed(repo: Repo, place: str, target: str) -> None:
+    (repo.folder / place).unlink(missing_ok=True)
+    (repo.folder / place).symlink_to(target)
+    found, said = looked_at(repo)
+    assert found.exit_code() == 2
+    assert f"error[recipe-invalid]: {place}: a symbolic link is not followed" in said
+    repo.commit()
+    assert modelbuild.diff("HEAD~1", "HEAD").exit_code() == 2
+
+
+@pytest.mark.parametrize(
+    ("place", "code"), [("net.lock.yaml", "lock-invalid"), ("pyproject.toml", "recipe-invalid")]
+)
+def test_what_lies_beside_a_recipe_is_not_followed_either(repo: Repo, place: str, code: str) -> None:
+    (repo.folder / place).symlink_to("../outside/secret.yaml")
+    found, said = looked_at(repo)
+    assert found.exit_code() == 2
+    assert f"error[{code}]: {place}: a symbolic link is not followed" in said
+
+
+def test_links_to_folders_lead_nowhere(repo: Repo) -> None:
+    (repo.folder / "loop").symlink_to(".")
+    (repo.folder / "itself").symlink_to("itself")
+    (repo.folder / "configs").symlink_to("../outside")
+    (repo.folder / "build").symlink_to("../outside")
+    (repo.folder.parent / "outside" / "net").mkdir()
+    (repo.folder.parent / "outside" / "net" / "manifest.json").write_text('{"actions": []}')
+    repo.edit("weights: w.pt", "weights: configs/secret.pt")
+    found, _ = looked_at(repo)
+    assert [r.recipe for r in found.recipes] == ["net.yaml"]
+    assert found.recipes[0].seconds is None
+
+
+def test_the_project_file_of_a_stranger_does_not_say_where_to_look(repo: Repo) -> None:
+    repo.write("pyproject.toml", '[tool.modelbuild]\nout = "../outside"\ncache = "../outside"\n')
+    repo.edit("max: 8", "max: 16")
+    found, _ = looked_at(repo)
+    assert [r.recipe for r in found.recipes] == ["net.yaml"]
+
+
+# ---- sizes -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        pytest.param(BOMB, "aliases stand for more than 10000 values", id="bomb"),
+        pytest.param(f"model: *a11\n{BOMB}", "has no anchor", id="bomb-in-the-model"),
+        pytest.param("model: " + "[" * 5000, "nested more than 50 levels deep", id="deep"),
+        pytest.param("model: " + "{a: " * 100 + "1" + "}" * 100, "nested more than 50", id="deep-mapping"),
+        pytest.param(
+            RECIPE.replace("max: 8", f"max: {'9' * 5000}"), "a number of 5000 characters", id="digits"
+        ),
+        pytest.param(RECIPE.replace("max: 8", "max: 1e999"), "must be a whole number", id="infinite"),
+        pytest.param(RECIPE.replace("max: 8", f"max: {'9' * 900}"), "dynamic_axes.batch.max", id="large"),
+        pytest.param(RECIPE.replace("samples: 4", "samples: 1e400"), "verify.samples", id="samples"),
+        pytest.param("x: 1\n" * 300_000, "a recipe is at most 1 MiB", id="large-file"),
+        pytest.param("model: {}\ninputs: {}\n" + "k: [" * 9, "not valid YAML", id="open"),
+    ],
+)
+def test_a_recipe_that_is_too_much_is_an_error(repo: Repo, text: str, said: str) -> None:
+    repo.write("evil.yaml", text)
+    found, printed = looked_at(repo)
+    assert found.exit_code() == 2
+    assert said in printed
+    assert modelbuild.check("evil.yaml").exit_code == 2
+
+
+def test_a_hundred_megabytes_are_not_read(repo: Repo) -> None:
+    repo.write("evil.yaml", b'model: {import: "net:Net"}\n' + b"# x\n" * 25_000_000)
+    found, said = looked_at(repo)
+    assert found.exit_code() == 2
+    assert "error[recipe-invalid]: evil.yaml:1:1: a recipe is at most 1 MiB" in said
+    repo.commit()
+    (repo.folder / "evil.yaml").unlink()
+    found = modelbuild.diff("HEAD~1", "HEAD")
+    assert [d.message for d in found.every()] == ["a recipe is at most 1 MiB"]
+
+
+def test_a_lock_file_that_is_too_much_is_an_error(repo: Repo) -> None:
+    repo.write("net.lock.yaml", BOMB)
+    found, said = looked_at(repo)
+    assert found.exit_code() == 2
+    assert "error[lock-invalid]: net.lock.yaml:" in said
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[tool.modelbuild]\n" + "x = " + "[" * 100_000, "tool.modelbuild." + "a." * 50_000 + "b = 1",
+     "[tool.modelbuild]\nx = 1\n" + "#" * (1 << 20)],
+    ids=["deep", "long-key", "large"],
+)  # fmt: skip
+def test_a_project_file_that_is_too_much_is_an_error(repo: Repo, text: str) -> None:
+    repo.write("pyproject.toml", text)
+    found, said = looked_at(repo)
+    assert found.exit_code() == 2
+    assert "error[recipe-invalid]: pyproject.toml" in said
+
+
+def test_a_comment_stays_postable_whatever_the_size_of_a_change(repo: Repo) -> None:
+    for i in range(300):
+        text = RECIPE.replace("name: net", f"name: n{i}").replace("w.pt", f"'{'|<`@x' * 30}'")
+        repo.write(f"{'<b>|`' * 10}{i}.yaml", text)
+    found, _ = looked_at(repo)
+    comment = markdown.render(found)
+    assert len(found.recipes) == 300
+    assert len(comment) < 65536
+    assert comment.startswith("<!-- modelbuild diff -->\n")
+    assert comment.endswith("</details>")
+    assert "are left out: `modelbuild diff` prints them" in comment
+
+
+# ---- names -------------------------------------------------------------------------------------
+
+NAMES = [
+    "a\n::error::x.yaml", "\x1b[31mred.yaml", "\u202egnp.yaml", "-p.yaml", "--output=x.yaml", "a'b\"c.yaml",
+    "<script>.yaml", "@everyone #1 `x` |y|.yaml", "\udcff\udcfe.yaml", " .yaml", "$(touch canary).yaml",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_files_name_is_shown_and_not_obeyed(repo: Repo, name: str) -> None:
+    repo.write(name, RECIPE.replace("name: net", "name: other"))
+    found, said = looked_at(repo)
+    assert [(r.recipe, r.kind) for r in found.recipes] == [(name, "added")]
+    assert not re.search("(?m)^::", said)
+    repo.commit()
+    assert [r.recipe for r in modelbuild.diff("HEAD~1", "HEAD").recipes] == [name]
+
+
+def test_keys_and_values_are_shown_and_not_obeyed(repo: Repo) -> None:
+    evil = (
+        '"\\e[31m\\u202e\\n::error::</code></td><script>alert(1)</script>|@me `x` ![i](http://x.y) www.x.y"'
+    )
+    repo.edit("{width: 8}", f"{{{evil}: {evil}}}")
+    _, said = looked_at(repo)
+    assert "text cannot hold the character U+" in said  # no recipe can hold these
+    repo.edit("\\e[31m\\u202e\\n", "", "net.yaml")
+    found, said = looked_at(repo)
+    comment = markdown.render(found)
+    assert found.exit_code() == 0
+    assert not re.search("(?m)^ *::", said)
+    for bad in ("<script", "</td>", "|@", "@me", "![", "http://", "www.", "`x`"):
+        assert bad not in comment
+    rows = [line for line in comment.splitlines() if line.startswith("|")]
+    assert {line.count("|") for line in rows} == {6}
+
+
+def test_what_is_in_a_lock_file_is_shown_and_not_obeyed(repo: Repo) -> None:
+    row = "{sha256: x, bytes: %s, opset: 1, nodes: {'@me|`': 1}}"
+    files = "{'../../etc/passwd': 'sha256:1', '.../x': y, '/etc/passwd': z}"
+    lock = (
+        "lock: 1\nrecipe: net\nonnx: {'<b>|@me': %s}\nengines: {}\ntoolchain: {'a|b': '<i>'}\n"
+        f"environment: {{}}\nfiles: {files}\nfacts: f\n"
+    )
+    repo.write("net.lock.yaml", lock % (row % 1))
+    repo.commit()
+    repo.write("net.lock.yaml", (lock % (row % ("9" * 900))).replace("<i>", "@me").replace("': 1}", "': 2}"))
+    found, _ = looked_at(repo)
+    comment = markdown.render(found)
+    assert found.recipes[0].lock
+    for bad in ("<b>", "<i>", "@me", "`me"):
+        assert bad not in comment
+
+
+# ---- nothing is run ----------------------------------------------------------------------------
+
+PLANTED = "import pathlib; pathlib.Path({!r}).touch()\n"
+
+
+@pytest.fixture
+def planted(repo: Repo) -> Repo:
+    """A repository whose every file would leave a canary if Python ran it."""
+    text = PLANTED.format(str(repo.folder.parent / "canary"))
+    for name in (
+        "net.py", "sitecustomize.py", "usercustomize.py", "torch.py", "yaml.py", "modelbuild.py",
+        "pydantic.py", "subprocess.py", "json.py", "conftest.py", "checks.py", "__init__.py",
+        "onnx/__init__.py",
+    ):  # fmt: skip
+        repo.write(name, text)
+    repo.write("evil.pth", text)
+    repo.write("setup.py", text)
+    repo.edit("samples: 4", 'samples: 4, function: "checks:near"')
+    repo.edit("{width: 8}", '{width: {import: "os:system", args: ["touch ../canary"]}}')
+    return repo
+
+
+def script() -> str:
+    """The command as users have it, beside this Python."""
+    return str(Path(sys.executable).with_name("modelbuild"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["diff", "HEAD"], id="diff"),
+        pytest.param(["diff", "HEAD", "--format", "markdown"], id="markdown"),
+        pytest.param(["check", "."], id="check"),
+        pytest.param(["status", "net.yaml"], id="status"),
+    ],
+)
+def test_no_code_of_the_repository_is_run(planted: Repo, arguments: list[str]) -> None:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MODELBUILD")}
+    done = subprocess.run(
+        [script(), *arguments], cwd=planted.folder, capture_output=True, text=True, timeout=60,
+        env={**environment, "MODELBUILD_CACHE_DIR": str(planted.folder / "cache")},
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    assert done.returncode in (0, 2), done.stderr
+    assert not (planted.folder.parent / "canary").exists()
+
+
+def test_neither_torch_nor_the_model_is_imported(planted: Repo) -> None:
+    code = (
+        "import sys, json; from modelbuild import cli; cli.main(['diff', 'HEAD', '--format', 'json']);"
+        "print(json.dumps(sorted(m for m in sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd=planted.folder, capture_output=True, text=True, timeout=60
+    )
+    loaded = set(json.loads(done.stderr.splitlines()[-1]))
+    assert json.loads(done.stdout)["recipes"]
+    assert loaded.isdisjoint({"torch", "onnx", "numpy", "onnxruntime", "transformers", "net", "checks"})
+
+
+@pytest.mark.parametrize(
+    "rev",
+    [
+        "--output=canary", "-p", "--upload-pack=touch canary", "HEAD\n--output=canary", "$(touch canary)",
+        "HEAD:net.yaml", "--", "a..b..c", "-p..HEAD", "HEAD...--output=canary", "\udcff", "x" * 100_000,
+    ],
+)  # fmt: skip
+def test_a_revision_that_looks_like_something_else_is_refused(repo: Repo, rev: str) -> None:
+    for arguments in ((rev,), ("HEAD", rev)):
+        with pytest.raises(RecipeError) as caught:
+            modelbuild.diff(*arguments)
+        said = caught.value.diagnostics[0].render()
+        assert caught.value.exit_code == 2
+        assert len(said) < 500
+        assert not OBEYED.search(said)
+    assert sorted(p.name for p in repo.folder.iterdir()) == [".git", "net.py", "net.yaml", "w.pt"]
+
+
+def test_attributes_hooks_and_submodules_run_nothing(repo: Repo) -> None:
+    repo.write(".gitattributes", "* filter=evil diff=evil merge=evil\n*.yaml filter=lfs diff=lfs -text\n")
+    repo.write(".gitmodules", '[submodule "x"]\n\tpath = x.yaml\n\turl = ext::sh -c touch% canary\n')
+    repo.git("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},x.yaml")
+    repo.write(".gitconfig", "[core]\n\tfsmonitor = touch canary\n")
+    repo.write(".git-hooks/post-checkout", "#!/bin/sh\ntouch canary\n").chmod(0o755)
+    repo.edit("max: 8", "max: 16")
+    found, _ = looked_at(repo)
+    assert [r.recipe for r in found.recipes] == ["net.yaml"]
+    repo.git("commit", "-qam", "x")
+    assert [r.recipe for r in modelbuild.diff("HEAD~1", "HEAD").recipes] == ["net.yaml"]

@@ -1,0 +1,415 @@
+"""Which recipes a change since a git revision can touch: seen, guessed, and not known."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from modelbuild import lockfile, quick, selecting
+from modelbuild.errors import RecipeError
+from modelbuild.git import Repository
+from modelbuild.keys import canonical
+from modelbuild.lockfile import Lock, Onnx
+from modelbuild.plan import plan
+from modelbuild.recipe.loading import load
+from modelbuild.selecting.changes import Changes
+from modelbuild.store import Store
+from modelbuild.trace import facts
+from tests.conftest import RECIPE, TINY, Answer, Project
+
+SOURCES = {
+    "net.py": TINY,
+    "parts.py": "def act(x): return x\n",
+    "data/a.npz": "a",
+    "other/b.txt": "b",
+    "weights.pt": "w",
+}
+
+
+@dataclass
+class Checkout:
+    """A repository with one commit, and a store of its own."""
+
+    folder: Path
+    store: Store
+
+    def git(self, *arguments: str) -> str:
+        who = ("-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
+        done = subprocess.run(
+            ["git", *who, *arguments], cwd=self.folder, check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def commit(self) -> str:
+        self.git("add", "-A")
+        self.git("commit", "-qm", "more")
+        return self.git("rev-parse", "HEAD")
+
+    def built(self, *names: str, recipe: str = "net.yaml") -> None:
+        """Remember a build of the recipe as it is, which discovered these facts."""
+        path = self.folder / recipe
+        seen = {name: facts.current(name, None, path.parent) for name in names}
+        seen |= {n.partition("=")[0]: n.partition("=")[2] for n in names if "=" in n}
+        actions = {
+            action.id: {"facts": json.loads(canonical(action.step.knobs())), "discovered": seen}
+            for action in plan(load(path)).actions
+        }
+        self.store.remember(str(path), actions)
+
+    def locked(self, *files: str, recipe: str = "net.yaml") -> None:
+        """Write a lock file for the recipe as it is, which names these files."""
+        path = self.folder / recipe
+        row = Onnx("0" * 64, 1, 18, {}, "rtol 0.001, atol 0.0001")
+        digests = {name: str(facts.file_digest(path.parent / name)) for name in files}
+        lock = Lock(path.stem, {f"{path.stem}.fp32.onnx": row}, {}, {}, {}, digests, "sha256:0")
+        lockfile.save(lock, lockfile.place(path))
+
+    def touched(self, rev: str = "HEAD", *recipes: str) -> dict[str, str | None]:
+        """What is said of each recipe that counts as touched; None where that is sure."""
+        paths = [Path(r) for r in recipes] or [Path("net.yaml")]
+        found = selecting.touched(paths, rev, self.store, Path("build"))
+        assert set(found.notes) <= set(map(str, found.paths))
+        return {str(p): n.message if (n := found.notes.get(str(p))) else None for p in found.paths}
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    made = Checkout(folder, Store(tmp_path / "cache"))
+    for name, text in SOURCES.items():
+        made.write(name, text)
+    made.write("net.yaml", RECIPE)
+    made.git("init", "-q", "-b", "main")
+    made.commit()
+    monkeypatch.chdir(folder)
+    return made
+
+
+SURE = {"net.yaml": None}
+LOOSER = "[tool.modelbuild.tolerance.fp32]\nrtol = 0.1\n"
+
+
+def test_a_recipe_that_was_never_built_counts_as_touched_and_says_so(checkout: Checkout) -> None:
+    said = "counted as changed since HEAD: it was never built with this cache"
+    assert checkout.touched() == {"net.yaml": said}
+
+
+def test_nothing_changed_touches_nothing(checkout: Checkout) -> None:
+    checkout.built("file net.py", "absent net.json", "listing data", "glob data/*.npz")
+    assert checkout.touched() == {}
+
+
+@pytest.mark.parametrize(
+    ("seen", "change", "counts"),
+    [
+        pytest.param(["file net.py"], {"net.py": "#"}, True, id="a-source-that-was-read"),
+        pytest.param(["file net.py"], {"net.py": None}, True, id="a-source-that-is-gone"),
+        pytest.param(["file net.py"], {"parts.py": "#"}, False, id="a-source-that-was-not-read"),
+        pytest.param(["file data/a.npz"], {"data/a.npz": "#"}, True, id="a-data-file"),
+        pytest.param(["absent net.json"], {"net.json": "{}"}, True, id="a-file-that-was-looked-for"),
+        pytest.param(["absent net/x.json"], {"net/x.json": "{}"}, True, id="one-in-a-new-folder"),
+        pytest.param(["absent extra"], {"extra/x": "1"}, True, id="a-folder-that-was-looked-for"),
+        pytest.param(["present other"], {"other/b.txt": "#"}, False, id="a-folder-that-only-had-to-be-there"),
+        pytest.param(["present other"], {"other/b.txt": None}, True, id="a-folder-that-was-there"),
+        pytest.param(["listing data"], {"data/new.npz": "n"}, True, id="a-file-in-a-listed-folder"),
+        pytest.param(["listing data"], {"data/a.npz": None}, True, id="a-file-gone-from-a-listed-folder"),
+        pytest.param(["listing data"], {"data/a.npz": "#"}, False, id="only-bytes-in-a-listed-folder"),
+        pytest.param(["listing ."], {"data/new.npz": "n"}, False, id="deeper-than-a-listed-folder"),
+        pytest.param(["listing ."], {"new/deep/x": "n"}, True, id="a-new-folder-in-a-listed-folder"),
+        pytest.param(["glob data/*.npz"], {"data/new.npz": "n"}, True, id="a-new-match"),
+        pytest.param(["glob data/*.npz"], {"data/a.npz": None}, True, id="a-match-that-is-gone"),
+        pytest.param(["glob data/*.npz"], {"data/new.txt": "n"}, False, id="no-match"),
+        pytest.param(["glob **/*.npz"], {"data/deep/new.npz": "n"}, True, id="a-match-at-any-depth"),
+        pytest.param(["glob **/a?.npz"], {"data/deep/new.npz": "n"}, False, id="no-match-at-any-depth"),
+        pytest.param(["modules .=net:net.py torch"], {"torch.py": "#"}, True, id="a-module-that-shadows"),
+        pytest.param(["modules .=net:net.py torch"], {"torch/__init__.py": "#"}, True, id="a-package"),
+        pytest.param(["modules .=net:net.py torch"], {"torchlike.py": "#"}, False, id="another-name"),
+        pytest.param(["search=torch"], {"torch.py": "#"}, True, id="a-module-in-the-working-folder"),
+        pytest.param(["made cache.bin"], {"cache.bin": "1"}, True, id="a-file-that-the-code-makes"),
+        pytest.param([], {"net.yaml": RECIPE + "opset: 17\n"}, True, id="the-recipe"),
+        pytest.param([], {"net.lock.yaml": "lock: 1\n"}, True, id="its-lock-file"),
+        pytest.param([], {"pyproject.toml": LOOSER}, True, id="its-project-file"),
+        pytest.param([], {"pyproject.toml": "[tool.ruff]\n"}, False, id="a-project-file-for-others"),
+        pytest.param([], {"sub/pyproject.toml": LOOSER}, False, id="a-project-file-below"),
+    ],
+)  # fmt: skip
+def test_a_change_counts_where_a_build_has_seen_it(
+    checkout: Checkout, seen: list[str], change: Mapping[str, str | None], counts: bool
+) -> None:
+    checkout.built("file net.py", *seen)
+    for name, text in change.items():
+        if text is None:
+            (checkout.folder / name).unlink()
+            if name == "other/b.txt":  # git has no empty folders
+                (checkout.folder / "other").rmdir()
+        else:
+            checkout.write(name, text)
+    expected = SURE if counts else {}
+    assert checkout.touched() == expected  # untracked, or not in the index
+    checkout.commit()
+    assert checkout.touched("HEAD~1") == expected  # between commits
+
+
+@pytest.mark.parametrize(
+    ("line", "change"),
+    [
+        pytest.param("model: {import: 'net:Net', weights: weights.pt}", "weights.pt", id="weights"),
+        pytest.param("model: {import: 'net:Net', files: ['other/*.txt']}", "other/new.txt", id="files"),
+        pytest.param("model: {import: 'net:Net', files: ['other/b.txt']}", "other/b.txt", id="by-name"),
+        pytest.param("model: {onnx: weights.pt}", "weights.pt", id="onnx"),
+    ],
+)
+def test_what_a_recipe_declares_counts_without_a_build(checkout: Checkout, line: str, change: str) -> None:
+    checkout.write("net.yaml", RECIPE.replace('model: {import: "net:Net"}', line))
+    checkout.commit()
+    checkout.write(change, "#")
+    assert checkout.touched() == SURE
+
+
+def test_a_deleted_file_that_a_pattern_of_the_recipe_matched_counts(checkout: Checkout) -> None:
+    more = "verify: {samples: 2, data: 'data/*.npz'}"
+    checkout.write("net.yaml", RECIPE.replace("verify: {samples: 2}", more))
+    checkout.commit()
+    checkout.built("file net.py")
+    assert checkout.touched() == {}
+    (checkout.folder / "data/a.npz").unlink()
+    assert checkout.touched() == SURE
+
+
+def test_links_are_followed_to_what_changed_behind_them(checkout: Checkout) -> None:
+    (checkout.folder / "current").symlink_to("data")
+    checkout.commit()
+    checkout.built("file current/a.npz")
+    assert checkout.touched() == {}
+    checkout.write("data/a.npz", "#")
+    assert checkout.touched() == SURE
+
+
+def test_a_link_that_leads_elsewhere_now_counts_for_all_that_was_read_through_it(checkout: Checkout) -> None:
+    checkout.write("copy/a.npz", "a")
+    (checkout.folder / "current").symlink_to("data")
+    checkout.commit()
+    checkout.built("file current/a.npz")
+    (checkout.folder / "current").unlink()
+    (checkout.folder / "current").symlink_to("copy")
+    assert checkout.touched() == SURE
+
+
+def test_a_build_that_saw_other_bytes_does_not_vouch_for_what_is_read_now(checkout: Checkout) -> None:
+    checkout.built("file net.py")
+    checkout.write("net.py", "import parts\n")  # nobody builds it
+    checkout.commit()
+    checkout.write("parts.py", "#")
+    said = "counted as changed since HEAD: its last build here saw another `file net.py`"
+    assert checkout.touched() == {"net.yaml": said}
+
+
+def test_a_build_of_another_recipe_does_not_vouch_for_this_one(checkout: Checkout) -> None:
+    checkout.built("file net.py")
+    checkout.write("net.yaml", RECIPE.replace("net:Net", "parts:act"))
+    checkout.commit()
+    checkout.write("parts.py", "#")
+    said = "counted as changed since HEAD: its last build here was of another recipe"
+    assert checkout.touched() == {"net.yaml": said}
+
+
+def test_what_an_action_saw_that_the_recipe_has_no_more_does_not_count(checkout: Checkout) -> None:
+    checkout.built("file net.py")
+    path = str(checkout.folder / "net.yaml")
+    actions = checkout.store.history(path)
+    actions["export fp16"] = {"facts": {}, "discovered": {"file net.py": "sha256:0", "file parts.py": None}}
+    checkout.store.remember(path, actions)
+    checkout.write("parts.py", "#")
+    assert checkout.touched() == {}
+
+
+def test_what_each_action_saw_counts(checkout: Checkout) -> None:
+    checkout.built("file net.py")
+    path = str(checkout.folder / "net.yaml")
+    actions = checkout.store.history(path)
+    for action, names in {"export": "net:net.py torch", "reference": "net:net.py"}.items():
+        actions[action]["discovered"]["modules ."] = names
+    checkout.store.remember(path, dict(sorted(actions.items())))
+    checkout.write("torch.py", "#")
+    assert checkout.touched() == SURE
+
+
+def test_what_the_other_branch_changed_meanwhile_does_not_count(checkout: Checkout) -> None:
+    checkout.built("file net.py", "file parts.py")
+    checkout.git("checkout", "-qb", "mine")
+    checkout.write("data/a.npz", "#")
+    checkout.commit()
+    checkout.git("checkout", "-q", "main")
+    checkout.write("parts.py", "#")
+    checkout.commit()
+    checkout.git("checkout", "-q", "mine")
+    assert checkout.touched("main") == {}
+    checkout.write("net.py", "#")
+    assert checkout.touched("main") == SURE
+
+
+def test_a_lock_file_names_the_files_where_there_is_no_build(checkout: Checkout) -> None:
+    checkout.locked("net.py", "parts.py")
+    checkout.commit()
+    assert checkout.touched() == {}
+    checkout.write("other/b.txt", "#")
+    assert checkout.touched() == {}
+    checkout.write("parts.py", "#")
+    assert checkout.touched() == SURE
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        pytest.param({"parts.py": "#"}, "its lock file is not current: parts.py changed", id="other-files"),
+        pytest.param({"net.yaml": RECIPE + "opset: 17\n"}, "its lock file is not current: opset 18 -> 17",
+                     id="another-recipe"),
+        pytest.param({"net.lock.yaml": "lock: 1\n"}, "its lock file cannot be read", id="damaged"),
+    ],
+)  # fmt: skip
+def test_a_lock_file_that_is_not_current_does_not_vouch(
+    checkout: Checkout, change: Mapping[str, str], said: str
+) -> None:
+    checkout.locked("net.py", "parts.py")
+    for name, text in change.items():
+        checkout.write(name, text)
+    checkout.commit()
+    checkout.write("other/b.txt", "#")
+    assert checkout.touched() == {"net.yaml": f"counted as changed since HEAD: {said}"}
+
+
+def test_with_a_lock_file_alone_a_new_file_beside_those_it_names_counts(checkout: Checkout) -> None:
+    checkout.locked("net.py")
+    checkout.commit()
+    checkout.write("another.yaml", RECIPE)  # recipes are not imported
+    assert checkout.touched() == {}
+    checkout.write("torch.py", "#")
+    said = "torch.py came or went, and a lock file does not tell what that means"
+    assert checkout.touched() == {"net.yaml": f"counted as changed since HEAD: {said}"}
+
+
+def test_a_lock_file_from_a_stranger_has_nothing_read_outside_the_repository(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside = checkout.folder.parent / "secret.txt"
+    outside.write_text("secret")
+    checkout.locked("net.py", "../secret.txt", str(outside))
+    checkout.commit()
+    outside.write_text("another")
+    read: list[str] = []
+    kept = facts.file_digest
+    monkeypatch.setattr(facts, "file_digest", lambda path: (read.append(str(path)), kept(path))[1])
+    assert checkout.touched() == {}
+    assert [os.path.basename(path) for path in read] == ["net.py"]
+
+
+def test_each_recipe_is_judged_for_itself_and_keeps_its_order(checkout: Checkout) -> None:
+    checkout.write("configs/deep.yaml", RECIPE)
+    checkout.commit()
+    checkout.built("file net.py")
+    checkout.built("file ../net.py", "file ../parts.py", recipe="configs/deep.yaml")
+    checkout.write("parts.py", "#")
+    assert checkout.touched("HEAD", "net.yaml", "configs/deep.yaml") == {"configs/deep.yaml": None}
+    checkout.write("net.py", "#")
+    assert list(checkout.touched("HEAD", "net.yaml", "configs/deep.yaml")) == [
+        "net.yaml",
+        "configs/deep.yaml",
+    ]
+
+
+@pytest.mark.parametrize("rev", ["nowhere", "--output=x", "", "HEAD:net.py"])
+def test_what_is_no_revision_is_an_error(checkout: Checkout, rev: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        checkout.touched(rev)
+    assert {d.code for d in caught.value.diagnostics} == {"git-failed"}
+    assert sorted(p.name for p in checkout.folder.iterdir() if p.name == "x") == []
+
+
+def test_a_folder_that_is_in_no_repository_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "net.yaml").write_text(RECIPE)
+    with pytest.raises(RecipeError, match="is in no git repository"):
+        selecting.touched([tmp_path / "net.yaml"], "HEAD", Store(tmp_path / "cache"), Path("build"))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matched"),
+    [
+        pytest.param("/".join(["**"] * 5000 + ["a*" * 40 + "b"]), None, id="stars"),
+        pytest.param("/".join(["*"] * 100_000), None, id="deeper-than-a-path"),
+        pytest.param("/".join(["**"] * 5000 + ["*b"]), "deep/aaab", id="stars-that-match"),
+        pytest.param("/**/*b", "deep/aaab", id="from-the-root"),
+        pytest.param("../**/*b", "deep/aaab", id="from-above"),
+    ],
+)
+def test_a_pattern_is_matched_in_bounded_time_and_walks_no_folder(
+    checkout: Checkout, pattern: str, matched: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkout.write("deep/aaab", "1")
+    checkout.write("deep/" + "a" * 200, "1")
+    found = Changes.since(Repository.at(checkout.folder), "HEAD")
+    monkeypatch.setattr(os, "scandir", lambda *_: pytest.fail("a folder was listed"))
+    assert found.matching(pattern, checkout.folder) == matched
+
+
+def test_the_short_way_leaves_it_to_the_long_one() -> None:
+    assert quick.answer(["build", "net.yaml", "--changed-since", "HEAD"]) is None
+    assert quick.answer(["build", "net.yaml", "--changed-since=HEAD"]) is None
+
+
+# ---- a real build ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Two recipes that were built: one imports ``parts``, the other does not."""
+    project = Project(tmp_path_factory.mktemp("real"))
+    project.write("parts.py", "import torch\n\n\ndef act(x):\n    return torch.relu(x)\n")
+    project.write("net.py", "import parts\n" + TINY.replace("torch.relu", "parts.act"))
+    project.write("plain.py", TINY)
+    project.recipe()
+    project.recipe(base=RECIPE.replace("net:Net", "plain:Net"), name="plain.yaml")
+    project.write(".gitignore", "build\ncache\n__pycache__\n")
+    git = Checkout(project.folder, Store(project.folder / "cache"))
+    git.git("init", "-q", "-b", "main")
+    git.commit()
+    assert project.run("build", ".", "--format", "json").code == 0
+    return project
+
+
+def _names(answer: Answer) -> list[str]:
+    return [r["name"] for r in answer.report["recipes"]]
+
+
+def test_after_a_build_only_what_reads_the_changed_file_is_built_checked_and_told(real: Project) -> None:
+    nothing = real.run("build", ".", "--changed-since", "HEAD")
+    assert (nothing.code, nothing.stdout) == (0, "nothing changed since HEAD\n")
+    for command in ("check", "status"):
+        answer = real.run(command, ".", "--changed-since", "HEAD")
+        assert (answer.code, answer.stdout) == (0, "nothing changed since HEAD\n")
+    empty = real.run("status", ".", "--changed-since", "HEAD", "--format", "json")
+    assert empty.report == {"schema": 1, "ok": True, "recipes": []}
+
+    real.write("parts.py", "import torch\n\n\ndef act(x):\n    return torch.tanh(x)\n")
+    for command in ("check", "status", "build"):
+        assert _names(real.run(command, ".", "--changed-since", "HEAD", "--format", "json")) == ["net"]
+    # It is built now, and still has changed since that revision.
+    again = real.run("build", ".", "--changed-since", "HEAD", "--format", "json")
+    assert again.statuses == {"net.fp32.onnx": "cached"}
+
+    real.write("torch.py", "raise SystemExit('ran')\n")  # would be imported instead of torch
+    told = real.run("status", ".", "--changed-since", "HEAD", "--format", "json")
+    assert _names(told) == ["net", "plain"]
+    assert {a["reason"] for a in told.artifacts.values()} == {"new file shadows the module `torch`: torch.py"}
