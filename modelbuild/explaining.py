@@ -9,11 +9,10 @@ from typing import Any
 
 from modelbuild import request as requests
 from modelbuild.errors import Diagnostic, RecipeError
-from modelbuild.publishing import Publisher
 from modelbuild.request import Request
 from modelbuild.results import BuildResult
-from modelbuild.scheduling.runs import Options, Reporter, Run
-from modelbuild.scheduling.scheduler import Scheduler
+from modelbuild.scheduling.runs import Reporter
+from modelbuild.standing import Standing, judged
 
 
 @dataclass(frozen=True)
@@ -52,9 +51,9 @@ def status(request: Request, reporter: Reporter) -> BuildResult:
         RecipeError: a path or ``only`` names nothing, or two recipes have one name.
     """
     recipes = requests.loaded(request)
-    runs, publisher, _ = _judged(request, recipes, reporter)
+    stands = _judged(request, recipes, reporter)
     done = []
-    for result in recipes.in_order(publisher.result(run) for run in runs):
+    for result in recipes.in_order(map(stands.result, stands.runs)):
         told = (replace(a, status="fresh") if a.status == "cached" else a for a in result.artifacts)
         done.append(replace(result, artifacts=tuple(told)))
     return BuildResult(tuple(done))
@@ -76,17 +75,17 @@ def why(artifact: str, request: Request, reporter: Reporter) -> Why:
         near = difflib.get_close_matches(artifact, names, 1)
         hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(names)}"
         raise RecipeError(Diagnostic("recipe-invalid", f"no recipe here makes `{artifact}`", hint))
-    runs, publisher, scheduler = _judged(replace(request, only=_literally(artifact)), recipes, reporter)
-    (run,) = (r for r in runs if r.plan.artifacts)
-    (told,) = publisher.result(run).artifacts
-    last = scheduler.judge.memory(run)
+    found = _judged(replace(request, only=_literally(artifact)), recipes, reporter)
+    (run,) = (r for r in found.runs if r.plan.artifacts)
+    (told,) = found.result(run).artifacts
+    last = found.judge.memory(run)
     rows = tuple(
         Because(
             action.id,
             "fresh" if run.ended[action.id].good else run.ended[action.id].status,
             run.ended[action.id].key,
             run.ended[action.id].changes,
-            {**scheduler.judge.facts_of(run, action), **last.get(action.id, {}).get("discovered", {})},
+            {**found.judge.facts_of(run, action), **last.get(action.id, {}).get("discovered", {})},
         )
         for action in run.plan.actions
     )
@@ -94,15 +93,9 @@ def why(artifact: str, request: Request, reporter: Reporter) -> Why:
     return Why(run.path, artifact, stands, told.reason, rows)
 
 
-def _judged(
-    request: Request, recipes: requests.Loaded, reporter: Reporter
-) -> tuple[list[Run], Publisher, Scheduler]:
+def _judged(request: Request, recipes: requests.Loaded, reporter: Reporter) -> Standing:
     store = request.store()
-    runs = requests.runs(request, recipes, store)
-    publisher = Publisher(store, request.out, dry_run=True)
-    scheduler = Scheduler(runs, store, Options(1, dry_run=True), reporter, publisher)
-    scheduler.run()
-    return runs, publisher, scheduler
+    return judged(requests.runs(request, recipes, store), request, store, reporter)
 
 
 def _literally(name: str) -> str:

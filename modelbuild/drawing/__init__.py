@@ -13,11 +13,10 @@ from modelbuild.drawing.dot import dot
 from modelbuild.drawing.mermaid import mermaid
 from modelbuild.drawing.tree import tree
 from modelbuild.drawing.values import Drawing, File, Graph, Node
-from modelbuild.publishing import Publisher
 from modelbuild.request import Request
 from modelbuild.results import RecipeResult
-from modelbuild.scheduling.runs import Options, Reporter, Run
-from modelbuild.scheduling.scheduler import Scheduler
+from modelbuild.scheduling.runs import Reporter, Run
+from modelbuild.standing import judged
 
 __all__ = ["Drawing", "File", "Graph", "Node", "dot", "draw", "mermaid", "tree"]
 
@@ -28,14 +27,11 @@ def draw(request: Request, reporter: Reporter) -> Drawing:
     Raises:
         RecipeError: a path or ``only`` names nothing, or two recipes have one name.
     """
-    recipes = requests.loaded(
-        replace(request, force=True)
-    )  # with their actions, also those with nothing to do
+    # Forced: with their actions, also those with nothing to do.
+    recipes = requests.loaded(replace(request, force=True))
     store = request.store()
-    runs = requests.runs(request, recipes, store)
-    publisher = Publisher(store, request.out, dry_run=True)
-    Scheduler(runs, store, Options(1, dry_run=True), reporter, publisher).run()
-    graphs = {run.path: _graph(run, publisher.result(run)) for run in runs}
+    stands = judged(requests.runs(request, recipes, store), request, store, reporter)
+    graphs = {run.path: _graph(run, stands.result(run)) for run in stands.runs}
     graphs |= {r.recipe: Graph(r.recipe, r.name, diagnostics=r.diagnostics, exit_code=r.exit_code)
                for r in recipes.broken}  # fmt: skip
     return Drawing(tuple(graphs[str(path)] for path in recipes.paths))

@@ -17,7 +17,6 @@ from modelbuild import request as requests
 from modelbuild.errors import Diagnostic, RecipeError, first_line
 from modelbuild.git import Repository
 from modelbuild.manifest import MANIFEST
-from modelbuild.publishing import Publisher
 from modelbuild.reporting import measuring
 from modelbuild.reporting.values import (
     Action,
@@ -34,8 +33,8 @@ from modelbuild.reporting.values import (
 from modelbuild.request import Request
 from modelbuild.results import ArtifactResult, RecipeResult
 from modelbuild.scheduling.judging import Judge
-from modelbuild.scheduling.runs import Options, Reporter, Run
-from modelbuild.scheduling.scheduler import Scheduler
+from modelbuild.scheduling.runs import Reporter, Run
+from modelbuild.standing import judged
 from modelbuild.terminal.progress import Silent
 
 _BAD: tuple[Status, ...] = ("failed", "blocked")
@@ -82,9 +81,7 @@ def _judged(
         Run(run.plan.with_ranges(), run.path, run.around, run.identity)
         for run in requests.runs(request, recipes, store)
     ]
-    publisher = Publisher(store, request.out, dry_run=True)
-    scheduler = Scheduler(runs, store, Options(1, dry_run=True), Silent(), publisher)
-    scheduler.run()
+    stands = judged(runs, request, store, Silent())
     measured = measuring.measured(runs, store, request.job_count(), reporter)
     commits: dict[Path, Commit | None] = {}
     models = []
@@ -93,7 +90,7 @@ def _judged(
         base = run.around.base
         if base not in commits:
             commits[base] = _commit(base)
-        model = _model(run, publisher.result(run), found, scheduler.judge, measured[run.identity])
+        model = _model(run, stands.result(run), found, stands.judge, measured[run.identity])
         built = _written(request.out / run.name) if isinstance(found, Manifest) else None
         models.append(replace(model, built=built, commit=commits[base]))
     return models
