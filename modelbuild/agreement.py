@@ -19,7 +19,8 @@ from modelbuild.git import Repository
 from modelbuild.keys import digest
 from modelbuild.lockfile.values import CONTENT, OUTLINE, Lock
 from modelbuild.plan import Plan, plan
-from modelbuild.recipe.schema import Recipe
+from modelbuild.recipe.problems import clean
+from modelbuild.recipe.schema import DEFAULT_OPSET, Recipe
 from modelbuild.results import RecipeResult
 from modelbuild.trace import facts
 from modelbuild.trace.outline import outline
@@ -73,12 +74,17 @@ def disagreements(lock: Lock, planned: Plan, base: Path, inside: Inside) -> list
 
     ``base`` is the recipe's folder. Only files whose absolute path is ``inside`` are read.
     """
-    return [*_recipe(lock, planned), *_files(lock, base, inside)]
+    return [clean(said, 200) for said in (*_recipe(lock, planned), *_files(lock, base, inside))]
 
 
 def definition(recipe: Recipe) -> str:
     """A digest of what a recipe means. A key that a later modelbuild knows, at its default, is not in it."""
     data = recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    if recipe.model.onnx is None and recipe.effective_opset == DEFAULT_OPSET:
+        data.pop("opset", None)
+    for knobs in data.get("precision", {}).values():  # lists of which no build sees the order
+        for key in {"op_block_list", "node_block_list"} & set(knobs or ()):
+            knobs[key] = knobs[key] and sorted(set(knobs[key]))
     return digest({"recipe": data, "order": list(recipe.inputs)})
 
 

@@ -4,25 +4,46 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from modelbuild import commands, settings
 from modelbuild.errors import EXIT_USAGE
+from modelbuild.recipe.problems import nearest
 
 
 class Misused(SystemExit):
     """The command line cannot be parsed. Ends the process as argparse would, if nobody catches it."""
 
-    def __init__(self, said: str) -> None:
+    def __init__(self, said: str, hint: str) -> None:
         super().__init__(EXIT_USAGE)
         self.said = said
+        self.hint = hint
 
 
 class _Parser(argparse.ArgumentParser):
+    """Also of each command: an option that it does not have is told with those that it has."""
+
+    meant: str | None = None  # the word for one that it does not know, if one is near
+
     def error(self, message: str) -> NoReturn:
+        hint = f"did you mean `{self.meant}`?" if self.meant else f"`{self.prog} --help` shows what there is"
         self.print_usage(sys.stderr)
-        print(f"{self.prog}: error: {message}", file=sys.stderr)
-        raise Misused(message)
+        print(f"{self.prog}: error: {message}\nhint: {hint}", file=sys.stderr)
+        raise Misused(message, hint)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            options = {name.lstrip("-"): name for name in self._option_string_actions}
+            near = nearest(unknown[0].partition("=")[0].lstrip("-"), options)
+            self.meant = options[near] if near else None
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return known, unknown
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            self.meant = nearest(str(value), map(str, action.choices))
+        super()._check_value(action, value)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -37,7 +37,7 @@ def _run(given: Sequence[str]) -> int:
         options = arguments.parser().parse_args(given)
     except arguments.Misused as wrong:
         if _asks_for_json(given):
-            _print_failure(Diagnostic("recipe-invalid", wrong.said, "`--help` shows what there is"))
+            _print_failure(Diagnostic("recipe-invalid", wrong.said, wrong.hint))
         raise
     signal.signal(signal.SIGTERM, _interrupt)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it

@@ -38,9 +38,10 @@ class Publisher:
         tree = run.ended[artifact.action].tree
         if self.measure or tree is None or not _good(run, artifact):
             return True
-        if run.path in self.locked and artifact.kind == "onnx":
+        if run.path in self.locked:
             files = {name: file.sha256 for name, file in tree.files.items()}
-            if (other := mismatch(self.locked[run.path], artifact.name, files)) is not None:
+            key = run.ended[artifact.action].key
+            if (other := mismatch(self.locked[run.path], artifact.name, files, key)) is not None:
                 self.problems[run.path, artifact.name] = Diagnostic(
                     "lock-mismatch",
                     f"not published: {other}",
@@ -182,18 +183,20 @@ class Publisher:
         manifest = {**result.as_json(), "schema": 1, "artifacts": entries}
         manifest["toolchain"] = {**toolchain.versions(["modelbuild"]), **toolchain_of(run)}
         manifest["actions"] = actions(run, rows(folder / MANIFEST, "actions", "id"), kept)
-        if folder.is_dir() or any(a.status in GOOD for a in result.artifacts):
-            try:
-                write_atomically(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
-            except OSError as error:
-                said = Diagnostic(
-                    "publish-failed",
-                    f"{MANIFEST} cannot be written to {folder}: {error.strerror}",
-                    "check the folder and the disk",
-                )
-                code = result.exit_code or EXIT_STEP_FAILED
-                told = (*result.diagnostics, said)
-                return replace(result, status="failed", exit_code=code, diagnostics=told)
+        refused = any(p[0] == run.path and d.code == "publish-failed" for p, d in self.problems.items())
+        if refused and not folder.is_dir():
+            return result  # it is told of each artifact already
+        try:
+            write_atomically(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+        except OSError as error:
+            said = Diagnostic(
+                "publish-failed",
+                f"{MANIFEST} cannot be written to {folder}: {error.strerror}",
+                "check the folder and the disk",
+            )
+            code = result.exit_code or EXIT_STEP_FAILED
+            told = (*result.diagnostics, said)
+            return replace(result, status="failed", exit_code=code, diagnostics=told)
         return result
 
 

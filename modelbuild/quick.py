@@ -121,7 +121,7 @@ def _recipes(arguments: "Sequence[str]") -> list[str] | None:
         except OSError:
             return None
         front = "" if path == "." else path if path == "/" else f"{path}/"
-        names = [n for n in names if n.endswith(_YAML) and not n.endswith(_LOCK) and n not in _YAML]
+        names = [n for n in names if n.endswith(_YAML) and not n.endswith(_LOCK) and not n.startswith(".")]
         if not names:
             return None
         found += [front + name for name in names]

@@ -128,3 +128,9 @@ def project(tmp_path: Path) -> Project:
     made.write("net.py", TINY)
     made.recipe()
     return made
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _in_no_repository(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """CI's temporary folders lie in the checkout, and a test's folder is in no repository but its own."""
+    os.environ["GIT_CEILING_DIRECTORIES"] = str(tmp_path_factory.getbasetemp())

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from modelbuild import check, lockfile
+from modelbuild.agreement import definition
 from modelbuild.lockfile import Lock, Onnx
+from modelbuild.recipe.loading import parse
 from modelbuild.results import BuildResult
 from modelbuild.trace import facts
 from tests.conftest import RECIPE, TINY, Project
@@ -75,6 +77,22 @@ def test_a_recipe_that_asks_for_something_else_is_told(folder: Path, recipe: str
     assert found.where == str(folder / "net.lock.yaml")
 
 
+def test_a_recipe_that_says_the_same_otherwise_has_the_same_definition() -> None:
+    lists = "precision: {fp32: , fp16: {op_block_list: %s, node_block_list: %s}}\n"
+    first, second = (
+        parse(RECIPE + said, "net.yaml", "net")
+        for said in (lists % ("[A, B]", "[x, y]"), lists % ("[B, A, A]", "[y, x]") + "opset: 18\n")
+    )
+    assert definition(first) == definition(second)
+    others = [
+        lists % ("[A]", "[x, y]"),
+        lists % ("[A, B]", "[x]"),
+        lists % ("[A, B]", "[x, y]") + "opset: 19\n",
+    ]
+    found = {definition(parse(RECIPE + said, "net.yaml", "net")) for said in (*others, "")}
+    assert len(found | {definition(first)}) == 5
+
+
 def test_a_default_of_the_project_file_counts_as_the_recipes(folder: Path) -> None:
     (folder / "pyproject.toml").write_text("[tool.modelbuild.tolerance.fp32]\nrtol = 0.1\n")
     (row,) = said(checked(folder))
@@ -137,6 +155,14 @@ def test_nothing_outside_the_repository_is_read(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "secret.txt").write_text("another")
     assert said(checked(configs)) == []
     assert read == [str(configs / "../net.py")]
+
+
+def test_what_a_lock_file_says_is_shown_short(folder: Path) -> None:
+    place = folder / "net.lock.yaml"
+    place.write_text(place.read_text().replace("recipe: net", f"recipe: {'x' * 100_000}"))
+    (found,) = checked(folder).recipes[0].diagnostics
+    assert found.code == "lock-mismatch"
+    assert len(found.message) < 2000
 
 
 def test_a_lock_file_that_leads_elsewhere_is_not_followed(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from modelbuild import building, cli, store
+from modelbuild import checking, cli, store
 from tests.conftest import TINY, Project
 
 
@@ -66,6 +66,35 @@ def test_a_command_line_that_cannot_be_parsed_is_answered_in_json(
 
 
 @pytest.mark.parametrize(
+    ("arguments", "usage", "hint"),
+    [
+        (["biuld"], "modelbuild [-h]", "did you mean `build`?"),
+        (["build", "r.yaml", "--lcok"], "modelbuild build [-h]", "did you mean `--lock`?"),
+        (["check", "r.yaml", "--fromat=json"], "modelbuild check [-h]", "did you mean `--format`?"),
+        (["cache", "stat"], "modelbuild cache [-h]", "did you mean `stats`?"),
+        (["diff", "HEAD", "--strct", "--", "-x"], "modelbuild diff [-h]", "did you mean `--strict`?"),
+        (
+            ["build", "r.yaml", "--bogus"],
+            "modelbuild build [-h]",
+            "`modelbuild build --help` shows what there is",
+        ),
+        (["xyzzy"], "modelbuild [-h]", "`modelbuild --help` shows what there is"),
+        ([], "modelbuild [-h]", "`modelbuild --help` shows what there is"),
+    ],
+    ids=["command", "option", "option-with-a-value", "job", "before-dashes", "far", "far-command", "nothing"],
+)
+def test_a_misspelt_word_is_told_with_the_one_that_was_meant(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], usage: str, hint: str
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(arguments)
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"usage: {usage}")
+    assert said.endswith(f"\nhint: {hint}\n")
+
+
+@pytest.mark.parametrize(
     ("raised", "code", "codes"),
     [(KeyboardInterrupt(), 130, []), (LookupError("what?"), 1, ["step-failed"])],
     ids=["interrupt", "a-mistake-of-ours"],
@@ -80,7 +109,7 @@ def test_a_command_that_ends_early_is_answered_in_json(
     def check(_: object) -> None:
         raise raised
 
-    monkeypatch.setattr(building, "check", check)
+    monkeypatch.setattr(checking, "check", check)
     assert cli.main(["check", "r.yaml", "--format", "json"]) == code
     assert [d["code"] for d in _answer(capsys)["diagnostics"]] == codes
 

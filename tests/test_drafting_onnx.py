@@ -44,7 +44,7 @@ def said(path: Path) -> tuple[str, str]:
 
 def test_a_file_that_is_missing_broken_or_something_else_is_said() -> None:
     assert said(Path("no.onnx")) == ("recipe-invalid", "there is no file no.onnx")
-    assert said(Path(".")) == ("recipe-invalid", "there is no file .")
+    assert said(Path(".")) == ("recipe-invalid", ". is no file")
     Path("text.onnx").write_text("no model at all")
     code, message = said(Path("text.onnx"))
     assert (code, message[:26]) == ("import-failed", "text.onnx cannot be used: ")
@@ -84,6 +84,29 @@ def test_axes_keep_their_names_where_they_can_and_each_has_its_own() -> None:
     assert "  x: {shape: [a_b, a_b_2, axis_7, sequence, 300]}" in text
     assert "  y2: {shape: [batch, a_b]}" in text
     assert "# the axis `a-b` of the file is called `a_b_2` here\n" in text
+
+
+def test_an_axis_called_as_batches_mostly_are_has_the_sizes_of_one() -> None:
+    text = drafting.draft_of_onnx(save("n.onnx", floats("x", ["N", 300])), None)
+    assert "  N: {min: 1, opt: 4, max: 8}\n" in text
+
+
+def test_minus_one_is_a_free_axis_and_the_draft_builds() -> None:
+    text = drafting.draft_of_onnx(save("minus.onnx", floats("x", [-1, 300])), None)
+    assert "  x: {shape: [batch, 300]}" in text
+    Path("minus.yaml").write_text(text + "verify: {samples: 1}\n")
+    assert cli.main(["build", "minus.yaml", "--quiet", "--cache-dir", "cache"]) == 0
+    (batch, width) = onnx.load("build/minus/minus.fp32.onnx").graph.input[0].type.tensor_type.shape.dim
+    assert (batch.dim_param, width.dim_value) == ("batch", 300)
+
+
+def test_an_output_that_is_no_tensor_is_said() -> None:
+    node = helper.make_node("SplitToSequence", ["x"], ["parts"], axis=0)
+    parts = helper.make_tensor_sequence_value_info("parts", TensorProto.FLOAT, None)
+    graph = helper.make_graph([node], "g", [floats("x", ["n", 4])], [parts])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8), "s.onnx")
+    expected = "s.onnx: the output `parts` is no tensor, and only tensors can be compared"
+    assert said(Path("s.onnx")) == ("outputs-mismatch", expected)
 
 
 def test_a_file_that_runs_at_no_size_is_drafted_with_a_note() -> None:

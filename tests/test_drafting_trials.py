@@ -144,6 +144,70 @@ class Never(nn.Module):
     def forward(self, rows):
         raise RuntimeError("not: today # {}\\n  really not")
 
+class Shrinks(Free):  # as Swin: after a small picture its window is small for good
+    window = 224
+    def forward(self, image):
+        self.window = min(self.window, image.shape[2])
+        return self.conv(image)[..., : self.window // 4]
+
+class Breaks(Shrinks):
+    def forward(self, image):
+        return super().forward(image) + torch.zeros(56)
+
+class Counts(Named):
+    calls = 0
+    def forward(self, rows):
+        self.calls += 1
+        return self.last(rows) * self.calls
+
+class Picky(nn.Module):  # guesses for four inputs are many, and take longer than anybody waits
+    def forward(self, rows, a=None, b=None, c=None):
+        time.sleep(0.02)
+        raise RuntimeError("no")
+
+class Double(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Linear(6, 3).double()
+    def forward(self, rows):
+        return self.last(rows)
+
+class Counted(Named):
+    def forward(self, rows):
+        assert not rows.is_floating_point()
+        return self.last(rows.float())
+
+class Camera(Free):
+    def forward(self, image):
+        assert image.dtype == torch.uint8
+        return super().forward(image.float() / 255)
+
+class Streamed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cells = nn.LSTM(6, 8, batch_first=True)
+    def forward(self, frame, h, c):
+        out, state = self.cells(frame, (h, c))
+        return out, *state
+
+class Series(Named):
+    def __init__(self):
+        super().__init__()
+        self.config = type("Config", (), {"context_length": 20, "num_input_channels": 5})
+    def forward(self, past_values):
+        assert past_values.shape[1] == 20
+        return self.last(past_values)
+
+def scripted(): return torch.jit.script(nn.Sequential(nn.Linear(4, 4)))
+def series(): return Series()
+def lazy(): return nn.LazyLinear(4)
+
+class Exits(nn.Module):
+    def __init__(self):
+        sys.exit("no licence")
+    def forward(self, rows):
+        return rows
+
 class Quits(nn.Module):
     def __init__(self):
         os._exit(0)
@@ -231,6 +295,20 @@ def test_a_mask_is_of_the_dtype_that_runs() -> None:
     }
 
 
+def test_inputs_are_of_the_dtype_that_runs_where_it_is_not_float32() -> None:
+    expected = {"Double": "float64", "Counted": "int64", "Camera": "uint8"}
+    for model, dtype in expected.items():
+        text, recipe = draft(model)
+        (given,) = recipe.inputs.values()
+        assert (given.dtype, "# runs; " in text) == (dtype, True), model
+
+
+def test_a_recurrent_layer_is_given_its_state_and_a_series_its_context() -> None:
+    streamed = shapes(draft("Streamed")[1])
+    assert streamed == {"frame": ("batch", "sequence", 6), "h": (1, "batch", 8), "c": (1, "batch", 8)}
+    assert shapes(draft("series")[1]) == {"past_values": ("batch", 20, 5)}
+
+
 def test_a_number_is_an_input_without_axes_and_with_values_that_run() -> None:
     text, cooled = draft("Cooled")
     assert shapes(cooled) == {"x": ("batch", 4), "temperature": ()}
@@ -261,9 +339,22 @@ def test_random_numbers_in_forward_are_noticed() -> None:
     assert "# check: forward() draws random numbers; a build refuses such a model\n" in draft("Draws")[0]
 
 
+def test_what_other_sizes_leave_behind_in_a_model_is_noticed() -> None:
+    for model in ("Shrinks", "Breaks"):
+        text, recipe = draft(model)
+        assert shapes(recipe) == {"image": ("batch", 3, 224, 224)}, model
+        assert axes(recipe) == {"batch": (1, 4, 8)}, model
+        assert "# height and width are fixed: run at others, the model is another one afterwards\n" in text
+    text, counts = draft("Counts")
+    assert shapes(counts) == {"rows": ("batch", 5)}
+    assert "# check: calling the model changes it; a build refuses such a model\n" in text
+    assert "random" not in text.partition("name:")[0]
+
+
 @pytest.mark.parametrize(
     ("model", "said"),
     [
+        ("Picky", "forward() fails with them: RuntimeError: no"),
         ("Stops", "it ran for more than 2 s"),
         ("Dies", "trying it ended the process: killed by SIGSEGV: last words"),
         ("Leaves", "forward() fails with them: SystemExit: 3"),
@@ -278,6 +369,12 @@ def test_where_trying_fails_the_guesses_stand_and_it_is_said_why(model: str, sai
 
 
 def test_a_model_that_cannot_even_be_made_is_an_error_or_a_note() -> None:
+    assert "not tried: calling `tried_nets:Exits` failed: SystemExit: no licence\n" in draft("Exits")[0]
+    assert "the model was not tried: it has layers without sizes" in draft("lazy")[0]
+    with pytest.raises(ModelbuildError) as caught:
+        draft("scripted")
+    said = "`tried_nets:scripted` gives a TorchScript module, whose Python code is gone"
+    assert caught.value.diagnostics[0].message == said
     with pytest.raises(ModelbuildError) as caught:
         draft("Quits")
     assert (

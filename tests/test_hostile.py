@@ -238,6 +238,21 @@ def test_the_project_file_of_a_stranger_does_not_say_where_to_look(repo: Repo) -
         pytest.param(RECIPE.replace("max: 8", "max: 1e999"), "must be a whole number", id="infinite"),
         pytest.param(RECIPE.replace("max: 8", f"max: {'9' * 900}"), "dynamic_axes.batch.max", id="large"),
         pytest.param(RECIPE.replace("samples: 4", "samples: 1e400"), "verify.samples", id="samples"),
+        pytest.param(
+            RECIPE.replace("weights: w.pt", f"files: ['{'**/' * 2000}x']"),
+            "`model.files[0]`: at most 100 folders",
+            id="folders",
+        ),
+        pytest.param(
+            RECIPE.replace("net:Net", f"{'a.' * 200_000}a:Net"),
+            "`model.import`: at most 1000 characters",
+            id="modules",
+        ),
+        pytest.param(
+            RECIPE.replace("static: [{batch: 1}]", f"static: {[{'batch': i} for i in range(1, 3000)]}"),
+            "`static`: at most 500 variants",
+            id="variants",
+        ),
         pytest.param("x: 1\n" * 300_000, "a recipe is at most 1 MiB", id="large-file"),
         pytest.param("model: {}\ninputs: {}\n" + "k: [" * 9, "not valid YAML", id="open"),
     ],
@@ -279,6 +294,17 @@ def test_a_project_file_that_is_too_much_is_an_error(repo: Repo, text: str) -> N
     found, said = looked_at(repo)
     assert found.exit_code() == 2
     assert "error[recipe-invalid]: pyproject.toml" in said
+
+
+def test_a_path_of_a_thousand_folders_and_an_argument_of_as_many_modules_are_looked_at(repo: Repo) -> None:
+    repo.edit("weights: w.pt", "weights: w.pt, files: ['a/**/x', '**']")
+    repo.edit("{width: 8}", f"{{width: '{'a.' * 200_000}a:b'}}")
+    repo.commit()
+    blob = repo.git("rev-parse", "HEAD:w.pt")
+    repo.git("update-index", "--add", "--cacheinfo", f"100644,{blob},{'a/' * 1500}x")
+    repo.git("commit", "-qm", "deep")
+    (one,) = modelbuild.diff("HEAD~1", "HEAD").recipes
+    assert [change.said.endswith(" new") for change in one.files] == [True]
 
 
 def test_a_comment_stays_postable_whatever_the_size_of_a_change(repo: Repo) -> None:

@@ -131,7 +131,7 @@ def _drafted(draft: Callable[[], str], hint: str) -> tuple[str | None, str]:
             ended = isolate.in_child(silenced)
         except EOFError:  # the model's code ended the process as if all were well
             return None, "exited with 0"
-        if isinstance(ended.error, Exception) and not isinstance(ended.error, ModelbuildError):
+        if isinstance(ended.error, Exception | SystemExit) and not isinstance(ended.error, ModelbuildError):
             said = Diagnostic("import-failed", f"drafting failed: {first_line(ended.error)}", hint)
             raise StepError(said) from ended.error
         if ended.error is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from modelbuild.drafting.ranges import usual
+from modelbuild.drafting.ranges import is_batch, usual
 from modelbuild.drafting.trying import OutOfTime, Trial
 from modelbuild.drafting.values import Input, Range, base
 from modelbuild.tensors import Axis, sampled_sizes, traced_sizes
@@ -93,7 +93,7 @@ def _range(
         low = _bound(runs, size, _multiple(wanted.min, unit), unit)
         high = _bound(runs, size, _multiple(max(wanted.max, size), unit), unit)
     except OutOfTime:
-        return replace(wanted, note=NOT_TRIED) if "batch" in axis or "sequence" in axis else None
+        return replace(wanted, note=NOT_TRIED) if is_batch(axis) or "sequence" in axis else None
     if low == high or (axis in SPATIAL and high < low * _WORTH):
         return None
     opt = min(max(_multiple(wanted.opt, unit), low), high)

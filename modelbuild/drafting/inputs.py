@@ -58,12 +58,15 @@ def candidates(name: str, subject: Subject, place: int, count: int) -> list[Inpu
         found += _other_types(known)
     for pictured in [f for f in found if "height" in f.axes]:
         found += [_at(pictured, side) for side in _SIDES]
-    found += [*layered, *_anything(name)]
+    found += [*layered, *_of_whole_numbers(found[0]), *_anything(name)]
     if "mask" not in name:
         found += _masks(name)
     unique: dict[object, Input] = {}
     for one in found:
         unique.setdefault((one.shape, one.dtype, one.values, tuple(one.sizes.items())), one)
+    if (wide := _wide(subject)) is not None:
+        ordered = [replace(f, dtype=wide) if f.dtype == "float32" else f for f in unique.values()]
+        unique = dict(enumerate(ordered))
     parameter = subject.forward.get(name)  # None: one of *tensors
     return _as_annotated(list(unique.values()), str(parameter.annotation) if parameter else "")
 
@@ -104,6 +107,9 @@ def optional(name: str, subject: Subject) -> Input | None:
         length = subject.setting("max_length")
         spectrum = ("batch", length, mel) if length and mel else None
         return Input(name, spectrum or ("batch", "samples"), FROM_CONFIG if spectrum else FROM_NAME)
+    context, channels = subject.setting("context_length"), subject.setting("num_input_channels")
+    if name == "past_values" and context and channels:
+        return Input(name, ("batch", context, channels), FROM_CONFIG)
     return None
 
 
@@ -154,6 +160,24 @@ def _other_types(known: Input) -> list[Input]:
         replace(known, dtype="float32", values=_SOME),
         replace(known, dtype="int32"),
     ]
+
+
+def _of_whole_numbers(likeliest: Input) -> list[Input]:
+    """The same shape for counts, and for pictures as cameras give them."""
+    if likeliest.dtype != "float32":
+        return []
+    return [
+        replace(likeliest, dtype="int64", values=whole(0, 8)),
+        replace(likeliest, dtype="uint8", values=whole(0, 256)),
+    ]
+
+
+def _wide(subject: Subject) -> str | None:
+    """float64 where that is what the weights are: PyTorch mixes it with no float32."""
+    import torch
+
+    first = next(iter(subject.module.parameters()), None) if subject.module is not None else None
+    return "float64" if first is not None and first.dtype == torch.float64 else None
 
 
 def _masks(name: str) -> list[Input]:

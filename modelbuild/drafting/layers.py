@@ -38,15 +38,19 @@ def _heads(name: str, module: torch.nn.Module | None) -> Iterator[Input]:
     """First in the order of making, which need not be that of running."""
     seen: set[object] = set()
     for layer in module.modules() if module is not None else ():
-        found = _taken_by(name, layer, FROM_LATER if seen else FROM_LAYER)
-        if found is None or (key := (found.shape, found.values)) in seen:
-            continue
-        seen.add(key)
-        yield found
-        if len(seen) == _MOST:
-            return
+        note = FROM_LATER if seen else FROM_LAYER
+        for found in (_taken_by(name, layer, note), _kept_by(name, layer)):
+            if found is None or (key := (found.shape, found.values)) in seen:
+                continue
+            seen.add(key)
+            yield found
+            if len(seen) == _MOST:
+                return
     if not seen and module is not None:
-        for width in dict.fromkeys(d for p in module.parameters() for d in reversed(p.shape) if d > 1):
+        from torch.nn.parameter import is_lazy
+
+        sized = [p for p in module.parameters() if not is_lazy(p)]
+        for width in dict.fromkeys(d for p in sized for d in reversed(p.shape) if d > 1):
             yield Input(name, ("batch", width), "guessed from a weight")
 
 
@@ -81,6 +85,16 @@ def _taken_by(name: str, layer: torch.nn.Module, note: str) -> Input | None:
         case nn.LayerNorm():
             return Input(name, ("batch", *map(int, layer.normalized_shape)), note)
     return None
+
+
+def _kept_by(name: str, layer: torch.nn.Module) -> Input | None:
+    """The state of a recurrent layer, which some models take and return."""
+    from torch import nn
+
+    if not isinstance(layer, nn.RNNBase):
+        return None
+    rows = layer.num_layers * (2 if layer.bidirectional else 1)
+    return Input(name, (rows, "batch", layer.proj_size or layer.hidden_size), FROM_LATER)
 
 
 def _steps(name: str, width: int, batch_first: bool | None, note: str) -> Input:

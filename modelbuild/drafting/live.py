@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from modelbuild import memory
 from modelbuild.drafting.signature import Subject
@@ -24,7 +24,12 @@ class Live:
     """A model in memory. ``pools`` are adaptive poolings to a fixed size that its runs came through."""
 
     module: torch.nn.Module
+    make: Callable[[], torch.nn.Module]
     pools: set[str] = field(default_factory=set)
+
+    def renew(self) -> None:
+        """A new model, for what was run has changed the old one."""
+        self.module = self.make()
 
     def runner(self, names: Sequence[str]) -> Run:
         """forward() with inputs of these names, as the reference of a build runs it."""
@@ -68,14 +73,23 @@ def make(model: str, subject: Subject) -> Live:
 
     torch.set_num_threads(1)  # this is a fork: a pool of threads that its parent had is not here
     _room(subject.module)
-    torch.manual_seed(0)
     arguments = {a.name: dict(a.value) for a in subject.arguments if a.value is not None}
-    module = resolve({"import": model, "kwargs": arguments})
-    module = getattr(module, "_orig_mod", module)
-    return Live(module.eval().requires_grad_(False))
+
+    def made() -> torch.nn.Module:
+        torch.manual_seed(0)
+        module = resolve({"import": model, "kwargs": arguments})
+        module = getattr(module, "_orig_mod", module)
+        return cast("torch.nn.Module", module.eval().requires_grad_(False))
+
+    return Live(made(), made)
 
 
 def _room(module: torch.nn.Module | None) -> None:
+    from torch.nn.parameter import is_lazy
+
+    if module is not None and any(map(is_lazy, module.parameters())):
+        message = "it has layers without sizes (torch's Lazy...), which its first input would decide"
+        raise StepError(Diagnostic("import-failed", message))
     size = sum(p.numel() * p.element_size() for p in module.parameters()) if module is not None else 0
     free = memory.available()
     if free is not None and size * _SPARE > free:

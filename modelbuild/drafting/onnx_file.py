@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modelbuild.drafting.ranges import is_batch
 from modelbuild.drafting.trying import Run
 from modelbuild.drafting.values import Input, whole
 from modelbuild.errors import Diagnostic, RecipeError, StepError, first_line
@@ -24,7 +25,7 @@ _BY_RANK = {
     4: ("batch", "channels", "height", "width"),
     5: ("batch", "channels", "frames", "height", "width"),
 }
-_SIZES = {"height": 224, "width": 224, "frames": 16}
+_SIZES = {"height": 224, "width": 224, "frames": 16, "h": 224, "w": 224, "H": 224, "W": 224}
 _THROUGH = ("Cast", "Identity", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Transpose")
 
 
@@ -49,9 +50,8 @@ def read(path: Path) -> Interface:
     from modelbuild.graph import files
 
     if not path.is_file():
-        raise RecipeError(
-            Diagnostic("recipe-invalid", f"there is no file {path}", "`--from-onnx` takes a model.onnx")
-        )
+        message = f"{path} is no file" if path.exists() else f"there is no file {path}"
+        raise RecipeError(Diagnostic("recipe-invalid", message, "`--from-onnx` takes a model.onnx"))
     try:
         model = files.read(path)
     except Exception as error:
@@ -65,6 +65,10 @@ def read(path: Path) -> Interface:
         raise StepError(
             Diagnostic("inputs-mismatch", f"{path} has no inputs", "a recipe needs one input or more")
         )
+    kinds = {o.name: o.type.WhichOneof("value") for o in graph.output}
+    if odd := [n for n, kind in kinds.items() if kind not in ("tensor_type", None)]:
+        message = f"{path}: the output `{odd[0]}` is no tensor, and only tensors can be compared"
+        raise StepError(Diagnostic("outputs-mismatch", message, "end the graph before that node"))
     names = _Names()
     inputs = tuple(_input(path, graph, value, names, model) for value in given)
     return Interface(inputs, tuple(o.name for o in graph.output), model.opset, tuple(names.notes))
@@ -162,7 +166,7 @@ def _size(axis: str) -> int:
     """A size to try an axis at, by its name."""
     if axis in _SIZES:
         return _SIZES[axis]
-    return 2 if "batch" in axis else 16
+    return 2 if is_batch(axis) else 16
 
 
 def _values(graph: GraphProto, name: str, dtype: str, model: Model) -> Values:
@@ -180,7 +184,7 @@ def _values(graph: GraphProto, name: str, dtype: str, model: Model) -> Values:
         elif node.op_type == "Gather" and node.input[1] in values and node.input[0] in rows:
             axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
             tables.append(rows[node.input[0]][axis])
-    return whole(0, min(tables)) if tables else whole(0, 2)
+    return whole(0, min(tables)) if tables else whole(0, 256 if dtype == "uint8" else 2)
 
 
 def _unreadable(path: Path, reason: str) -> StepError:

@@ -14,7 +14,7 @@ from pathlib import Path
 from modelbuild.drafting import live, onnx_file, text
 from modelbuild.drafting.axes import SPATIAL, free
 from modelbuild.drafting.inputs import candidates, guess, optional
-from modelbuild.drafting.ranges import usual
+from modelbuild.drafting.ranges import is_batch, usual
 from modelbuild.drafting.signature import Subject, read
 from modelbuild.drafting.trying import OutOfTime, Trial, filled, search
 from modelbuild.drafting.values import Findings, Input, Range, base
@@ -79,21 +79,20 @@ def _tried(
         return None, f"the model was not tried: {error.diagnostics[0].message}"
     subject = replace(subject, module=made.module)
     _kill_after(patience)
-    first: str | None = None
+    trial = Trial(made.runner(names), patience)
     for given in _sets(subject, names, others):
-        trial = Trial(made.runner(given), patience)
+        trial = replace(trial, run=made.runner(given))  # the same patience for all of them
         guesses = [candidates(n, subject, i, len(given)) for i, n in enumerate(given)]
         try:
             inputs = search(trial, guesses)
         except OutOfTime:
-            return None, f"it takes too long: {trial.said or 'the first run did not end'}"
-        first = first or trial.said
+            break
         if inputs is None:
             continue
         found = _found(trial, [inputs], _limits(subject, inputs), made)
         if found is not None:
             return found, ""
-    return None, f"forward() fails with them: {first}"
+    return None, f"forward() fails with them: {trial.said}" if trial.said else "it takes too long"
 
 
 def _found(
@@ -112,12 +111,24 @@ def _found(
         if outputs is None or sizes is None:
             continue
         pooled = sorted(made.pools) if made is not None else []
+        pictured = any(a in SPATIAL for a in sizes)
         freed = free(trial, inputs, limits, SPATIAL if pooled else ())
         notes = list(freed.notes)
-        if pooled and any(a in SPATIAL for a in sizes):
+        if pooled and pictured:
             notes.append(f"height and width are fixed: {pooled[0]} cannot be exported with free sizes")
-        if made is not None and made.draws([i.name for i in inputs], filled(inputs, sizes)):
-            notes.append("check: forward() draws random numbers; a build refuses such a model")
+        if made is not None:
+            arrays = filled(inputs, sizes)
+            changed = not trial.repeats(arrays, outputs)
+            if changed and pictured and not pooled:
+                made.renew()
+                freed = free(trial, inputs, limits, SPATIAL)
+                left = "height and width are fixed: run at others, the model is another one afterwards"
+                notes = [*freed.notes, left]
+                changed = not trial.repeats(arrays, outputs)
+            if changed:
+                notes.append("check: calling the model changes it; a build refuses such a model")
+            elif made.draws([i.name for i in inputs], arrays):
+                notes.append("check: forward() draws random numbers; a build refuses such a model")
         labels = _names([label for label, _ in outputs], {i.name for i in inputs})
         return Findings(freed.inputs, freed.axes, labels, tuple(notes), tried=True)
     return None
@@ -145,9 +156,9 @@ def _at_other_sizes(inputs: tuple[Input, ...]) -> Iterable[tuple[Input, ...]]:
     """The same inputs with their axes met at other sizes, all alike but for the batch."""
     for side in (1, 8, 32, 64, 224, 128, 256, 28, 7, 512):
         yield tuple(
-            replace(i, sizes={a: n if "batch" in a else side for a, n in i.sizes.items()}) for i in inputs
+            replace(i, sizes={a: n if is_batch(a) else side for a, n in i.sizes.items()}) for i in inputs
         )
-    yield tuple(replace(i, sizes={a: 1 if "batch" in a else n for a, n in i.sizes.items()}) for i in inputs)
+    yield tuple(replace(i, sizes={a: 1 if is_batch(a) else n for a, n in i.sizes.items()}) for i in inputs)
 
 
 def _limits(subject: Subject, inputs: Sequence[Input]) -> dict[str, int]:

@@ -8,11 +8,16 @@ _USUAL = {"decoder_sequence": (16, 32, 64), "samples": (4000, 16000, 32000)}
 _LONG = ("seq", "time", "tokens", "length", "frames")
 
 
+def is_batch(axis: str) -> bool:
+    """Whether it is called as the axis of samples mostly is, also in files of others."""
+    return "batch" in axis.lower() or axis in ("N", "B", "b", "bs")
+
+
 def usual(axis: str, size: int, limit: int | None = None) -> Range:
     """The range for an axis of this name that was met at ``size``; at most ``limit``."""
     if axis in _USUAL:
         found = _USUAL[axis]
-    elif "batch" in axis:
+    elif is_batch(axis):
         found = (1, 4, 8)
     elif axis not in ("length", "frames") and any(word in axis for word in _LONG):
         found = (16, 64, 256)

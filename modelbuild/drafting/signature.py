@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from modelbuild.errors import Diagnostic, StepError, first_line
-from modelbuild.steps.model import resolve
+from modelbuild.steps.model import must_have_code, resolve
 
 if TYPE_CHECKING:
     import torch
@@ -73,6 +73,7 @@ def read(model: str, attribute: Any) -> Subject:
 
 
 def _of_instance(model: str, module: torch.nn.Module) -> Subject:
+    must_have_code(model, module)
     module = getattr(module, "_orig_mod", module)  # torch.compile's wrapper says nothing of the inputs
     config, main = getattr(module, "config", None), getattr(module, "main_input_name", None)
     forward = _parameters(model, module.forward)
@@ -152,7 +153,7 @@ def _made(function: Any) -> torch.nn.Module | None:
     """The model without its weights: on torch's meta device a tensor has a shape and no memory."""
     import torch
 
-    with contextlib.suppress(Exception), torch.device("meta"):
+    with contextlib.suppress(Exception, SystemExit), torch.device("meta"):
         made = function()
         if isinstance(made, torch.nn.Module):
             return made

@@ -58,6 +58,19 @@ class Trial:
     def holds(self, inputs: Sequence[Input], sizes: Mapping[str, int]) -> bool:
         return self.outputs(inputs, sizes) is not None
 
+    def repeats(self, arrays: Mapping[str, Any], outputs: Sequence[tuple[str, Any]]) -> bool:
+        """Whether the model still gives these outputs; one that keeps something of each run may not."""
+        import numpy as np
+
+        try:
+            found = self.run(arrays)
+        except (Exception, SystemExit):
+            return False
+        return len(found) == len(outputs) and all(
+            a.shape == b.shape and np.allclose(a, b, rtol=1e-4, atol=1e-5)
+            for (_, a), (_, b) in zip(found, outputs, strict=True)
+        )
+
     def _expected(self, elements: int) -> float:
         """Seconds, from the largest run until now: work grows with the elements at least."""
         if not self.slowest:

@@ -8,11 +8,15 @@ from typing import Any
 from modelbuild.lockfile.values import CONTENT, OUTLINE, Lock
 
 
-def mismatch(locked: Lock, name: str, files: Mapping[str, str]) -> str | None:
-    """Why an ONNX artifact may not be published under ``locked``; None if it may.
+def mismatch(locked: Lock, name: str, files: Mapping[str, str], key: str | None = None) -> str | None:
+    """Why an artifact may not be published under ``locked``; None if it may.
 
-    ``files`` has the SHA-256 of each of its files, by name.
+    ``files`` has the SHA-256 of each of its files, by name. An engine, whose bytes are never the
+    same, is told by its ``key``.
     """
+    if name in locked.engines:
+        was = locked.engines[name]
+        return f"{name}: another key ({_short(was)} -> {_short(key)})" if was and key and was != key else None
     if name not in locked.onnx:
         return f"{name} is not in the lock file"
     row = locked.onnx[name]

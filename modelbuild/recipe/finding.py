@@ -17,8 +17,9 @@ LOCKS = (".lock.yaml", ".lock.yml")
 def find(args: Sequence[str]) -> list[Path]:
     """The recipes that the arguments name, in order, each once.
 
-    A folder stands for its ``*.yaml`` and ``*.yml``, sorted, without the lock files; a glob for the
-    recipes among its matches. A file is taken as it is. A lock file is passed over if its recipe is
+    A folder stands for its ``*.yaml`` and ``*.yml``, sorted, without the lock files and, as in a
+    shell, without hidden files (``.pre-commit-config.yaml``); a glob for the recipes among its
+    matches. A file is taken as it is. A lock file is passed over if its recipe is
     named, too: then a shell has spelled out ``configs/*.yaml``.
 
     Raises:
@@ -49,7 +50,11 @@ def find(args: Sequence[str]) -> list[Path]:
 
 def is_recipe(path: Path) -> bool:
     """Whether a folder or a glob that holds ``path`` means it."""
-    return path.suffix in SUFFIXES and not path.name.endswith(LOCKS) and path.is_file()
+    return _named_as_one(path) and path.is_file()
+
+
+def _named_as_one(path: Path) -> bool:
+    return path.suffix in SUFFIXES and not path.name.endswith(LOCKS) and not path.name.startswith(".")
 
 
 def _named_by(arg: str) -> list[Path]:
@@ -90,12 +95,12 @@ def beside(path: Path) -> str:
     """The name that was meant, or what there is where it was looked for."""
     folder = path.parent
     try:
-        names = sorted(
-            p.name for p in folder.iterdir() if p.suffix in SUFFIXES and not p.name.endswith(LOCKS)
-        )
+        names = sorted(p.name for p in folder.iterdir() if _named_as_one(p))
     except OSError:
         return "`modelbuild init IMPORT` writes a first recipe"
-    near = nearest(path.name, names)
+    near = next((name for name in names if Path(name).stem == path.stem), None) or nearest(path.name, names)
     if near:
         return f"did you mean `{clean(str(folder / near))}`?"
-    return f"there are {listed(names)}" if names else f"`{clean(str(folder))}` holds no recipe"
+    if not names:
+        return f"`{clean(str(folder))}` holds no recipe"
+    return f"there {'is' if len(names) == 1 else 'are'} {listed(names)}"

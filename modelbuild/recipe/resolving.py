@@ -53,6 +53,8 @@ class Resolved:
 
     where: str
     leaves: tuple[Leaf, ...]
+    precision: str
+    """Where the choice of precisions comes from; what they leave out may come from elsewhere."""
 
     def data(self) -> dict[str, Any]:
         """As a recipe's data: what its YAML says."""
@@ -64,11 +66,14 @@ class Resolved:
 
     def origins(self) -> dict[str, str]:
         """Where each value comes from, by its place: ``precision.fp16.method``."""
-        return {dotted(leaf.route): leaf.origin for leaf in self.leaves if not leaf.open}
+        every = {dotted(leaf.route): leaf.origin for leaf in self.leaves if not leaf.open}
+        return {"precision": self.precision, **every}
 
     def text(self) -> str:
         """As YAML that is a recipe itself, with each origin in a comment."""
-        lines = list(_lines(self.leaves))
+        lines = [
+            (line, self.precision if line == "precision:" else origin) for line, origin in _lines(self.leaves)
+        ]
         width = max((len(line) for line, _ in lines if len(line) <= _WIDEST), default=0)
         told = [f"{line.ljust(width)}  # {origin}" if origin else line for line, origin in lines]
         return "\n".join([f"# {self.where}, with every default written out", *told])
@@ -83,7 +88,8 @@ def resolve(path: Path) -> Resolved:
     recipe, defaults = load(path), above(path.parent)
     root = read(source(path)).root
     given = root.data if root else {}
-    return Resolved(str(path), tuple(_leaves(recipe, given, defaults)))
+    chosen = RECIPE if "precision" in given else DEFAULT if defaults.precision is None else defaults.where
+    return Resolved(str(path), tuple(_leaves(recipe, given, defaults)), chosen)
 
 
 def _leaves(recipe: Recipe, given: Mapping[str, Any], defaults: Defaults) -> Iterator[Leaf]:

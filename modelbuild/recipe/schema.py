@@ -18,6 +18,7 @@ from modelbuild.recipe.words import (
     Flag,
     Import,
     Number,
+    Pattern,
     Patterns,
     RecipeName,
     Seed,
@@ -25,6 +26,7 @@ from modelbuild.recipe.words import (
     Targets,
     TensorName,
     Text,
+    Variants,
     Whole,
 )
 from modelbuild.tensors import Axis, TensorSpec, Values
@@ -63,7 +65,7 @@ class ModelSource(Part):
     weights: Text | None = Field(
         default=None, description="A state dict (.safetensors, .pt); relative to the recipe."
     )
-    files: tuple[Text, ...] = Field(
+    files: tuple[Pattern, ...] = Field(
         default=(),
         description="Other files that the model depends on; globs, relative to the recipe.",
     )
@@ -294,7 +296,7 @@ class Recipe(Part):
         default=Precisions(fp32=Fp32()),
         description="The precisions to build; fp32 alone by default.",
     )
-    static: tuple[dict[AxisName, Size], ...] = Field(
+    static: Variants = Field(
         default=(), description="Variants with these axes pinned; the rest stay dynamic."
     )
     engines: tuple[Engine, ...] = Field(default=(), description="Engines to build with TensorRT.")

@@ -44,6 +44,10 @@ def refused(expected: str) -> PydanticCustomError:
     return PydanticCustomError("expected", "{expected}", {"expected": expected})
 
 
+def _beyond(limit: str) -> PydanticCustomError:
+    return PydanticCustomError("limit", "at most {limit}", {"limit": limit})
+
+
 def _dimension(value: Any) -> int | str:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST:
         return value
@@ -60,6 +64,26 @@ def _bytes(value: Any) -> int:
         number, unit = match.groups()
         return int(number) * _UNITS[unit]
     raise refused("a size like `4GiB` or a number of bytes")
+
+
+def _bounded(place: str) -> str:
+    """An import of n parts may read n files, whose names have up to n parts."""
+    if len(place) > 1000:
+        raise _beyond("1000 characters")
+    return place
+
+
+def _shallow(pattern: str) -> str:
+    if pattern.count("/") > 100:
+        raise _beyond("100 folders")
+    return pattern
+
+
+def _few(variants: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What is said of n variants takes the square of them; 3000 took 9 s."""
+    if len(variants) > 500:
+        raise _beyond("500 variants")
+    return variants
 
 
 def _several(value: Any) -> Any:
@@ -79,10 +103,13 @@ Seed = Annotated[int, Strict(), Field(ge=0, le=2**63 - 1)]
 Size = Annotated[int, Strict(), Field(ge=1, le=LARGEST)]
 
 RecipeName = Annotated[str, Strict(), Field(pattern=RECIPE_NAME, max_length=100)]
-Import = Annotated[str, Strict(), Field(pattern=IMPORT)]
+Import = Annotated[str, Strict(), Field(pattern=IMPORT), AfterValidator(_bounded)]
+Pattern = Annotated[Text, AfterValidator(_shallow)]
 AxisName = Annotated[str, Strict(), Field(pattern=AXIS, max_length=60)]
 TensorName = Annotated[str, Strict(), Field(pattern=TENSOR, max_length=200)]
 Target = Annotated[str, Strict(), Field(pattern=TARGET)]
+
+Variants = Annotated[tuple[dict[AxisName, Size], ...], AfterValidator(_few)]
 
 Dimension = Annotated[
     int | str,
@@ -109,7 +136,7 @@ Bytes = Annotated[
     ),
 ]
 Patterns = Annotated[
-    tuple[Text, ...],
+    tuple[Pattern, ...],
     BeforeValidator(_several),
     WithJsonSchema(
         {

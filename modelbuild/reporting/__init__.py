@@ -7,6 +7,8 @@ be anybody's: ``html`` and ``scripts`` see to it that it stays text.
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,6 +48,8 @@ def write(request: Request, path: Path, reporter: Reporter) -> Written:
     models = gather(request, reporter)
     text = render(models)
     try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text)
     except OSError as error:

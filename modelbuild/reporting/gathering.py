@@ -111,7 +111,9 @@ def _model(
     ran = {a.id: a for a in manifest.actions} if manifest else {}
     actions = [_action(run, a, ran.get(a)) for a in run.actions if run.actions[a].step.kind != "ranges"]
     if any(a.status == "stale" for a in artifacts) and manifest:
-        notes.append("Something has changed since the last build: what is marked stale is of before.")
+        notes.append(
+            "What is marked stale is of the last build: it has changed since, or is not there any more."
+        )
     last = judge.memory(run)
     facts = {
         a.id: {**judge.facts_of(run, run.actions[a.id]), **last.get(a.id, {}).get("discovered", {})}
@@ -207,8 +209,9 @@ def _manifests(out: Path) -> dict[str, Manifest | str]:
     found: dict[str, Manifest | str] = {}
     for path in sorted(out.glob(f"*/{MANIFEST}")):
         try:
-            if path.stat().st_size > _MOST_BYTES:
-                raise ValueError("it is larger than 64 MiB")
+            if trouble := _trouble(path):
+                found[path.parent.name] = _unreadable(path, trouble)
+                continue
             manifest = Manifest.model_validate_json(path.read_bytes())
             found[path.parent.name] = manifest.model_copy(update={"name": path.parent.name})
         except ValidationError as error:
@@ -218,6 +221,13 @@ def _manifests(out: Path) -> dict[str, Manifest | str]:
         except (OSError, ValueError) as error:
             found[path.parent.name] = _unreadable(path, first_line(error))
     return found
+
+
+def _trouble(path: Path) -> str | None:
+    """Why a manifest is not even opened."""
+    if not path.is_file():
+        return "it is no regular file"  # a pipe would wait for a writer
+    return "it is larger than 64 MiB" if path.stat().st_size > _MOST_BYTES else None
 
 
 def _unreadable(path: Path, why: str) -> str:

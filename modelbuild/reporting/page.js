@@ -32,6 +32,7 @@
       axis: {
         labelColor: text, titleColor: muted, titleFontWeight: "normal", gridColor: colour("var(--grid)"),
         domainColor: line, tickColor: line, labelFontSize: 11, titleFontSize: 11.5,
+        labelSeparation: 6,
       },
       legend: { labelColor: text, titleColor: muted, labelFontSize: 11.5 },
       text: { fontSize: 11 },

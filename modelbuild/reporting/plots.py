@@ -68,7 +68,13 @@ def errors(model: Model, most: int = 120) -> Spec | None:
 
     Of more than ``most`` shapes of artifacts, each a row 18 px high, the worst are shown.
     """
-    rows = [_error_row(model, a, e) for a in model.artifacts if a.parity is not None for e in a.parity.errors]
+    axes = common_axes(model)
+    rows = [
+        _error_row(model, a, e, axes)
+        for a in model.artifacts
+        if a.parity is not None
+        for e in a.parity.errors
+    ]
     if not rows:
         return None
     keep = dict.fromkeys(r["at"] for r in rows)
@@ -192,14 +198,23 @@ def megabytes(count: int | None) -> str:
     return f"{count / (1 << 20):.1f} MiB"
 
 
-def _error_row(model: Model, artifact: Artifact, errors: ErrorsAt) -> Row:
+def common_axes(model: Model) -> Sequence[str]:
+    """The axes of every sampled shape, if they are several and the same: their sizes alone then tell them
+    apart, in less room than names have on a phone."""
+    every = {tuple(e.shape) for a in model.artifacts if a.parity is not None for e in a.parity.errors}
+    only = every.pop() if len(every) == 1 else ()
+    return only if len(only) > 1 else ()
+
+
+def _error_row(model: Model, artifact: Artifact, errors: ErrorsAt, axes: Sequence[str]) -> Row:
     assert artifact.parity is not None
     least, most = _RATIOS
     ratio = 1 / errors.headroom if errors.headroom > 0 else math.inf
     shape = ", ".join(f"{clipped(n, 30)} {v}" for n, v in errors.shape.items()) or "fixed shape"
     name = _label(model, artifact)
+    at = "×".join(str(errors.shape[axis]) for axis in axes) or shape
     return {
-        "artifact": name, "shape": shape, "at": f"{name} · {shape}", "output": clipped(errors.output, 60),
+        "artifact": name, "shape": shape, "at": f"{name} · {at}", "output": clipped(errors.output, 60),
         "ratio": min(ratio, most) if ratio > least else 0.0, "told": ratio_told(errors.headroom),
         "verdict": "within" if errors.headroom >= 1 else "beyond",
         "relative_l2": errors.relative_l2, "max_abs": errors.max_abs, "cosine": f"{errors.cosine:.9g}",

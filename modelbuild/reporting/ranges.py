@@ -32,8 +32,9 @@ def plot(rows: Sequence[tuple[int, Range]], precision: str) -> Spec | None:
     if not values:
         return None
     most, normal, zero = LIMITS[precision]
-    top = max(most, *(v["largest"] for v in values)) * 30  # room for what the line at the limit says
-    bottom = min(zero, *(v["mean"] for v in values)) / 3
+    room = (most / zero) ** 0.06  # 17 px: for what is written above the highest line, and below the lowest
+    top = max(most, *(v["largest"] for v in values)) * room
+    bottom = min(zero, *(v["mean"] for v in values)) / room
     y = {"type": "quantitative", "scale": {"type": "log", "domain": [bottom, top], "nice": False},
          "title": "magnitude", "axis": {"format": ".0e", "tickCount": 6}}  # fmt: skip
     x = {"field": "index", "type": "quantitative", "title": "tensors, in the graph's order",
@@ -57,25 +58,24 @@ def plot(rows: Sequence[tuple[int, Range]], precision: str) -> Spec | None:
     }  # fmt: skip
     limits = [
         part
-        for at, text, hue in (
-            (most, f"{most:.6g}: overflows above", "var(--bad)"),
-            (normal, f"{normal:.2g}: fewer digits below", "var(--amber)"),
-            (zero, f"{zero:.2g}: zero below", "var(--bad)"),
+        for at, text, hue, above in (
+            (most, f"{most:.6g}: overflows above", "var(--bad)", True),
+            (normal, f"{normal:.2g}: fewer digits below", "var(--amber)", True),
+            (zero, f"{zero:.2g}: zero below", "var(--bad)", False),
         )
-        for part in _limit(at, text, hue, y)
+        for part in _limit(at, text, hue, above, y)
     ]
     title = f"Range of every tensor against {precision}"
     return spec(title, values, {"layer": [bars, tops, *limits], "height": 320})
 
 
-def _limit(at: float, text: str, hue: str, y: Mapping[str, Any]) -> list[Spec]:
-    """A line across a plot, and what it says, at its right end."""
+def _limit(at: float, text: str, hue: str, above: bool, y: Mapping[str, Any]) -> list[Spec]:
+    """A line across a plot, and what it says, above or below its right end."""
     rows = {"values": [{"at": at, "text": text}]}
     place = {**y, "field": "at"}
     line = {"mark": {"type": "rule", "color": hue, "strokeDash": [5, 4], "strokeWidth": 1.5}}
-    words = {
-        "mark": {"type": "text", "color": hue, "align": "right", "baseline": "bottom", "dy": -3, "x": "width"}
-    }
+    side = {"baseline": "bottom", "dy": -3} if above else {"baseline": "top", "dy": 4}
+    words = {"mark": {"type": "text", "color": hue, "align": "right", "x": "width", **side}}
     return [
         {"data": rows, **line, "encoding": {"y": place}},
         {"data": rows, **words, "encoding": {"y": place, "text": {"field": "text", "type": "nominal"}}},

@@ -82,10 +82,14 @@ def _errors(model: Model, most: int) -> Html | None:
     left = len(spreads) - _MOST_OUTPUTS
     against = plots.errors(model, min(most, 120))
     told = "" if left <= 0 else f"{left} more outputs are in the table only."
+    axes = " × ".join(clipped(axis, 30) for axis in plots.common_axes(model))
+    meaning = (
+        "A point per output and sampled shape; to the right of the line at 1 it fails. "
+        f"What is exact stands at the left edge.{f' Shapes are {axes}.' if axes else ''}"
+    )
     return _titled(
         "Errors",
-        tag("div", _plot("Error against tolerance", against, "A point per output and sampled shape; to the "
-                         "right of the line at 1 it fails. What is exact stands at the left edge.")
+        tag("div", _plot("Error against tolerance", against, meaning)
             if against else _unmeasured("per shape"), class_="wide"),
         tag("div", [_plot(f"Distribution of |error|: {clipped(n, 60)}", s,
                           "Of the elements that differ, over all inputs: how many are off by how much.")

@@ -150,8 +150,9 @@ def kept(artifact: Artifact, rows: Sequence[Range]) -> Html | None:
     by_node = {r.node: r for r in rows}
     names = artifact.conversion.kept
     runs = f" after {artifact.conversion.runs} measured candidates" if artifact.conversion.runs else ""
-    told = f"{artifact.name}: converted by {artifact.conversion.method}{runs}, "
-    told += f"{len(names)} nodes kept in fp32." if names else "no node had to be kept in fp32."
+    told = f"{artifact.name}: method {artifact.conversion.method}{runs}, "
+    many = "1 node" if len(names) == 1 else f"{len(names)} nodes"
+    told += f"{many} kept in fp32." if names else "no node had to be kept in fp32."
     if not names:
         return tag("p", told)
     found = [(n, by_node.get(n)) for n in names]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import glob
 import itertools
 import posixpath
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import translate
 from typing import Any
@@ -21,6 +20,7 @@ from modelbuild.review.sides import inside
 
 OUTSIDE = "outside-repository"
 
+_IMPORT = re.compile(r"[\w.]{1,200}:[\w.]{1,200}")  # a module of n parts may be n files
 _NUMBERED = re.compile(r" \(\d+\)$")  # how a lock file tells files of one name apart
 
 
@@ -68,12 +68,13 @@ def belonging(
     locked: Collection[str],
     files: Collection[str],
     changed: Collection[str],
+    reached: Mapping[str, Collection[str]],
     clock: Clock,
 ) -> dict[str, File]:
     """What the recipe in ``folder`` depends on, by the name that it has there.
 
     ``locked`` are the files that its lock files name, ``files`` everything that there is. Only what is
-    ``changed`` is looked for.
+    ``changed`` is looked for, and what Python files have ``reached`` of that by their imports.
     """
     found: dict[str, File] = {}
     for one in named(recipe):
@@ -84,6 +85,8 @@ def belonging(
                     found.setdefault(
                         one.text if one.is_code else _label(place, folder), File(place, one.role)
                     )
+                for path in reached.get(place, ()):
+                    found.setdefault(_label(path, folder), File(path, one.role))
                 continue
             matches = _matcher(place)
             for path in changed:
@@ -136,7 +139,7 @@ def _places(folder: str, one: Named, files: Collection[str]) -> Iterator[str]:
 def _imports(values: Iterable[Any]) -> Iterator[str]:
     """The import paths in a model's arguments, however deep."""
     for value in values:
-        if isinstance(value, str) and re.fullmatch(r"[\w.]+:[\w.]+", value):
+        if isinstance(value, str) and _IMPORT.fullmatch(value):
             yield value
         elif isinstance(value, dict):
             yield from _imports(value.values())
@@ -159,21 +162,18 @@ def _matcher(pattern: str) -> Any:
     shown = tuple(part.startswith(".") for part in pattern.split("/"))
 
     def matches(path: str) -> bool:
-        names: Sequence[str] = path.split("/")
-
-        @functools.cache
-        def fits(i: int, j: int) -> bool:
-            if i == len(parts):
-                return j == len(names)
-            part = parts[i]
+        names = path.split("/")
+        seen = [not name.startswith(".") for name in names]
+        reached = {0}  # how many names the parts so far can have taken
+        for part, hidden in zip(parts, shown, strict=True):
             if part is None:
-                last = i == len(parts) - 1
-                here = j < len(names) and not names[j].startswith(".")
-                return (last and here and j == len(names) - 1) or fits(i + 1, j) or (here and fits(i, j + 1))
-            if j == len(names) or (names[j].startswith(".") and not shown[i]):
-                return False
-            return part.match(names[j]) is not None and fits(i + 1, j + 1)
-
-        return fits(0, 0)
+                for j in sorted(reached):
+                    while j < len(names) and seen[j] and j + 1 not in reached:
+                        j += 1
+                        reached.add(j)
+            else:
+                fitting = (j for j in reached if j < len(names) and (hidden or seen[j]))
+                reached = {j + 1 for j in fitting if part.match(names[j])}
+        return len(names) in reached
 
     return matches

@@ -6,7 +6,7 @@ What is compared is what a recipe means, with every default in it, and not its t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from modelbuild.keys import canonical
@@ -52,12 +52,21 @@ def _data(recipe: Recipe, brief: bool = False) -> dict[str, Any]:
             spec["values"] = {k: v for k, v in spec["values"].items() if v is not None}
     if recipe.model.onnx is None:
         data["opset"] = recipe.effective_opset
+    for row in data.get("engines", ()):
+        if row.get("builder", {}).get("workspace"):
+            row["builder"]["workspace"] = _size(row["builder"]["workspace"])
     if recipe.engines:
         rows = zip(recipe.engines, data["engines"], strict=True)
         data["engines"] = {engine_name(engine, recipe): row for engine, row in rows}
     elif not brief:
         data["engines"] = {}
     return data
+
+
+def _size(count: int) -> str | int:
+    """Bytes as a recipe has them: ``4GiB``."""
+    units = ((30, "GiB"), (20, "MiB"), (10, "KiB"))
+    return next((f"{count >> bits}{unit}" for bits, unit in units if count % (1 << bits) == 0), count)
 
 
 class _Walk:
@@ -97,10 +106,10 @@ class _Walk:
                 yield _change(route, said, list(old), list(new))
 
     def collection(self, route: Route, old: Sequence[Any], new: Sequence[Any]) -> Iterator[Change]:
-        gone = [v for v in old if not any(_same(v, w) for w in new)]
-        come = [v for v in new if not any(_same(v, w) for w in old)]
+        was, now = ([canonical(v) for v in values] for values in (old, new))
+        gone, come = _without(old, was, now), _without(new, now, was)
         if len(gone) == len(come) == 1 and isinstance(gone[0], dict) and route[-1] == "profiles":
-            yield from self.value((*route, list(new).index(come[0])), gone[0], come[0])
+            yield from self.value((*route, now.index(canonical(come[0]))), gone[0], come[0])
             return
         words = [*(f"- {inline(v)}" for v in gone), *(f"+ {inline(v)}" for v in come)]
         if words:
@@ -115,6 +124,12 @@ class _Walk:
             value = value.get(step) if isinstance(value, dict) else None
         name = clean(str(route[-1]))
         return name if value in (None, {}, []) else f"{name}: {inline(value)}"
+
+
+def _without(values: Iterable[Any], keys: Iterable[str], others: Iterable[str]) -> list[Any]:
+    """The values whose key is none of the others."""
+    known = set(others)
+    return [value for value, key in zip(values, keys, strict=True) if key not in known]
 
 
 def _same(old: Any, new: Any) -> bool:

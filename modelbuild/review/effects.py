@@ -51,7 +51,7 @@ def outlook(
     again = {action for effect in found for action in effect.actions}
     known = [costs[action] for action in again if action in costs]
     artifacts = (*found, *(Effect(name, "removed") for name in gone))
-    return Outlook(artifacts, sum(known) if known else None, len(again) - len(known))
+    return Outlook(artifacts, sum(known) or None, len(again) - len(known))
 
 
 def _handed_over(of: Plan) -> dict[str, float]:

@@ -17,6 +17,7 @@ from modelbuild.review.costs import Places
 from modelbuild.review.depending import File, belonging, strays
 from modelbuild.review.differences import differences
 from modelbuild.review.effects import Outlook, Role, outlook
+from modelbuild.review.importing import reaching
 from modelbuild.review.locks import lock_changes
 from modelbuild.review.pairing import Pair, pairs
 from modelbuild.review.risks import dropped, risks
@@ -50,6 +51,7 @@ class _Reviewer:
         self.wanted = wanted
         self.clock = Clock()
         self.old, self.new = Versions(sides.base, self.clock), Versions(sides.head, self.clock)
+        self.reached = reaching(sides, self.clock)
 
     def review(self) -> Review:
         sides = self.sides
@@ -85,7 +87,7 @@ class _Reviewer:
 
     def _pairs(self) -> list[Pair]:
         paths = {p for p in self.sides.changed if p.endswith(SUFFIXES) and not p.endswith(LOCKS)}
-        paths = {p for p in (*paths, *candidates(self.sides, self.clock)) if self._is_wanted(p)}
+        paths = {p for p in (*paths, *candidates(self.sides, self.reached, self.clock)) if self._is_wanted(p)}
         if len(paths) > RECIPES:
             raise unfinished(f"the change touches {len(paths)} files that may be recipes")
         every = sorted(paths)
@@ -139,7 +141,9 @@ class _Reviewer:
         for number, (version, side) in enumerate(((pair.old, self.sides.base), (pair.new, self.sides.head))):
             changed = self.sides.changed if pair.was is None else side.files.keys()
             for recipe in (v.recipe for v in (pair.old, pair.new) if v.recipe is not None):
-                known = belonging(recipe, version.folder, named, side.files, changed, self.clock)
+                known = belonging(
+                    recipe, version.folder, named, side.files, changed, self.reached, self.clock
+                )
                 for label, file in known.items():
                     found.setdefault(label, [None, None])[number] = file
         changes = (self._file(label, *files) for label, files in sorted(found.items()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,13 +48,18 @@ def dropped(old: Recipe, where: str) -> Diagnostic:
     return Diagnostic(DROPPED, f"the recipe `{old.name}` is gone", _HINTS[DROPPED], where, "warning")
 
 
+def _gone(old: Iterable[str], new: Iterable[str]) -> list[str]:
+    kept = set(new)
+    return [name for name in old if name not in kept]
+
+
 def _proof(old: Recipe, new: Recipe) -> Iterator[_Risk]:
     was, now = old.verify, new.verify
     if now.samples < was.samples:
         yield _Risk(WEAKENED, f"fewer random inputs: verify.samples {was.samples} -> {now.samples}")
     if was.function and not now.function:
         yield _Risk(WEAKENED, f"verify.function `{clean(was.function)}` is gone")
-    if gone := [name for name in was.data if name not in now.data]:
+    if gone := _gone(was.data, now.data):
         yield _Risk(WEAKENED, f"real inputs are gone: verify.data {listed(gone)}")
     if was.seed != now.seed:
         said = f"other random inputs: verify.seed {was.seed} -> {now.seed}; one can be sought until it passes"
@@ -123,7 +128,7 @@ def _names(what: str, old: Sequence[str] | None, new: Sequence[str] | None) -> I
     if sorted(old) == sorted(new):
         yield _Risk(INTERFACE, f"the {what} are in another order: {listed(old)} -> {listed(new)}")
         return
-    gone, come = [n for n in old if n not in new], [n for n in new if n not in old]
+    gone, come = _gone(old, new), _gone(new, old)
     if gone and len(old) == len(new):
         yield _Risk(INTERFACE, f"{what} are renamed: {listed(gone)} -> {listed(come)}")
     elif gone:
@@ -139,12 +144,15 @@ def _guards(old: Recipe, new: Recipe) -> Iterator[_Risk]:
             continue
         for what in ("node_block_list", "op_block_list"):
             before, after = getattr(was, what), getattr(now, what)
-            gone = [name for name in before or () if name not in (after or ())]
+            gone = _gone(before or (), after or ())
             if gone and after is not None:
                 yield _Risk(UNGUARDED, f"{precision}: no longer kept in fp32: {what} without {listed(gone)}")
             elif before is None and after is not None and what == "op_block_list":
                 said = f"{precision}: op_block_list {inline(list(after))} takes the place of the default list"
                 yield _Risk(UNGUARDED, said)
+            elif before and after is None:
+                said = f"the default list takes the place of op_block_list {inline(list(before))}"
+                yield _Risk(UNGUARDED, f"{precision}: {said}")
         most = [getattr(knobs, "max_finite_val", None) for knobs in (was, now)]
         if most[0] is not None and most[1] is not None and most[1] > most[0]:
             yield _Risk(UNGUARDED, f"{precision}: max_finite_val is raised: {most[0]:g} -> {most[1]:g}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from modelbuild.errors import RecipeError
@@ -26,15 +25,19 @@ _FEW = 20
 _MAGIC = re.compile(r"[*?\[]")
 
 
-def candidates(sides: Sides, clock: Clock) -> set[str]:
-    """Paths of unchanged YAML files in the newer side that may be recipes that are concerned."""
+def candidates(sides: Sides, importers: Collection[str], clock: Clock) -> set[str]:
+    """Paths of unchanged YAML files in the newer side that may be recipes that are concerned.
+
+    ``importers`` are unchanged Python files that reach a changed one.
+    """
     yaml = [p for p in sides.head.files if p.endswith(SUFFIXES) and p not in sides.changed]
     recipes = [p for p in yaml if not p.endswith(LOCKS)]
     found = {p for p in recipes if lock_place(p) in sides.changed}
     folders = _projects(sides)
     found |= {p for p in recipes if any(p.startswith(folder) for folder in folders)}
     if sides.others:
-        found |= set(_mentioning(sides, [p for p in yaml if p not in found], sides.others, clock))
+        files = {*sides.others, *importers}
+        found |= set(_mentioning(sides, [p for p in yaml if p not in found], files, clock))
     return found & set(recipes)
 
 
@@ -45,19 +48,22 @@ def _projects(sides: Sides) -> list[str]:
 
 
 def _said(side: Side, path: str) -> object:
-    """What a project file says of recipes; of one that is wrong, its bytes."""
+    """What a project file says of recipes; of one that is wrong, its bytes.
+
+    One that says nothing of them hides what the next one above it says, and is not as none.
+    """
     entry = side.files.get(path)
     if entry is None or not entry.is_file:
         return defaults.NONE if entry is None else entry
     data = side.read([path], FILE)[path].data
     try:
-        return replace(defaults.read(data, path), where="")
+        return defaults.read(data, path)
     except RecipeError:
         return data
 
 
 def _mentioning(sides: Sides, paths: Iterable[str], changed: Collection[str], clock: Clock) -> Iterator[str]:
-    """The recipes among ``paths`` whose text, or whose lock file's, may speak of a changed file."""
+    """The recipes among ``paths`` whose text, or whose lock file's, may speak of one of these files."""
     clues = {clue for path in changed for clue in _clues(path)}
     names = {posixpath.basename(path) for path in changed}
     folders = {posixpath.dirname(path) for path in changed}

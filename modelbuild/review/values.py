@@ -104,7 +104,9 @@ class Revision:
 
     @property
     def said(self) -> str:
-        return f"{self.rev} ({self.commit[:10]})" if self.commit else self.rev
+        if self.commit is None:
+            return self.rev
+        return self.commit[:10] if self.rev == self.commit else f"{self.rev} ({self.commit[:10]})"
 
     def as_json(self) -> dict[str, Any]:
         return {"rev": self.rev, "commit": self.commit}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -247,8 +248,10 @@ class Scheduler:
         if (run.identity, action.id) not in self._told:
             self._told.add((run.identity, action.id))
             holder = self.store.holder(name)
-            who = f" (process {holder})" if holder else ""
-            self.reporter.told(run.path, action.id, f"another build{who} is at it; waiting for its result")
+            who = f"another build (process {holder})" if holder else "another build"
+            if holder == os.getpid():
+                who = "another recipe of this command"
+            self.reporter.told(run.path, action.id, f"{who} is at it; waiting for its result")
 
     def _start_host(self, run: Run) -> None:
         assert run.plan.source is not None

@@ -62,6 +62,7 @@ class Adopt(Step):
             )
         interface.set_initializers_as_inputs(model, False)
         interface.strip(model.proto)
+        _free_negative_dims(model)
         said = interface.settle(model, self.inputs, self.outputs)
         files.write(model, out / "model.onnx", external=True)
         return Outcome(said, {"outputs": [o.name for o in model.proto.graph.output]})
@@ -103,6 +104,15 @@ class AdoptedReference(Step):
 
         said, counts = record(self.sampling, call, base, out, flops=0.0)
         return Outcome(said, {"counts": counts})
+
+
+def _free_negative_dims(model: Model) -> None:
+    """-1 is how some converters write a free axis; to ONNX it is a size like another."""
+    graph = model.proto.graph
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_value < 0:
+                dim.Clear()
 
 
 def _read(path: Path) -> Model:

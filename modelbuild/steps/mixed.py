@@ -162,7 +162,7 @@ class Mixed(Half):
 
         function = import_attribute(str(self.proof.function))
         try:
-            verdict = function(list(expected), list(outputs))
+            verdict = function([a.copy() for a in expected], [a.copy() for a in outputs])
         except Exception:
             return False
         return isinstance(verdict, bool | np.bool_) and bool(verdict)

@@ -72,11 +72,7 @@ class LiveModel:
                 f"`{source.import_}` gives {_kind(module)}, not a torch.nn.Module",
                 "name a Module class, a function that returns one, or an instance",
             )
-        if isinstance(module, torch.jit.ScriptModule):
-            raise _import_failed(
-                f"`{source.import_}` gives a TorchScript module, whose Python code is gone",
-                "name the nn.Module that it was made from",
-            )
+        must_have_code(source.import_, module)
         # torch.compile's wrapper takes *args and **kwargs; its forward() says nothing of the inputs.
         module = getattr(module, "_orig_mod", module)
         if source.weights:
@@ -120,6 +116,17 @@ def resolve(spec: Any) -> Any:
         raise _import_failed(
             f"calling `{path}` failed: {first_line(error)}", "check `args` and `kwargs`"
         ) from error
+
+
+def must_have_code(path: str, module: torch.nn.Module) -> None:
+    """Raises StepError, ``import-failed``, for what torch.jit.script or trace has made."""
+    import torch
+
+    if isinstance(module, torch.jit.ScriptModule):
+        raise _import_failed(
+            f"`{path}` gives a TorchScript module, whose Python code is gone",
+            "name the nn.Module that it was made from",
+        )
 
 
 def import_attribute(path: str) -> Any:

@@ -111,7 +111,7 @@ class Proof:
             )
         )
         if self._function is not None:
-            self._ask(list(expected), got, at)
+            self._ask(expected, got, at)
 
     def _note(self, name: str, want: Array) -> None:
         """Keep a few of PyTorch's outputs until it is clear that they vary."""
@@ -129,10 +129,11 @@ class Proof:
         telling = [o for o in self.seen[name].values() if len(o) > 1 or o[0].size > 1]
         return bool(telling) and all(compare.is_vacuous(o, inputs_vary=inputs_vary) for o in telling)
 
-    def _ask(self, expected: list[Array], got: list[Array], at: str) -> None:
+    def _ask(self, expected: Sequence[Array], got: Sequence[Array], at: str) -> None:
         name = self.of.function
         try:
-            verdict = self._function(expected, got)  # type: ignore[misc]
+            # Copies: it may sort or scale them in place, and the reference is compared with again.
+            verdict = self._function([a.copy() for a in expected], [a.copy() for a in got])  # type: ignore[misc]
         except Exception as error:
             self._fail("parity-failed", f"`{name}` raised {first_line(error)} at {at}", "function")
             return
@@ -220,6 +221,10 @@ class Proof:
             else None,
         )
 
+    def _said(self, name: str) -> str:
+        first = next(iter(self.seen[name].values()))[0]
+        return "NaN" if np.isnan(first).all() else "the same"
+
     def vacuous(self, inputs_vary: bool) -> list[Diagnostic]:
         """Outputs whose comparison proves nothing; an error if that is all of them."""
         constant = [n for n in self.names if self._constant(n, inputs_vary)]
@@ -227,7 +232,7 @@ class Proof:
         return [
             Diagnostic(
                 "vacuous-check",
-                f"PyTorch's output `{n}` is the same for every input: comparing it proves nothing",
+                f"PyTorch's output `{n}` is {self._said(n)} for every input: comparing it proves nothing",
                 "load trained weights, or give inputs that reach it (`values`, `verify.data`)",
                 level="error" if level == "error" else "warning",
             )

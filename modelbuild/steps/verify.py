@@ -42,7 +42,7 @@ class Verify(Step):
     function: str | None = None
 
     kind: ClassVar[str] = "verify"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     distributions: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "numpy")
 
     @property

@@ -89,10 +89,15 @@ def clear_drafts(folder: Path) -> None:
 def _draft(target: Path) -> Iterator[tuple[Path, int]]:
     """A new file beside ``target``, and its descriptor; removed if it is still there at the end."""
     lock = None
+    tries = 0
     while lock is None:  # cleared before it was locked, or its folder was empty and removed: rare
         target.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
+        tries += 1
+        try:
             lock = locks.take(target.with_name(f".{target.name}.{os.urandom(6).hex()}{_DRAFT}"))
+        except FileNotFoundError:
+            if tries > 100:  # a folder such as /proc, which takes no file and never will
+                raise
     with lock:
         assert lock.fd is not None
         yield lock.path, lock.fd

@@ -160,6 +160,26 @@ def test_a_measurement_is_written_anew_only_if_it_is_another(now: dict[str, Any]
     assert kept or lock.after(locked()) == lock
 
 
+@pytest.mark.parametrize(
+    ("engines", "key", "said"),
+    [
+        pytest.param({ENGINE: "sha256:" + "d" * 64}, "sha256:" + "d" * 64, None, id="same"),
+        pytest.param(
+            {ENGINE: "sha256:" + "d" * 64},
+            "sha256:" + "e" * 64,
+            f"{ENGINE}: another key (dddddddddddd… -> eeeeeeeeeeee…)",
+            id="another",
+        ),
+        pytest.param({ENGINE: None}, "sha256:" + "e" * 64, None, id="not-built-where-it-was-locked"),
+        pytest.param({}, "sha256:" + "e" * 64, f"{ENGINE} is not in the lock file", id="new"),
+    ],
+)
+def test_an_engine_of_another_key_is_not_published(
+    engines: dict[str, str | None], key: str, said: str | None
+) -> None:
+    assert mismatch(locked(engines=engines), ENGINE, {ENGINE: "a" * 64}, key) == said
+
+
 def test_the_key_of_an_engine_that_is_not_built_here_stays() -> None:
     assert locked(engines={ENGINE: None}).after(locked()) == locked()
     other = locked(engines={ENGINE: "sha256:" + "e" * 64})

@@ -294,6 +294,22 @@ def test_each_value_says_where_it_comes_from(
     assert modelbuild.resolve("net.yaml") == told["resolved"]
 
 
+@pytest.mark.parametrize(
+    ("recipe", "project", "origin"),
+    [("", "", "default"), ("", "[tool.modelbuild.precision]\nbf16 = {}\n", "pyproject.toml"),
+     ("precision: {fp16: }\n", "[tool.modelbuild.precision]\nbf16 = {}\n", "recipe")],
+)  # fmt: skip
+def test_a_precision_that_says_no_more_than_its_name_still_says_whose_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: str, project: str, origin: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.yaml").write_text(RECIPE + recipe)
+    (tmp_path / "pyproject.toml").write_text(project)
+    found = resolve(Path("net.yaml"))
+    assert f"precision: # {origin}" in [" ".join(line.split()) for line in found.text().splitlines()]
+    assert found.origins()["precision"] == origin
+
+
 def test_a_wrong_recipe_among_others_leaves_yaml_on_standard_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,7 +13,7 @@ from modelbuild.recipe.finding import find
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     locks = ("a.lock.yml", "b.lock.yaml", "gone.lock.yaml")
-    for name in ("b.yaml", "a.yml", "notes.txt", "inner/c.yaml", "odd[1].yaml", *locks):
+    for name in ("b.yaml", "a.yml", "notes.txt", "inner/c.yaml", "odd[1].yaml", ".hidden.yaml", *locks):
         path = tmp_path / "configs" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -35,6 +35,7 @@ B = "configs/b.yaml"
         pytest.param(["configs"], RECIPES, id="folder"),
         pytest.param(["configs/"], RECIPES, id="folder-with-a-slash"),
         pytest.param([B], [B], id="file"),
+        pytest.param(["configs/.hidden.yaml"], ["configs/.hidden.yaml"], id="hidden-file"),
         pytest.param(["configs/notes.txt"], ["configs/notes.txt"], id="file-of-any-name"),
         pytest.param(["configs/[ab].y*ml"], RECIPES[:2], id="glob"),
         pytest.param(["configs/odd[1].yaml"], RECIPES[2:], id="file-that-looks-like-a-glob"),
@@ -60,7 +61,11 @@ def test_arguments_name_recipes(args: list[str], found: list[str]) -> None:
     ("arg", "message", "hint"),
     [
         pytest.param("configs/c.yaml", "no such recipe: `configs/c.yaml`", f"did you mean `{B}`?", id="near"),
+        pytest.param("configs/b", "no such recipe: `configs/b`", f"did you mean `{B}`?", id="no-suffix"),
         pytest.param("configs/net", "no such recipe: `configs/net`", NAMES, id="far"),
+        pytest.param(
+            "configs/inner/net", "no such recipe: `configs/inner/net`", "there is `c.yaml`", id="far-from-one"
+        ),
         pytest.param(
             "gone/a.yaml",
             "no such recipe: `gone/a.yaml`",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -153,7 +155,9 @@ def test_a_change_makes_stale_what_it_touches_and_keeps_the_old_numbers(place: P
     place.recipe.write_text(RECIPE + MORE.replace("fp16: ", "fp16: {tolerance: {relative_l2: 0.5}}"))
     model = place.model(place.recipe)
     assert model.status == "stale"
-    assert model.notes == ["Something has changed since the last build: what is marked stale is of before."]
+    assert model.notes == [
+        "What is marked stale is of the last build: it has changed since, or is not there any more."
+    ]
     states = {a.id: a.status for a in model.actions}
     assert states["verify fp16"] == "stale"
     assert states["export"] != "stale"
@@ -236,6 +240,16 @@ def test_a_manifest_that_cannot_be_read_is_a_failure_that_says_so(place: Place, 
     assert note.endswith("): build again.")
 
 
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["a-folder", "a-pipe"])
+def test_a_manifest_that_is_no_file_is_not_waited_for(place: Place, make: Callable[[Path], None]) -> None:
+    place.recipe.unlink()
+    place.manifest.unlink()
+    make(place.manifest)
+    assert place.model().notes == [
+        f"{place.manifest} is not a manifest that can be read (it is no regular file): build again."
+    ]
+
+
 @pytest.mark.parametrize(
     ("part", "value"),
     [
@@ -316,6 +330,23 @@ def test_a_failed_build_is_told_with_what_it_measured(place: Place) -> None:
     assert min(e.headroom for e in failed.parity.errors) < 1
 
 
+def test_a_recipe_that_never_came_to_a_good_file_is_told_as_failed(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    (tmp_path / "net.py").write_text("1 / 0\n")
+    place.recipe.write_text(RECIPE + MORE)
+    assert not place.build().ok
+    model = place.model()
+    assert (model.status, model.notes) == ("failed", [])
+    assert {a.name: a.status for a in model.artifacts} == {
+        "net.fp32.onnx": "failed", "net.fp16.onnx": "blocked",
+        "net.fp32.batch1.onnx": "blocked", "net.fp16.batch1.onnx": "blocked",
+    }  # fmt: skip
+    said = [d.message for a in model.artifacts for d in a.diagnostics] + [
+        d.message for d in model.diagnostics
+    ]
+    assert any("ZeroDivisionError" in words for words in said)
+
+
 def test_a_recipe_that_took_the_name_of_another_one_is_told_once(place: Place) -> None:
     """Its old folder is still there: that is told from its manifest."""
     place.model()
@@ -350,6 +381,8 @@ def test_the_command_writes_one_file_and_says_which(
     (place.folder / "file").write_text("")
     assert cli.main(["report", "--cache-dir", "cache", "-o", "file/net.html"]) == 1
     assert "file/net.html cannot be written" in capsys.readouterr().err
+    assert cli.main(["report", "--cache-dir", "cache", "-o", ""]) == 1
+    assert "error[report-unwritable]: . cannot be written: Is a directory" in capsys.readouterr().err
     assert cli.main(["report", "nothing.yaml"]) == 2
     assert "nothing.yaml" in capsys.readouterr().err
 

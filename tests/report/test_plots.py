@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
 
 from modelbuild.reporting import plots, ranges
+from modelbuild.reporting.page import render
 from modelbuild.reporting.values import Model, Range
 from tests.report.samples import HOSTILE, artifact, hostile, model, parity, tensors
 
@@ -39,6 +41,16 @@ def test_what_is_exact_and_what_is_not_finite_stand_at_the_edges_and_say_so() ->
     low, high = spec["layer"][2]["encoding"]["x"]["scale"]["domain"]  # type: ignore[index]
     assert low < exact["ratio"]
     assert broken["ratio"] < high
+
+
+def test_shapes_of_several_axes_are_told_apart_by_their_sizes() -> None:
+    rows = [("y", {"batch": b, "height": 224, "width": w}, 2.0) for b, w in ((1, 224), (1, 320), (8, 224))]
+    made = Model("net", "net.yaml", "ok", [artifact("net.fp16.onnx", parity=parity(*rows))])
+    shown = points(plots.errors(made))
+    assert [r["at"] for r in shown] == ["fp16 · 1×224×224", "fp16 · 1×224×320", "fp16 · 8×224×224"]
+    assert shown[1]["shape"] == "batch 1, height 224, width 320"
+    assert "Shapes are batch × height × width." in render([made])
+    assert "Shapes are" not in render([model()])
 
 
 def test_of_very_many_shapes_the_worst_are_drawn() -> None:
@@ -75,7 +87,11 @@ def test_the_line_of_overflow_is_in_the_picture(precision: str, limit: float) ->
     lines = [part["data"]["values"][0] for part in spec["layer"] if "data" in part]
     assert lines[0] == {"at": limit, "text": f"{limit:.6g}: overflows above"}
     low, high = spec["layer"][0]["encoding"]["y"]["scale"]["domain"]
-    assert low < min(line["at"] for line in lines) <= limit < high
+    zero = min(line["at"] for line in lines)
+    # What is written above the highest line and below the lowest, 11 px high, is inside the picture.
+    pixels = spec["height"] / math.log10(high / low)
+    assert math.log10(high / limit) * pixels > 14
+    assert math.log10(zero / low) * pixels > 14
 
 
 def test_tensors_that_are_zero_throughout_have_no_place_on_a_logarithmic_axis() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from modelbuild.keys import canonical
 from modelbuild.recipe.loading import parse
 from modelbuild.recipe.schema import Recipe
+from modelbuild.review import differences as module
 from modelbuild.review.differences import differences
 from modelbuild.review.effects import outlook
 from modelbuild.review.risks import risks
@@ -55,7 +57,8 @@ EDITS = [
     ),
     ("[/a, /b]", "[/b, /a]", "", []),
     (
-        "op_block_list: [Pow, Exp], ", "", "precision.fp16.op_block_list: [Pow, Exp] -> the default list", [],
+        "op_block_list: [Pow, Exp], ", "", "precision.fp16.op_block_list: [Pow, Exp] -> the default list",
+        ["fp16: the default list takes the place of op_block_list [Pow, Exp]"],
     ),
     (
         "max_finite_val: 1000", "max_finite_val: 2000", "precision.fp16.max_finite_val: 1000 -> 2000",
@@ -76,6 +79,10 @@ EDITS = [
         ["the engine fp16.tensorrt-rtx is no longer built for sm86"],
     ),
     ("[sm86, sm89]", "[sm89, sm86]", "", []),
+    (
+        "{precision: fp16, targets", "{precision: fp16, builder: {workspace: 1536MiB}, targets",
+        "engines.fp16.tensorrt-rtx.builder.workspace: the builder's -> 1536MiB", [],
+    ),
     (
         "  - {precision: fp16, targets: [sm86, sm89]}\n", "",
         "engines: - fp16.tensorrt-rtx: {precision: fp16, targets: [sm86, sm89]}",
@@ -144,6 +151,17 @@ def test_an_edit_is_told_in_the_words_of_the_recipe(old: str, new: str, said: st
     assert [d.message for d in risks(before, after, {}, "net.yaml")] == warned
 
 
+def test_long_lists_are_compared_once_and_not_each_with_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, after = (
+        recipe(BASE.replace("[/a, /b]", str([f"{letter}{i}" for i in range(1000)]))) for letter in "xy"
+    )
+    looked_at: list[object] = []
+    monkeypatch.setattr(module, "canonical", lambda value: (looked_at.append(value), canonical(value))[1])
+    (change,) = differences(before, after)
+    assert change.path == "precision.fp16.node_block_list"
+    assert len(looked_at) < 3000
+
+
 @pytest.mark.parametrize("edit", EDITS, ids=lambda v: str(v)[1][:40])
 def test_what_is_no_difference_rebuilds_nothing(edit: tuple[str, str, str, list[str]]) -> None:
     before, after = recipe(BASE), recipe(BASE.replace(edit[0], edit[1]))
@@ -183,6 +201,11 @@ def test_a_proof_that_comes_with_the_file_costs_nothing_more() -> None:
     found = outlook(before, changed, (), {"fp16": 5.0})
     assert (found.artifacts[1].artifact, found.artifacts[1].seconds) == ("net.fp16.onnx", 5.0)
     assert (found.seconds, found.unknown) == (5.0, 5)  # two variants, their proofs, the engine
+
+
+def test_what_is_known_to_cost_nothing_alone_is_no_cost() -> None:
+    found = outlook(None, recipe(BASE), (), {})
+    assert (found.seconds, found.unknown) == (None, len({a for e in found.artifacts for a in e.actions}) - 1)
 
 
 def test_every_warning_says_what_to_do() -> None:

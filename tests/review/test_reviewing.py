@@ -95,6 +95,8 @@ def test_a_range_of_three_dots_begins_where_the_branch_did(repo: Repo) -> None:
     said = {dots: [c.said for c in repo.one(f"main{dots}branch").changes] for dots in ("..", "...")}
     assert said["..."] == ["verify.samples: 4 -> 8"]
     assert len(said[".."]) == 2
+    parted = repo.git("merge-base", "main", "branch")
+    assert repo.review("main...branch").base.said == parted[:10]
     with pytest.raises(RecipeError, match="a range and a revision are three"):
         repo.review("main...branch", "HEAD")
 
@@ -240,6 +242,18 @@ def test_a_project_file_changes_the_recipes_below_it(repo: Repo) -> None:
     assert (fates["net.fp32.onnx"], fates["net.fp16.onnx"]) == ("prove", "same")
 
 
+def test_a_project_file_that_hides_another_one_changes_the_recipes_below_it(repo: Repo) -> None:
+    tolerance = "[tool.modelbuild.tolerance]\nfp32 = {rtol = 5e-3, atol = 1e-4}\n"
+    repo.write("pyproject.toml", tolerance)
+    repo.write("sub/near.yaml", RECIPE.replace("name: net", "name: near"))
+    repo.commit()
+    repo.write("sub/pyproject.toml", "[tool.modelbuild]\nout = 'elsewhere'\n")
+    one = repo.one()
+    assert (one.recipe, [c.said for c in one.changes]) == (
+        "sub/near.yaml", ["precision.fp32.tolerance.rtol: 0.005 -> 0.001"],
+    )  # fmt: skip
+
+
 def test_a_damaged_project_file_is_an_error_of_its_recipes(repo: Repo) -> None:
     repo.write("pyproject.toml", "[tool.modelbuild]\nprecison = {}\n")
     found = repo.review()
@@ -342,3 +356,37 @@ def test_the_review_is_a_function_and_its_json_has_the_fields(
     assert recipe["artifacts"][0] == {"name": "net.fp32.onnx", "change": "rebuild", "seconds": None}
     assert found.exit_code() == 0
     assert found.exit_code(strict=True) == 1
+
+
+# ---- what a model's module imports -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("imports", "changed"),
+    [
+        pytest.param("import helper", "helper.py", id="a-module"),
+        pytest.param("import os, helper as h", "helper.py", id="one-of-several"),
+        pytest.param("from helper import (\n    a,\n    b,\n)", "helper.py", id="from-it"),
+        pytest.param("def make():\n    from parts.inner import block", "parts/inner/block.py", id="later"),
+        pytest.param("import parts.deep", "parts/far.py", id="by-way-of-another"),
+    ],
+)
+def test_a_file_that_the_models_module_imports_is_the_recipes(repo: Repo, imports: str, changed: str) -> None:
+    for name in (
+        "helper.py",
+        "parts/__init__.py",
+        "parts/inner/__init__.py",
+        "parts/inner/block.py",
+        "parts/far.py",
+    ):
+        repo.write(name, "a = b = 1\n")
+    repo.write("parts/deep.py", "from . import far\n")
+    repo.write("net.py", imports + "\n")
+    repo.write("unused.py", "a = 1\n")
+    repo.commit()
+    repo.write("unused.py", "a = 2\n")
+    assert repo.review().recipes == ()
+    repo.write(changed, "a = 2\nb = 1\n")
+    one = repo.one()
+    assert [c.said for c in one.files] == [f"{changed}:a, b changed"]
+    assert {e.fate for e in one.artifacts} == {"rebuild"}

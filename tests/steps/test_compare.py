@@ -100,6 +100,9 @@ def test_infinite_headroom_is_a_number_in_json() -> None:
         pytest.param([[1, 2], [1, 3]], True, False, id="differs"),
         pytest.param([[1, 2], [1, 2]], False, False, id="constant-inputs-must-give-constant-outputs"),
         pytest.param([[1, 2]], True, False, id="one-sample"),
+        pytest.param([[np.nan, np.nan], [np.nan, np.nan]], True, True, id="nan-everywhere"),
+        pytest.param([[np.nan, 1], [np.nan, 1]], True, True, id="nan-and-the-same"),
+        pytest.param([[np.nan, 1], [np.nan, 2]], True, False, id="nan-and-more"),
     ],
 )
 def test_a_check_that_proves_nothing_is_seen(outputs: list[list[float]], vary: bool, vacuous: bool) -> None:

@@ -39,3 +39,27 @@ def test_an_output_is_constant_only_if_it_is_at_every_size(
         y = np.array(value, np.float32)
         proof.add(Case("", {"n": len(value)}, 0), [y], lambda _, y=y: [y], {})  # type: ignore[misc]
     assert [d.code for d in proof.vacuous(True)] == ["vacuous-check"] * vacuous
+
+
+def clears_both(reference: list[np.ndarray], candidate: list[np.ndarray]) -> bool:
+    for array in (*reference, *candidate):
+        array[...] = 0
+    return True
+
+
+def test_a_function_that_writes_into_its_arrays_changes_nothing_of_the_proof() -> None:
+    proof = Proof(Of(Tolerance(rtol=1e-3, atol=1e-4), f"{__name__}:clears_both"), ["y"])
+    right, wrong = np.ones(3, np.float32), np.full(3, 2, np.float32)
+    proof.add(Case("", {"n": 3}, 0), [right], lambda _: [wrong], {})
+    assert (right[0], wrong[0]) == (1, 2)
+    assert [d.code for d in proof.errors()] == ["parity-failed"]
+
+
+def test_a_model_that_gives_nothing_but_nan_is_no_proof() -> None:
+    proof = Proof(Of(Tolerance(rtol=1e-3, atol=1e-4)), ["y"])
+    nothing = np.full(3, np.nan, np.float32)
+    for sample in range(2):
+        proof.add(Case("", {"n": 3}, sample), [nothing], lambda _: [nothing], {})
+    (said,) = proof.vacuous(True)
+    assert (said.code, said.level) == ("vacuous-check", "error")
+    assert said.message == "PyTorch's output `y` is NaN for every input: comparing it proves nothing"

@@ -183,3 +183,9 @@ def test_readers_of_a_text_see_the_old_or_the_new(tmp_path: Path) -> None:
     assert path.read_text() == "new"
     clear_drafts(path.parent)
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs /proc")
+def test_a_folder_that_takes_no_file_ends_in_an_error_and_not_in_a_loop() -> None:
+    with pytest.raises(FileNotFoundError):
+        write_atomically(Path("/proc/modelbuild.txt"), "text")
