@@ -9,7 +9,8 @@ from __future__ import annotations
 import fnmatch
 import glob
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 MOST = 200_000
@@ -27,6 +28,32 @@ def matches(pattern: str, base: Path) -> list[str]:
         TooMuch: it would look at more than ``MOST`` names.
     """
     return sorted(set(_Walk(base).below("", pattern.split("/"))))
+
+
+def fitting(pattern: str) -> Callable[[Sequence[str]], bool]:
+    """Whether the names of a path, folder by folder, are of one that the pattern means, be it there or not.
+
+    Takes time in proportion to both: a stranger's pattern may be all wildcards.
+    """
+    parts = [part for part in pattern.split("/") if part not in ("", ".")]
+    # (what a name must be, whether it may be hidden); a part of `**` stands for any folders.
+    tests = [(None if p == "**" else re.compile(fnmatch.translate(p)), p.startswith(".")) for p in parts]
+
+    def fits(names: Sequence[str]) -> bool:
+        seen = [not name.startswith(".") for name in names]
+        reached = {0}  # how many names the parts so far can have taken
+        for test, hidden in tests:
+            if test is None:
+                for i in sorted(reached):
+                    while i < len(names) and seen[i] and i + 1 not in reached:
+                        i += 1
+                        reached.add(i)
+            else:
+                fit = (i for i in reached if i < len(names) and (hidden or seen[i]))
+                reached = {i + 1 for i in fit if test.match(names[i])}
+        return len(names) in reached
+
+    return fits
 
 
 class _Walk:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,12 @@ def test_a_pattern_that_would_walk_a_disk_is_an_error(folder: Path, monkeypatch:
     with pytest.raises(StepError) as caught:
         matching(folder, ["**/*"], "model.files", "import-failed")
     assert caught.value.diagnostics[0].message == "`model.files`: `**/*`: it looks at more than 5 files"
+
+
+@pytest.mark.parametrize(
+    "pattern", ["**/*.txt", "*", "a/*", "a/**/c.txt", ".*", "**/.k", "./a/*.txt", "*/*/*", "a/d.txt"]
+)
+def test_a_path_fits_a_pattern_if_it_would_be_found(folder: Path, pattern: str) -> None:
+    fits = globs.fitting(pattern)
+    found = {os.path.normpath(name) for name in matches(pattern, folder)}
+    assert {name for name in FILES if fits(name.split("/"))} == found & set(FILES)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from modelbuild.drawing.values import Drawing, Graph
+from modelbuild.drawing.values import Arrow, Box, Drawing
 
 # Line and fill both, so that it can be read without colours.
 _STYLES = {
@@ -21,27 +19,19 @@ def dot(drawing: Drawing) -> str:
     lines = ["digraph modelbuild {", "  rankdir=LR;", '  node [shape=box, fontname="sans-serif"];']
     for number, graph in enumerate(drawing.graphs):
         lines += [f"  subgraph cluster_{number} {{", f"    label={_quoted(f'{graph.recipe}: {graph.name}')};"]
-        lines += [f"    {line}" for line in _body(graph, f"r{number}")]
+        lines += [f"    {_part(part)}" for part in graph.parts(f"r{number}")]
         lines.append("  }")
     return "\n".join([*lines, "}"])
 
 
-def _body(graph: Graph, prefix: str) -> Iterator[str]:
-    ids = {node.id: f"{prefix}a{i}" for i, node in enumerate(graph.nodes)}
-    for node in graph.nodes:
-        yield f"{ids[node.id]} [label={_quoted(node.id, node.told)}, {_STYLES[node.status]}];"
-    for node in graph.nodes:
-        for role, maker in node.needs.items():
-            yield f"{ids[maker]} -> {ids[node.id]} [label={_quoted(role)}];"
-        for gate in node.gates:
-            yield f'{ids[gate]} -> {ids[node.id]} [label="must pass", style="dashed"];'
-    for number, file in enumerate(graph.files):
-        name = f"{prefix}f{number}"
-        label = _quoted(file.name, f"{file.status}: {file.reason}" if file.reason else file.status)
-        yield f"{name} [label={label}, shape=note, {_STYLES[file.status]}];"
-        yield f"{ids[file.action]} -> {name};"
-        if file.proof:
-            yield f'{ids[file.proof]} -> {name} [label="proof", style="dashed"];'
+def _part(part: Box | Arrow) -> str:
+    if isinstance(part, Box):
+        shape = "shape=note, " if part.is_file else ""
+        return f"{part.id} [label={_quoted(*part.lines)}, {shape}{_STYLES[part.status]}];"
+    about = [f"label={_quoted(part.label)}"] if part.label else []
+    about += ['style="dashed"'] if part.gates else []
+    told = f" [{', '.join(about)}]" if about else ""
+    return f"{part.start} -> {part.end}{told};"
 
 
 def _quoted(*lines: str) -> str:

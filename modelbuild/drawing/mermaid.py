@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from modelbuild.drawing.values import Drawing, Graph
+from modelbuild.drawing.values import Arrow, Box, Drawing
 
 # Line and fill both, so that it can be read without colours; legible on a light and a dark page.
 _CLASSES = {
@@ -22,28 +20,18 @@ def mermaid(drawing: Drawing) -> str:
     lines = ["flowchart LR"]
     for number, graph in enumerate(drawing.graphs):
         lines.append(f"  subgraph r{number}[{_quoted(f'{graph.recipe}: {graph.name}')}]")
-        lines += [f"    {line}" for line in _body(graph, f"r{number}")]
+        lines += [f"    {_part(part)}" for part in graph.parts(f"r{number}")]
         lines.append("  end")
     lines += [f"  classDef {name} {style}" for name, style in _CLASSES.items()]
     return "\n".join(lines)
 
 
-def _body(graph: Graph, prefix: str) -> Iterator[str]:
-    ids = {node.id: f"{prefix}a{i}" for i, node in enumerate(graph.nodes)}
-    for node in graph.nodes:
-        yield f"{ids[node.id]}[{_quoted(node.id, node.told)}]:::{node.status}"
-    for node in graph.nodes:
-        for role, maker in node.needs.items():
-            yield f"{ids[maker]} -->|{_quoted(role)}| {ids[node.id]}"
-        for gate in node.gates:
-            yield f'{ids[gate]} -.->|"must pass"| {ids[node.id]}'
-    for number, file in enumerate(graph.files):
-        name = f"{prefix}f{number}"
-        label = _quoted(file.name, f"{file.status}: {file.reason}" if file.reason else file.status)
-        yield f"{name}([{label}]):::{file.status}"
-        yield f"{ids[file.action]} --> {name}"
-        if file.proof:
-            yield f'{ids[file.proof]} -.->|"proof"| {name}'
+def _part(part: Box | Arrow) -> str:
+    if isinstance(part, Box):
+        label = _quoted(*part.lines)
+        return f"{part.id}{f'([{label}])' if part.is_file else f'[{label}]'}:::{part.status}"
+    label = f"|{_quoted(part.label)}|" if part.label else ""
+    return f"{part.start} {'-.->' if part.gates else '-->'}{label} {part.end}"
 
 
 def _quoted(*lines: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -49,6 +49,26 @@ class File:
 
 
 @dataclass(frozen=True)
+class Box:
+    """An action or a file in a picture, with the lines that stand in it."""
+
+    id: str
+    lines: tuple[str, ...]
+    status: str
+    is_file: bool = False
+
+
+@dataclass(frozen=True)
+class Arrow:
+    """From one box to another; ``gates``: nothing is read, it only has to have succeeded."""
+
+    start: str
+    end: str
+    label: str = ""
+    gates: bool = False
+
+
+@dataclass(frozen=True)
 class Graph:
     """One recipe's actions, each after all that it needs, and its files."""
 
@@ -58,6 +78,22 @@ class Graph:
     files: tuple[File, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
     exit_code: int = 0
+
+    def parts(self, prefix: str) -> Iterator[Box | Arrow]:
+        """Everything that a picture of it has; ``prefix`` tells its boxes from another graph's."""
+        ids = {node.id: f"{prefix}a{i}" for i, node in enumerate(self.nodes)}
+        for node in self.nodes:
+            yield Box(ids[node.id], (node.id, node.told), node.status)
+        for node in self.nodes:
+            yield from (Arrow(ids[maker], ids[node.id], role) for role, maker in node.needs.items())
+            yield from (Arrow(ids[gate], ids[node.id], "must pass", gates=True) for gate in node.gates)
+        for number, file in enumerate(self.files):
+            name = f"{prefix}f{number}"
+            told = f"{file.status}: {file.reason}" if file.reason else file.status
+            yield Box(name, (file.name, told), file.status, is_file=True)
+            yield Arrow(ids[file.action], name)
+            if file.proof:
+                yield Arrow(ids[file.proof], name, "proof", gates=True)
 
     def as_json(self) -> dict[str, Any]:
         return {

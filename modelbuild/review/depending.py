@@ -8,9 +8,9 @@ import posixpath
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from fnmatch import translate
 from typing import Any
 
+from modelbuild import globs
 from modelbuild.errors import Diagnostic
 from modelbuild.recipe.problems import clean
 from modelbuild.recipe.schema import Recipe
@@ -88,9 +88,9 @@ def belonging(
                 for path in reached.get(place, ()):
                     found.setdefault(_label(path, folder), File(path, one.role))
                 continue
-            matches = _matcher(place)
+            fits = globs.fitting(place)
             for path in changed:
-                if matches(path):
+                if fits(path.split("/")):
                     found.setdefault(_label(path, folder), File(path, one.role))
     for path in _locked(folder, locked, changed):
         if all(path != file.path for file in found.values()):
@@ -154,26 +154,3 @@ def modules(place: str) -> Iterator[str]:
         path = "/".join(parts[:end])
         yield f"{path}/__init__.py"
         yield f"{path}.py"
-
-
-def _matcher(pattern: str) -> Any:
-    """Whether a path is one that ``glob`` would find; a part of ``**`` stands for any folders."""
-    parts = tuple(None if part == "**" else re.compile(translate(part)) for part in pattern.split("/"))
-    shown = tuple(part.startswith(".") for part in pattern.split("/"))
-
-    def matches(path: str) -> bool:
-        names = path.split("/")
-        seen = [not name.startswith(".") for name in names]
-        reached = {0}  # how many names the parts so far can have taken
-        for part, hidden in zip(parts, shown, strict=True):
-            if part is None:
-                for j in sorted(reached):
-                    while j < len(names) and seen[j] and j + 1 not in reached:
-                        j += 1
-                        reached.add(j)
-            else:
-                fitting = (j for j in reached if j < len(names) and (hidden or seen[j]))
-                reached = {j + 1 for j in fitting if part.match(names[j])}
-        return len(names) in reached
-
-    return matches

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from fnmatch import translate
 from functools import cached_property
 from pathlib import Path
 
-from modelbuild import links, settings
+from modelbuild import globs, links, settings
 from modelbuild.errors import RecipeError
 from modelbuild.git import Entry, Repository
 from modelbuild.recipe import defaults
@@ -81,15 +79,11 @@ class Changes:
         named = [p for p in parts[plain:] if p not in ("", ".", "**")]
         if len(named) > _MOST_FOLDERS:
             return None
-        tests = [
-            None if p == "**" else re.compile(translate(p))
-            for p, last in zip(parts[plain:], ["", *parts[plain:]], strict=False)
-            if p not in ("", ".") and (p, last) != ("**", "**")
-        ]
+        fits = globs.fitting("/".join(parts[plain:]))
         for path in self._sorted:
             if path.startswith(here.rstrip("/") + "/"):
                 below = path[len(here.rstrip("/")) + 1 :].split("/")
-                if any(_fits(below[:length], tests) for length in range(1, len(below) + 1)):
+                if any(fits(below[:length]) for length in range(1, len(below) + 1)):
                     return self.named(path)
         return None
 
@@ -190,17 +184,6 @@ def _kind(path: str) -> str | None:
     if os.path.isdir(path) and not os.path.islink(path):
         return "folder"
     return "file" if os.path.lexists(path) else None
-
-
-def _fits(names: list[str], tests: list[re.Pattern[str] | None]) -> bool:
-    """Whether a path fits a pattern, name by name; None stands for any number of folders."""
-    reached = {0}  # how many names the tests so far can have taken
-    for test in tests:
-        if test is None:
-            reached = set(range(min(reached), len(names) + 1)) if reached else set()
-        else:
-            reached = {i + 1 for i in reached if i < len(names) and test.match(names[i])}
-    return len(names) in reached
 
 
 def touching(changes: Changes, names: Iterable[str], folder: str) -> str | None:
