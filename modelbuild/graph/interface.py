@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, TypeProto, helper
+from onnx import GraphProto, ModelProto, NodeProto, helper
 
 from modelbuild.errors import Diagnostic, StepError
 from modelbuild.graph.files import Model
+from modelbuild.graph.shapes import infer_outputs
 from modelbuild.tensors import TensorSpec
 
 
@@ -256,20 +257,6 @@ def _forget_traced_output_sizes(model: Model, specs: Sequence[TensorSpec]) -> No
     infer_outputs(model)
 
 
-def infer_outputs(model: Model) -> None:
-    """Fill the outputs' types and dims from inference, where it knows more than the graph says."""
-    for value, known in zip(model.proto.graph.output, inferred(model.proto).graph.output, strict=True):
-        value.type.CopyFrom(known.type if known.type.WhichOneof("value") else value.type)
-
-
-def inferred(proto: ModelProto) -> ModelProto:
-    """The model with inferred types and shapes; as it was where inference gives up."""
-    try:
-        return onnx.shape_inference.infer_shapes(proto, data_prop=True)
-    except Exception:  # inference is advice: the checker and the proof judge the file
-        return proto
-
-
 def unused_inputs(graph: GraphProto) -> tuple[Diagnostic, ...]:
     """``unused-input`` for each input that no output depends on."""
     needed = {o.name for o in graph.output}
@@ -324,17 +311,3 @@ def set_initializers_as_inputs(model: Model, listed: bool) -> None:
         graph.input.extend(
             helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)) for t in graph.initializer
         )
-
-
-def pin(model: Model, sizes: Mapping[str, int]) -> None:
-    """Replace named axes by sizes, in the interface; shapes inside are inferred again."""
-    graph = model.proto.graph
-    del graph.value_info[:]
-    for value in (*graph.input, *graph.output):
-        for dim in _dims(value.type):
-            if dim.dim_param in sizes:
-                dim.dim_value = sizes[dim.dim_param]
-
-
-def _dims(kind: TypeProto) -> Iterable[onnx.TensorShapeProto.Dimension]:
-    return kind.tensor_type.shape.dim if kind.HasField("tensor_type") else ()

@@ -10,7 +10,7 @@ from pathlib import Path
 from onnx import TensorProto
 
 from modelbuild.errors import first_line
-from modelbuild.graph import files, interface
+from modelbuild.graph import files, interface, shapes
 from modelbuild.graph.files import Model
 from modelbuild.graph.interface import Port
 from modelbuild.graph.naming import graphs
@@ -37,7 +37,7 @@ def _model(model: Model) -> Info:
     proto = model.proto
     if not proto.opset_import or not proto.graph.output:
         raise ValueError("not an ONNX model")
-    nodes = tuple(walk(interface.inferred(proto).graph))
+    nodes = tuple(walk(shapes.inferred(proto).graph))
     weights = _weights(model)
     return {
         "kind": "onnx",

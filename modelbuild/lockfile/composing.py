@@ -37,11 +37,11 @@ def row(result: ArtifactResult, folder: Path, tree: Tree) -> Onnx:
 
 
 def _counted(path: Path) -> tuple[int, dict[str, int]]:
-    from modelbuild.graph import files, interface
+    from modelbuild.graph import files, shapes
     from modelbuild.inspection.precisions import walk
 
     model = files.read(path)
-    seen = walk(interface.inferred(model.proto).graph)
+    seen = walk(shapes.inferred(model.proto).graph)
     return model.opset, dict(sorted(Counter(s.computes or "other" for s in seen).items()))
 
 

@@ -22,23 +22,22 @@ class Static(Step):
     keep_initializers_as_inputs: bool
 
     kind: ClassVar[str] = "static"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     distributions: ClassVar[tuple[str, ...]] = ("onnx", "onnxsim", "onnxruntime", "numpy")
 
     def run(self, given: Mapping[str, Path], out: Path) -> Outcome:
         """Write ``filename``."""
-        from modelbuild.graph import files, interface
+        from modelbuild.graph import files, interface, shapes
         from modelbuild.graph.simplification import simplify
 
         (source,) = given["model"].glob("*.onnx")
         model = files.read(source)
         said: tuple[Diagnostic, ...] = ()
         interface.set_initializers_as_inputs(model, False)
-        interface.pin(model, self.sizes)
-        interface.infer_outputs(model)
+        ranks = shapes.pin(model, self.sizes)
         if self.simplify:
             model, said = simplify(model, fold=self.constant_folding, fused=True)
-            interface.infer_outputs(model)
+            shapes.infer_outputs(model)
         interface.set_initializers_as_inputs(model, self.keep_initializers_as_inputs)
         files.write(model, out / self.filename)
-        return Outcome(said, {"nodes": len(model.proto.graph.node)})
+        return Outcome((*ranks, *said), {"nodes": len(model.proto.graph.node)})

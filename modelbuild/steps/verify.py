@@ -270,7 +270,10 @@ def _full(array: Array) -> Array:
 
 
 def _invalid(message: str) -> StepError:
-    return StepError(Diagnostic("export-failed", message, "please report this with the recipe and the log"))
+    hint = (
+        "another `exporter`, `simplify: false` or, in half precision, another `method` may give a valid one"
+    )
+    return StepError(Diagnostic("export-failed", message, hint))
 
 
 def _crashed(message: str, level: Any) -> Diagnostic:
