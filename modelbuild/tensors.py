@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 DTYPES = (
     "float32", "float16", "float64", "int8", "int16", "int32", "int64", "uint8", "bool",
@@ -99,8 +100,9 @@ def coprime_size(axis: Axis, traced: int) -> int | None:
 def sampled_sizes(axes: Sequence[Axis], traced: Sizes) -> tuple[dict[str, int], ...]:
     """The sizes to run at: min, traced, coprime to traced, max, and for two or more axes a mix.
 
-    All axes move together, so that there are at most five combinations; the mix takes every other
-    axis at its minimum, which catches two axes that were mistaken for each other.
+    All axes move together, so that there are few combinations: five, and for ranges that only
+    partly overlap some more. Of two axes whose ranges overlap, either is the larger in some
+    row, and they are equal in one: models ask ``if height > width``.
     """
     if not axes:
         return ({},)
@@ -108,11 +110,83 @@ def sampled_sizes(axes: Sequence[Axis], traced: Sizes) -> tuple[dict[str, int], 
     mid = {a.name: min(max(traced[a.name], a.min), a.max) for a in axes}
     odd = {a.name: coprime_size(a, traced[a.name]) or mid[a.name] for a in axes}
     high = {a.name: a.max for a in axes}
-    rows = [low, mid, odd, high]
+    rows = [low, mid, _with_equal(axes, odd, traced, (low, mid, high)), high]
     if len(axes) > 1:
-        rows.append({a.name: (odd if i % 2 else low)[a.name] for i, a in enumerate(axes)})
+        mixed = {a.name: (odd if i % 2 else low)[a.name] for i, a in enumerate(axes)}
+        falling, rising = _ordered(axes, odd), _ordered(axes[::-1], odd)
+        missing = _relations(axes) - _seen(axes, rows)
+        best = max((falling, rising, mixed), key=lambda row: len(missing & _seen(axes, [row])))
+        rows.append(best if missing & _seen(axes, [best]) else mixed)
+        more = [falling, rising]
+        more += [_equal(p, low, max(a.min for a in p)) for p in _overlapping(axes)]
+        for row in more:
+            missing = _relations(axes) - _seen(axes, rows)
+            if missing & _seen(axes, [row]):
+                rows.append(row)
     unique: list[dict[str, int]] = []
     for row in rows:
         if row not in unique:
             unique.append(row)
     return tuple(unique)
+
+
+def reorders(axes: Sequence[Axis], row: Sizes, usual: Sequence[Sizes]) -> bool:
+    """Whether two axes are in this row what they are to each other in none of the ``usual``.
+
+    Models may refuse that (``queries <= keys``), and a recipe has no word for it.
+    """
+    return bool(_seen(axes, [row]) - _seen(axes, usual))
+
+
+def _overlapping(axes: Sequence[Axis]) -> list[tuple[Axis, Axis]]:
+    return [(a, b) for a, b in combinations(axes, 2) if max(a.min, b.min) <= min(a.max, b.max)]
+
+
+def _relations(axes: Sequence[Axis]) -> set[tuple[str, str, int]]:
+    """What two axes whose ranges overlap can be to each other: smaller (-1), equal (0), larger (1)."""
+    found = set()
+    for a, b in _overlapping(axes):
+        found |= {(a.name, b.name, 0)}
+        found |= {(a.name, b.name, -1)} if a.min < b.max else set()
+        found |= {(a.name, b.name, 1)} if a.max > b.min else set()
+    return found
+
+
+def _seen(axes: Sequence[Axis], rows: Iterable[Sizes]) -> set[tuple[str, str, int]]:
+    return {
+        (a.name, b.name, (row[a.name] > row[b.name]) - (row[a.name] < row[b.name]))
+        for row in rows
+        for a, b in _overlapping(axes)
+    }
+
+
+def _ordered(axes: Sequence[Axis], wanted: Sizes) -> dict[str, int]:
+    """A row in which each axis is larger than those after it, where its range allows; small sizes."""
+    row: dict[str, int] = {}
+    for i in reversed(range(len(axes))):
+        axis = axes[i]
+        after = [row[b.name] for b in axes[i + 1 :] if row[b.name] < axis.max]
+        least = max([axis.min, *(n + 1 for n in after)])
+        multiple = -(-least // axis.unit) * axis.unit
+        row[axis.name] = multiple if multiple <= axis.max else least
+        if not after:
+            row[axis.name] = axis.min if i else wanted[axis.name]
+    return {name: row[name] for name in wanted}
+
+
+def _equal(some: Iterable[Axis], row: Sizes, size: int) -> dict[str, int]:
+    return {**row, **{a.name: size for a in some}}
+
+
+def _with_equal(
+    axes: Sequence[Axis], odd: dict[str, int], traced: Sizes, others: Iterable[Sizes]
+) -> dict[str, int]:
+    """The row of sizes coprime to the traced ones, with axes equal in it that are equal in no other row."""
+    missing = {(a, b) for a, b, order in _relations(axes) - _seen(axes, others) if not order}
+    some = [a for a in axes if any(a.name in pair for pair in missing)]
+    if not some:
+        return odd
+    for size in range(max(2, *(a.min for a in some)), min(a.max for a in some) + 1):
+        if all(math.gcd(size, traced[a.name]) == 1 for a in some):
+            return _equal(some, odd, size)
+    return odd

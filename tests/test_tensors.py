@@ -32,11 +32,41 @@ def test_traced_sizes_are_distinct_at_least_two_and_no_fixed_size(found: list[Ax
 @given(axes())
 def test_sampled_sizes_are_few_in_range_and_reach_both_ends(found: list[Axis]) -> None:
     rows = sampled_sizes(found, traced_sizes(found))
-    assert len(rows) <= 5
+    assert len(rows) <= 4 + 2 * len(found)
     for axis in found:
         sizes = {row[axis.name] for row in rows}
         assert {axis.min, axis.max} <= sizes
         assert all(axis.min <= n <= axis.max for n in sizes)
+
+
+@given(axes())
+def test_two_axes_are_equal_in_a_row_and_either_is_the_larger_in_one(found: list[Axis]) -> None:
+    """Where their ranges allow."""
+    rows = sampled_sizes(found, traced_sizes(found))
+    for i, a in enumerate(found):
+        for b in found[i + 1 :]:
+            if max(a.min, b.min) > min(a.max, b.max):
+                continue
+            pairs = [(row[a.name], row[b.name]) for row in rows]
+            assert any(m == n for m, n in pairs)
+            assert a.min >= b.max or any(m < n for m, n in pairs)
+            assert a.max <= b.min or any(m > n for m, n in pairs)
+
+
+@pytest.mark.parametrize(
+    ("found", "rows"),
+    [
+        pytest.param([Axis("batch", 1, 4, 8), Axis("sequence", 16, 64, 128)],
+                     [(1, 16), (2, 32), (3, 17), (8, 128), (1, 17)], id="ranges-apart"),
+        pytest.param([Axis("height", 32, 64, 256), Axis("width", 32, 64, 256)],
+                     [(32, 32), (64, 96), (33, 35), (256, 256), (64, 32)], id="the-same-range"),
+        pytest.param([Axis("batch", 1, 4, 32), Axis("sequence", 16, 64, 128)],
+                     [(1, 16), (2, 32), (17, 17), (32, 128), (17, 16)], id="ranges-that-overlap"),
+    ],
+)  # fmt: skip
+def test_two_axes_cost_five_rows(found: list[Axis], rows: list[tuple[int, int]]) -> None:
+    sampled = sampled_sizes(found, traced_sizes(found))
+    assert [tuple(row.values()) for row in sampled] == rows
 
 
 @pytest.mark.parametrize(

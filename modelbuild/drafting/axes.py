@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from modelbuild.drafting.ranges import is_batch, usual
 from modelbuild.drafting.trying import OutOfTime, Trial
 from modelbuild.drafting.values import Input, Range, base
-from modelbuild.tensors import Axis, sampled_sizes, traced_sizes
+from modelbuild.tensors import Axis, reorders, sampled_sizes, traced_sizes
 
 _UNITS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 48, 64, 96, 128)
 SPATIAL = ("length", "frames", "height", "width")
@@ -149,9 +149,11 @@ def _fails_together(trial: Trial, inputs: Sequence[Input], axes: Mapping[str, Ra
     """The first of the sizes that a build compares at where the model fails; None if there is none."""
     named = [Axis(n, r.min, r.opt, r.max) for n, r in axes.items()]
     numbers = {d for i in inputs for d in i.shape if isinstance(d, int)}
-    for row in sampled_sizes(named, traced_sizes(named, numbers)):
-        if any(row[a.name] % a.unit for a in named):
-            continue  # a build rounds it to what the model takes
+    rows = sampled_sizes(named, traced_sizes(named, numbers))
+    usual = (*rows[:2], {a.name: a.max for a in named})
+    for row in rows:
+        if any(row[a.name] % a.unit for a in named) or reorders(named, row, usual):
+            continue  # a build rounds it to what the model takes, or goes without
         try:
             if not trial.holds(inputs, row):
                 return ", ".join(f"{n}={v}" for n, v in row.items())

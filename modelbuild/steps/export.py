@@ -13,12 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from modelbuild import sources
 from modelbuild.errors import Diagnostic, StepError, first_line
-from modelbuild.isolate import in_child
-from modelbuild.steps import guards
 from modelbuild.steps.base import ModelStep, Outcome
 from modelbuild.steps.model import LiveModel, ModelSource, bind, flatten
 from modelbuild.tensors import TensorSpec
-from modelbuild.tolerance import Tolerance
 
 if TYPE_CHECKING:
     import torch
@@ -51,7 +48,7 @@ class Export(ModelStep):
     keep_io_types: bool = True
 
     kind: ClassVar[str] = "export"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     distributions: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnxscript", "onnx-ir", "numpy")
 
     def declared(self, base: Path) -> tuple[Path, ...]:
@@ -73,7 +70,7 @@ class Export(ModelStep):
         from modelbuild.graph.edges import with_edge_types
         from modelbuild.graph.sequences import without_split_sequences
         from modelbuild.graph.types import ELEM_TYPES
-        from modelbuild.steps import samples
+        from modelbuild.steps import guards, paths, samples
 
         gc.disable()  # a tenth of the time of tracing; the process ends with the step
         values = samples.random_inputs(self.inputs, self.traced, (0, 1))
@@ -108,8 +105,11 @@ class Export(ModelStep):
         for leftover in out.iterdir():
             if leftover.name not in (FILE, FILE + ".data"):
                 leftover.unlink()
-        self._compare_other_paths(model, assumed, out / FILE)
-        return Outcome((*raised, *said), {"outputs": names, "sources": lines})
+        exported = paths.Exported(
+            model, self.inputs, self._tensors, self.ranges, self.traced, out / FILE, self._exported
+        )
+        unproven = paths.compared(exported, assumed)
+        return Outcome((*raised, *said), {"outputs": names, "sources": lines, "not_proven": unproven})
 
     @property
     def _exported(self) -> str:
@@ -135,67 +135,6 @@ class Export(ModelStep):
         if self.precision != "half":
             return tensors
         return [t.to(self._torch_dtype) if t.is_floating_point() else t for t in tensors]
-
-    def _compare_other_paths(self, model: LiveModel, assumed: Sequence[str], path: Path) -> None:
-        """Where forward() takes another path than the traced one, the graph must still be right.
-
-        It often is: models branch on sizes that make no difference. A size that PyTorch itself
-        refuses is no size of the model.
-
-        Raises:
-            StepError: ``baked-axis``.
-        """
-        for axis, sizes in guards.exceptions(assumed, self.inputs, self.ranges).items():
-            for size in sizes:
-                if not self._same_at({**self.traced, axis: size}, model, path):
-                    raise StepError(
-                        Diagnostic(
-                            "baked-axis",
-                            f"forward() takes another path at {axis}={size} than at the traced "
-                            f"{axis}={self.traced[axis]}, and the graph holds only the traced one",
-                            "look for branches on this size in forward(), or keep it out of the "
-                            "axis's min and max",
-                        )
-                    )
-
-    def _same_at(self, sizes: Mapping[str, int], model: LiveModel, path: Path) -> bool:
-        """Whether the graph computes roughly what PyTorch does; the proof measures it finely."""
-        import numpy as np
-
-        from modelbuild.graph import files, interface, runtime
-        from modelbuild.graph.edges import with_numpy_edges
-        from modelbuild.graph.simulate import simulated
-        from modelbuild.steps import compare, samples
-
-        arrays = samples.random_inputs(self.inputs, sizes, (0, 4))
-        try:
-            outs = model.call(list(arrays), self._tensors(arrays))
-        except Exception:
-            return True
-        graph = with_numpy_edges(files.read(path))
-        ports = interface.inputs(graph)
-        feeds = {p.name: np.asarray(arrays[p.name], files.numpy_dtype(p.dtype)) for p in ports}
-
-        def run() -> list[Any]:
-            if self._exported == "bf16":  # ONNX Runtime has hardly a kernel for it on a CPU
-                return list(runtime.session(simulated(graph)).run(None, feeds))
-            return list(runtime.session_of_file(path, extended=True).run(None, feeds))
-
-        ended = in_child(run)
-        if ended.died:
-            return True  # the proof will meet it, and say so
-        if not ended.ok or len(ended.value) != len(outs):
-            return False
-        limit = {"fp32": 1e-2, "fp16": 5e-2, "bf16": 0.2}[self._exported]
-        for out, got in zip(outs, ended.value, strict=True):
-            want = out.float().numpy() if out.is_floating_point() else out.numpy()
-            if want.shape != got.shape:
-                return False
-            if want.dtype.kind == "f":
-                found = compare.distance(want, got.astype(np.float32), Tolerance(relative_l2=limit))
-                if not found.passed:
-                    return False
-        return True
 
     def _try_eager(self, model: LiveModel, tensors: Sequence[torch.Tensor]) -> list[str]:
         """Run forward() once: what PyTorch cannot run, an exporter only obscures."""
@@ -226,6 +165,7 @@ class Export(ModelStep):
         import torch
 
         from modelbuild.graph import files
+        from modelbuild.steps import tracing
 
         names = [s.name for s in self.inputs]
         args, kwargs = bind(module, names, tensors)
@@ -236,7 +176,7 @@ class Export(ModelStep):
             shapes: Any = (
                 {n: axes[n] or None for n in kwargs}
                 if kwargs
-                else _positional(module, [axes[n] or None for n in names])
+                else tracing.positional(module, [axes[n] or None for n in names])
             )
             program = torch.onnx.export(
                 module, args, kwargs=kwargs, dynamo=True, opset_version=self.opset,
@@ -354,17 +294,6 @@ def _by_position(module: torch.nn.Module, names: Sequence[str]) -> torch.nn.Modu
             return self.model(**dict(zip(names, values, strict=True)))
 
     return ByPosition().eval()
-
-
-def _positional(module: torch.nn.Module, shapes: list[Any]) -> Any:
-    """Dynamic shapes for positional arguments; ``*args`` wants them one level deeper."""
-    import inspect
-
-    parameters = list(inspect.signature(module.forward).parameters.values())
-    plain = [p for p in parameters if p.kind is not inspect.Parameter.VAR_POSITIONAL]
-    if len(plain) == len(parameters):
-        return tuple(shapes)
-    return (*shapes[: len(plain)], tuple(shapes[len(plain) :]))
 
 
 def _summary(error: BaseException) -> str:

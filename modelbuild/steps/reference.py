@@ -13,7 +13,7 @@ from modelbuild.errors import Diagnostic, ModelbuildError, ProofError, StepError
 from modelbuild.steps.base import ModelStep, Outcome
 from modelbuild.steps.model import LiveModel, ModelSource
 from modelbuild.steps.patterns import matching
-from modelbuild.tensors import ITEM_BYTES, Axis, Sizes, TensorSpec
+from modelbuild.tensors import ITEM_BYTES, Axis, Sizes, TensorSpec, reorders
 
 if TYPE_CHECKING:
     import torch
@@ -77,7 +77,7 @@ class Reference(ModelStep):
     sampling: Sampling
 
     kind: ClassVar[str] = "reference"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     distributions: ClassVar[tuple[str, ...]] = ("torch", "numpy")
 
     def declared(self, base: Path) -> tuple[Path, ...]:
@@ -208,14 +208,30 @@ def _acceptable(
     from modelbuild.steps import samples
 
     units = {a.name: a.unit for a in sampling.axes}
-    odd = [a for a, n in row.items() if n % units.get(a, 1)]
-    if not odd or not optional:
+    limits = {a.name: a.max for a in sampling.axes}
+    odd = optional and any(n % units.get(a, 1) for a, n in row.items())
+    strange = reorders(sampling.axes, row, (*sampling.rows[:2], limits))
+    if not odd and not strange:
         return dict(row), None
-    try:
-        call(samples.random_inputs(sampling.inputs, row, (0, 3)))
-    except Exception as error:
-        limits = {a.name: a.max for a in sampling.axes}
+
+    def refused(sizes: Sizes) -> Exception | None:
+        try:
+            call(samples.random_inputs(sampling.inputs, sizes, (0, 3)))
+        except Exception as error:
+            return error
+        return None
+
+    error = refused(row)
+    if error is not None:
         rounded = {a: min(-(-n // units[a]) * units[a], limits[a]) for a, n in row.items()}
+        if strange and (not odd or refused(rounded)):
+            told = Diagnostic(
+                "samples-reduced",
+                f"PyTorch refuses {describe(row)} ({first_line(error, 120)}); not compared there",
+                "callers must keep these axes in the order that the model takes",
+                level="info",
+            )
+            return None, told
         told = Diagnostic(
             "samples-reduced",
             f"PyTorch refuses {describe(row)} ({first_line(error, 120)}); compared at "

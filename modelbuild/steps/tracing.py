@@ -1,0 +1,45 @@
+"""What torch.export says of forward(), beside any export."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from modelbuild.steps.model import bind
+from modelbuild.tensors import TensorSpec
+
+if TYPE_CHECKING:
+    import torch
+
+
+def assumptions(
+    module: torch.nn.Module, inputs: Sequence[TensorSpec], values: Sequence[torch.Tensor]
+) -> list[str] | None:
+    """The guards of a program that is traced with these values; None if there is no such program."""
+    import torch
+
+    names = [s.name for s in inputs]
+    dynamic = torch.export.Dim.AUTO
+    axes = [{i: dynamic for i, d in enumerate(s.shape) if isinstance(d, str)} or None for s in inputs]
+    args, kwargs = bind(module, names, values)
+    shapes = bind(module, names, axes)[1] or positional(module, axes)
+    try:
+        with torch.no_grad():
+            program = torch.export.export(
+                module, args, kwargs, dynamic_shapes=shapes, strict=False,
+                prefer_deferred_runtime_asserts_over_guards=False,
+            )  # fmt: skip
+    except Exception:
+        return None
+    return list(program._guards_code)
+
+
+def positional(module: torch.nn.Module, shapes: list[Any]) -> Any:
+    """Dynamic shapes for positional arguments; ``*args`` wants them one level deeper."""
+    import inspect
+
+    parameters = list(inspect.signature(module.forward).parameters.values())
+    plain = [p for p in parameters if p.kind is not inspect.Parameter.VAR_POSITIONAL]
+    if len(plain) == len(parameters):
+        return tuple(shapes)
+    return (*shapes[: len(plain)], tuple(shapes[len(plain) :]))
