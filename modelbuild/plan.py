@@ -102,7 +102,7 @@ class Plan:
         actions = []
         for action in self.actions:
             if action.id == "reference":
-                actions.append(action)
+                actions.append(replace(action, gates=()))
             elif action.id in proofs:
                 actions.append(
                     replace(
@@ -136,10 +136,13 @@ class _Planner:
 
     def plan(self) -> Plan:
         recipe = self.recipe
-        self._reference()
+        if self.source is not None:
+            self._reference()
         precisions = recipe.precision
         if precisions.fp32 is not None or any(map(self._converted, precisions.reduced.values())):
             self._export("export", "fp32")
+            if self.source is None:
+                self._reference()
             self._simplify("fp32", "export")
         if precisions.fp32 is not None:
             self._onnx("fp32", "fp32", {}, precisions.fp32.tolerance, True)
@@ -168,12 +171,12 @@ class _Planner:
                 if pinned not in rows:
                     rows.append(pinned)
         sampling = Sampling(self.specs, self.axes, tuple(rows), verify.samples, verify.seed, verify.data)
-        step: Step
         if self.source is not None:
-            step = Reference(self.source, sampling)
-        else:
-            step = AdoptedReference(str(self.recipe.model.onnx), sampling)
-        self._add(Action("reference", step, discovers=True))
+            self._add(Action("reference", Reference(self.source, sampling), discovers=True))
+            return
+        # What is wrong with the file's interface is told once, by the action that adopts it.
+        step = AdoptedReference(str(self.recipe.model.onnx), sampling)
+        self._add(Action("reference", step, gates=("export",), discovers=True))
 
     def _export(
         self, name: str, precision: Any, dtype: ReducedName = "fp16", keep_io_types: bool = True

@@ -94,6 +94,15 @@ def test_an_engine_waits_for_the_proof_of_its_onnx_file() -> None:
     assert engine.gates == ("verify fp16.batch1",)
 
 
+def test_a_file_as_the_model_is_run_when_its_interface_is_known_to_suit_the_recipe() -> None:
+    """Else both would report what is wrong with it; to measure published files, nothing is adopted."""
+    planned = _plan(TEXT.replace('import: "net:Net"', "onnx: net.onnx"))
+    (reference,) = (a for a in planned.actions if a.id == "reference")
+    assert reference.gates == ("export",)
+    measuring = planned.measuring(Path("build")).actions
+    assert {i for a in measuring for i in a.before} <= {a.id for a in measuring}
+
+
 def test_engines_are_proven_where_there_is_a_gpu() -> None:
     engines = [a for a in _plan(gpu="sm89").artifacts if a.kind == "engine"]
     assert [e.proof for e in engines] == [f"verify {e.action}" for e in engines]

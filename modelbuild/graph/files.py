@@ -186,7 +186,7 @@ def _attach_external(proto: onnx.ModelProto, path: Path, weights: dict[str, Weig
     """
     maps: dict[Path, mmap.mmap] = {}
     stripped = set(weights)
-    for tensor, main in _tensors(proto.graph):
+    for tensor, main in tensors(proto.graph):
         if tensor.data_location != TensorProto.EXTERNAL or (main and tensor.name in stripped):
             continue
         entry = {e.key: e.value for e in tensor.external_data}
@@ -212,7 +212,7 @@ def _attach_external(proto: onnx.ModelProto, path: Path, weights: dict[str, Weig
             tensor.ClearField("data_location")
 
 
-def _tensors(graph: onnx.GraphProto, main: bool = True) -> Iterator[tuple[TensorProto, bool]]:
+def tensors(graph: onnx.GraphProto, main: bool = True) -> Iterator[tuple[TensorProto, bool]]:
     """Every dense tensor in a graph and its bodies; whether it is the main graph's initializer."""
     for tensor in graph.initializer:
         yield tensor, main
@@ -221,7 +221,7 @@ def _tensors(graph: onnx.GraphProto, main: bool = True) -> Iterator[tuple[Tensor
             for tensor in (attribute.t, *attribute.tensors):
                 yield tensor, False
             for body in (attribute.g, *attribute.graphs):
-                yield from _tensors(body, main=False)
+                yield from tensors(body, main=False)
 
 
 def _fields(view: memoryview, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
@@ -271,15 +271,15 @@ def write(model: Model, path: Path, *, external: bool | None = None) -> None:
     """
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
-    tensors = list(proto.graph.initializer)
+    kept = list(proto.graph.initializer)
     del proto.graph.initializer[:]
     if external is None:
         total = sum(w.nbytes for w in model.weights.values())
         external = total + proto.ByteSize() > INLINE_LIMIT
     if external:
-        _write_external(proto, tensors, model, path)
+        _write_external(proto, kept, model, path)
     else:
-        _write_inline(proto, tensors, model, path)
+        _write_inline(proto, kept, model, path)
 
 
 def _write_inline(proto: onnx.ModelProto, tensors: list[TensorProto], model: Model, path: Path) -> None:

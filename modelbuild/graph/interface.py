@@ -14,6 +14,9 @@ from modelbuild.graph.files import Model
 from modelbuild.graph.shapes import infer_outputs
 from modelbuild.tensors import TensorSpec
 
+INFERRED_AXIS = "unk__"
+"""How ONNX's shape inference begins the names of axes that it cannot tell."""
+
 
 @dataclass(frozen=True)
 class Port:
@@ -149,10 +152,13 @@ def settle(
     specs: Sequence[TensorSpec],
     names: Sequence[str] | None,
     labels: Sequence[str] = (),
+    *,
+    keep_names: bool = False,
 ) -> tuple[Diagnostic, ...]:
     """Give an exported graph exactly the recipe's interface: these inputs, these output names.
 
-    ``labels`` say where each output was in forward()'s result, for the message.
+    ``labels`` say where each output was in forward()'s result, for the message. ``keep_names`` says
+    that without ``names`` callers know the graph's own: those that cannot stay are told.
 
     Raises:
         StepError: ``outputs-mismatch``, ``baked-axis``, ``inputs-mismatch``.
@@ -168,26 +174,60 @@ def settle(
                 "give `outputs` one name for each, in this order",
             )
         )
-    _own_outputs(graph, {s.name for s in specs})
+    if keep_names:
+        _free_output_names(model)
+    renamed = _own_outputs(graph, {s.name for s in specs})
     _name_outputs(model, specs, names)
     _settle_inputs(model, specs)
     _forget_traced_output_sizes(model, specs)
-    return unused_inputs(graph)
+    told = map(_renamed, renamed.items()) if keep_names and names is None else ()
+    return (*told, *unused_inputs(graph))
 
 
-def _own_outputs(graph: GraphProto, kept: set[str]) -> None:
-    """Give every output a node of its own: an output that is an input is an invalid file."""
+def _renamed(names: tuple[str, str]) -> Diagnostic:
+    return Diagnostic(
+        "outputs-mismatch",
+        f"output `{names[0]}` is called `{names[1]}` here: its name is an input's, or another output's, too",
+        "name all outputs in the recipe's `outputs`",
+        level="warning",
+    )
+
+
+def _free_output_names(model: Model) -> None:
+    """Rename the weights that are outputs, so that the outputs can have their names."""
+    graph = model.proto.graph
+    taken, weights = value_names(graph), {t.name for t in graph.initializer}
+    names = {o.name: unique(f"{o.name}_value", taken) for o in graph.output if o.name in weights}
+    if not names:
+        return
+    rename(model, names)
+    own = {inner: name for name, inner in names.items()}
+    for value in graph.output:
+        if value.name in own:
+            inner = value.name
+            value.name = own.pop(inner)
+            node = helper.make_node("Identity", [inner], [value.name], name=f"output_{value.name}")
+            graph.node.append(node)
+
+
+def _own_outputs(graph: GraphProto, kept: set[str]) -> dict[str, str]:
+    """Give every output a node of its own: an output that is an input is an invalid file.
+
+    Returns the names that outputs have now instead of what they had.
+    """
     taken = value_names(graph) | kept
     made = {name for node in graph.node for name in node.output}
     seen: set[str] = set()
+    renamed: dict[str, str] = {}
     for value in graph.output:
         if value.name in made and value.name not in seen:
             seen.add(value.name)
             continue
         source = value.name
-        value.name = unique(f"{source}_output", taken)
+        value.name = renamed[source] = unique(f"{source}_output", taken)
         node = helper.make_node("Identity", [source], [value.name], name=f"output_{value.name}")
         graph.node.append(node)
+    return renamed
 
 
 def _name_outputs(model: Model, specs: Sequence[TensorSpec], names: Sequence[str] | None) -> None:
@@ -298,6 +338,25 @@ def same_interface(before: Model, after: Model) -> str | None:
             if a.shape != b.shape:
                 return f"{a.name} has shape {b.shape}, not {a.shape}"
     return None
+
+
+def restore_axes(before: Model, after: Model) -> None:
+    """Give the axes their names back where shape inference called them ``unk__0``.
+
+    What it learned of an output, a size in place of a name, stays.
+    """
+    for old, new in (
+        (before.proto.graph.input, after.proto.graph.input),
+        (before.proto.graph.output, after.proto.graph.output),
+    ):
+        known = {value.name: value.type.tensor_type.shape.dim for value in old}
+        for value in new:
+            dims, names = value.type.tensor_type.shape.dim, known.get(value.name, ())
+            if len(dims) != len(names):
+                continue
+            for dim, name in zip(dims, names, strict=True):
+                if dim.dim_param != name.dim_param and dim.dim_param.startswith(INFERRED_AXIS):
+                    dim.CopyFrom(name)
 
 
 def set_initializers_as_inputs(model: Model, listed: bool) -> None:

@@ -43,8 +43,7 @@ def raised(
 
     It holds ``dtype`` in the tensors that have this type and, if it is to be converted, in the
     float32 tensors of nodes that are not ``blocked``. An operator that takes it at no opset up to
-    ``NEWEST`` asks for nothing. ONNX's version converter sees no large weight, and runs in a
-    child: it is native code.
+    ``NEWEST`` asks for nothing.
 
     Raises:
         StepError: ``opset-mismatch``; the converter cannot do it, or what it made is not valid.
@@ -55,12 +54,8 @@ def raised(
         return model, ()
     target, who = max(wanted.values()), _listed(wanted)
     name = SHORT[dtype]
-    ended = in_child(lambda: _converted(proto, target))
-    reason = ended.died or (str(ended.error) if ended.error else None)
-    if reason is None:
-        made = _with_weights(model, proto, parse(ended.value))
-        reason = interface.same_interface(model, made)
-    if reason is not None:
+    made, reason = converted(model, proto, target)
+    if made is None:
         other = "take `method: convert`"
         if blocked is not None:
             other = "keep these operators in fp32 with `op_block_list`"
@@ -68,12 +63,26 @@ def raised(
             Diagnostic(
                 "opset-mismatch",
                 f"{name} needs opset {target} for {who}, and ONNX's version converter does not raise "
-                f"this graph from {model.opset}: {' '.join(reason.split())[:300]}",
+                f"this graph from {model.opset}: {reason}",
                 f"set `opset: {target}` with `exporter: dynamo`, or {other}",
             )
         )
     said = f"raised from opset {model.opset} to {target}, as {name} needs it for {who}"
     return made, (Diagnostic("opset-mismatch", said, level="info"),)
+
+
+def converted(model: Model, proto: ModelProto, target: int) -> tuple[Model | None, str]:
+    """The graph at another opset, by ONNX's version converter; or None, and its reason.
+
+    ``proto`` is the model's own, or a copy to convert in its place. The converter sees no large
+    weight, and runs in a child: it is native code.
+    """
+    ended = in_child(lambda: _converted(proto, target))
+    if not ended.ok:
+        return None, " ".join((ended.died or str(ended.error)).split())[:300]
+    made = _with_weights(model, proto, parse(ended.value))
+    changed = interface.same_interface(model, made)
+    return (None, changed) if changed else (made, "")
 
 
 def _wanted(proto: ModelProto, half: str, blocked: Callable[[NodeProto], bool] | None) -> dict[str, int]:

@@ -41,6 +41,7 @@ def simplify(model: Model, *, fold: bool = True, fused: bool = False) -> tuple[M
     if lost:
         return model, _not_simplified(f"it dropped the weights {sorted(lost)[:3]}")
     after = _with_weights(model, proto, aside)
+    interface.restore_axes(model, after)
     changed = interface.same_interface(model, after)
     return (model, _not_simplified(changed)) if changed else (after, ())
 

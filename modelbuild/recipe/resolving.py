@@ -19,8 +19,8 @@ from modelbuild.recipe.writing import quoted
 RECIPE, DEFAULT = "recipe", "default"
 
 _WIDEST = 60  # columns of a line before its comment, where others are as short
-_FOR_CODE = (("model", "args"), ("model", "kwargs"), ("model", "seed"), ("exporter",), ("constant_folding",),
-             ("keep_initializers_as_inputs",))  # fmt: skip
+_FOR_CODE = (("model", "args"), ("model", "kwargs"), ("model", "files"), ("model", "seed"), ("exporter",),
+             ("constant_folding",), ("keep_initializers_as_inputs",))  # fmt: skip
 _NAMED: tuple[Route, ...] = (("precision", "*", "tolerance"), ("inputs", "*", "values"))
 _SHORT = (("model", "kwargs"), ("engines", "*", "variant"), *_NAMED)
 _OPEN: Mapping[Route, str] = {

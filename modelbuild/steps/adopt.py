@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from modelbuild.errors import Diagnostic, StepError, first_line
+from modelbuild.errors import Diagnostic, ProofError, StepError, first_line
 from modelbuild.steps.base import Outcome, Step
-from modelbuild.steps.reference import Sampling, record
+from modelbuild.steps.reference import Sampling, agree, record
 from modelbuild.tensors import TensorSpec
 
 if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
     from modelbuild.graph.files import Model
     from modelbuild.steps.samples import Array
 
@@ -27,7 +29,7 @@ class Adopt(Step):
     opset: int | None
 
     kind: ClassVar[str] = "adopt"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     distributions: ClassVar[tuple[str, ...]] = ("onnx", "numpy")
 
     def reads(self, base: Path) -> tuple[Path, ...]:
@@ -39,33 +41,40 @@ class Adopt(Step):
         Raises:
             StepError: unreadable, or opset-mismatch, inputs-mismatch, outputs-mismatch, baked-axis.
         """
-        from modelbuild.graph import files, interface
+        from modelbuild.graph import adoption, files, interface
 
         model = _read(base / self.path)
-        if self.opset is not None and model.opset != self.opset:
-            raise StepError(
-                Diagnostic(
-                    "opset-mismatch",
-                    f"{self.path} has opset {model.opset}, the recipe asks for {self.opset}",
-                    f"set `opset: {model.opset}`, or leave it out to keep the file's",
-                )
-            )
-        have = [p.name for p in interface.inputs(model)]
-        wanted = [s.name for s in self.inputs]
-        if set(have) != set(wanted):
-            raise StepError(
-                Diagnostic(
-                    "inputs-mismatch",
-                    f"{self.path} has the inputs {have}, the recipe {wanted}",
-                    "name the recipe's inputs as the file does",
-                )
-            )
-        interface.set_initializers_as_inputs(model, False)
+        adoption.check(model, self.path, self.inputs)
+        adoption.mend(model)
         interface.strip(model.proto)
         _free_negative_dims(model)
-        said = interface.settle(model, self.inputs, self.outputs)
+        model, raised = self._at_opset(model)
+        said = interface.settle(model, self.inputs, self.outputs, keep_names=True)
         files.write(model, out / "model.onnx", external=True)
-        return Outcome(said, {"outputs": [o.name for o in model.proto.graph.output]})
+        return Outcome((*raised, *said), {"outputs": [o.name for o in model.proto.graph.output]})
+
+    def _at_opset(self, model: Model) -> tuple[Model, tuple[Diagnostic, ...]]:
+        """The graph at the recipe's opset, if it names one, and what to say of that.
+
+        Raises:
+            StepError: ``opset-mismatch``.
+        """
+        from modelbuild.graph import opset
+        from modelbuild.graph.naming import prepared
+
+        if self.opset is None or model.opset == self.opset:
+            return model, ()
+        asked = f"{self.path} has opset {model.opset}, the recipe asks for {self.opset}"
+        hint = f"set `opset: {model.opset}`, or leave it out to keep the file's"
+        if self.opset < model.opset:
+            said = f"{asked}, and a file's opset can only be raised"
+            raise StepError(Diagnostic("opset-mismatch", said, hint))
+        made, reason = opset.converted(model, prepared(model.proto), self.opset)
+        if made is None:
+            said = f"{asked}, and ONNX's version converter does not raise it: {reason}"
+            raise StepError(Diagnostic("opset-mismatch", said, hint))
+        said = f"raised from opset {model.opset} to {self.opset}, as the recipe asks"
+        return made, (Diagnostic("opset-mismatch", said, level="info"),)
 
 
 @dataclass(frozen=True)
@@ -76,7 +85,7 @@ class AdoptedReference(Step):
     sampling: Sampling
 
     kind: ClassVar[str] = "reference"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     distributions: ClassVar[tuple[str, ...]] = ("onnxruntime", "numpy")
 
     def declared(self, base: Path) -> tuple[Path, ...]:
@@ -90,20 +99,53 @@ class AdoptedReference(Step):
 
         Raises:
             StepError: the file does not load or run.
+            ProofError: ``nondeterministic-reference``.
         """
-        from modelbuild.graph import runtime
+        from modelbuild.steps import samples
 
-        try:
-            session = runtime.session_of_file(base / self.path)
-        except Exception as error:
-            raise _unreadable(self.path, first_line(error)) from error
+        session = self._session(base / self.path)
 
         def call(arrays: Mapping[str, Array]) -> list[Array]:
             outs = session.run(None, dict(arrays))
             return [o.astype("float32") if o.dtype == "float16" else o for o in outs]
 
+        first = samples.random_inputs(self.sampling.inputs, self.sampling.rows[0], (0, 2))
         said, counts = record(self.sampling, call, base, out, flops=0.0)
+        if not agree(call(first), call(first)):
+            raise ProofError(
+                Diagnostic(
+                    "nondeterministic-reference",
+                    f"{self.path} does not agree with itself on the same input: it draws random numbers",
+                    "look for RandomNormal, RandomUniform, Bernoulli, or Dropout in training mode",
+                )
+            )
         return Outcome(said, {"counts": counts})
+
+    def _session(self, path: Path) -> InferenceSession:
+        """The file in ONNX Runtime: as it is, or mended where nothing else keeps it from loading.
+
+        Raises:
+            StepError: ``import-failed``.
+        """
+        from modelbuild.graph import adoption, runtime
+
+        try:
+            return runtime.session_of_file(path)
+        except Exception as error:
+            if runtime.lacks_kernels(error):
+                raise _no_kernel(self.path, first_line(error)) from error
+            model = _read(path)
+            adoption.mend(model)
+            try:
+                return runtime.session(model)
+            except Exception:
+                raise _unreadable(self.path, first_line(error)) from error
+
+
+def _no_kernel(name: str, reason: str) -> StepError:
+    said = f"{name} does not run on a CPU, and so cannot be its own reference: {reason}"
+    hint = "take the float32 file that it was made from; `precision` makes the others"
+    return StepError(Diagnostic("import-failed", said, hint))
 
 
 def _free_negative_dims(model: Model) -> None:
@@ -125,15 +167,17 @@ def _read(path: Path) -> Model:
 
 
 def _files(path: Path) -> tuple[Path, ...]:
-    """The model, and the data files that it names."""
+    """The model, and the data files that it names, in nodes and bodies too."""
     import onnx
+
+    from modelbuild.graph import files
 
     found = [path]
     try:
         proto = onnx.load(str(path), load_external_data=False)
     except Exception:  # the step itself says what is wrong with it
         return (path,)
-    for tensor in proto.graph.initializer:
+    for tensor, _ in files.tensors(proto.graph):
         for entry in tensor.external_data:
             if entry.key == "location" and path.parent / entry.value not in found:
                 found.append(path.parent / entry.value)
@@ -141,6 +185,7 @@ def _files(path: Path) -> tuple[Path, ...]:
 
 
 def _unreadable(name: str, reason: str) -> StepError:
-    return StepError(
-        Diagnostic("import-failed", f"{name} cannot be used: {reason}", "is it a valid ONNX file?")
-    )
+    hint = "is it a valid ONNX file?"
+    if "is not a registered function/op" in reason:
+        hint = "ONNX Runtime has no such operator, so that nothing here can run the file"
+    return StepError(Diagnostic("import-failed", f"{name} cannot be used: {reason}", hint))

@@ -105,7 +105,7 @@ class Reference(ModelStep):
         first = samples.random_inputs(self.sampling.inputs, self.sampling.rows[0], (0, 2))
         settled, flops = _self_agreement(model, lambda: call(first), describe(self.sampling.rows[0]))
         said, counts = record(self.sampling, call, model.base, out, flops)
-        if not _agree(settled, call(first)):
+        if not agree(settled, call(first)):
             raise _stateful("the first input gives another output after the others have run")
         return Outcome(said, {"counts": counts})
 
@@ -294,9 +294,9 @@ def _self_agreement(model: LiveModel, call: Callable[[], list[Array]], at: str) 
     changed = _changed(before, _state(model.module))
     if changed:
         raise _stateful(f"calling the model changes {', '.join(changed[:5])}")
-    if not _agree(one, two):
+    if not agree(one, two):
         raise _stateful("the same input gives another output the second time, with the same seed")
-    if not _agree(one, three):
+    if not agree(one, three):
         raise ProofError(
             Diagnostic(
                 "nondeterministic-reference",
@@ -327,7 +327,7 @@ def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     return [f"`{n}`" for n in {**before, **after} if before.get(n) != after.get(n)]
 
 
-def _agree(one: Sequence[Array], two: Sequence[Array]) -> bool:
+def agree(one: Sequence[Array], two: Sequence[Array]) -> bool:
     """Equal but for what another order of summation gives (1e-5 of the largest value)."""
     import numpy as np
 
