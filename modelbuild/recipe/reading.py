@@ -83,6 +83,10 @@ class Document:
         return key if key and (on_key or hidden) else mark
 
 
+_TOO_DEEP = f"nested more than {MOST_DEPTH} levels deep"
+_UNCLOSED = "is a bracket missing that closes?"
+
+
 class _UnreadableError(Exception):
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.message)
@@ -246,8 +250,7 @@ def _problem(route: Route, message: str, event: Any, hint: str) -> Problem:
 
 
 def _too_deep(route: Route, event: Any) -> Problem:
-    hint = "is a bracket missing that closes?"
-    return _problem(route, f"nested more than {MOST_DEPTH} levels deep", event, hint)
+    return _problem(route, _TOO_DEEP, event, _UNCLOSED)
 
 
 def _at(text: str, offset: int) -> Mark:
@@ -271,6 +274,8 @@ def _syntax(error: yaml.YAMLError) -> Problem:
     sentence = ", ".join(part for part in said if part) or "the parser gave up"
     at = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     mark = Mark(at.line, at.column, at.line, at.column + 1) if at else Mark(0, 0, 0, 1)
+    if "nesting depth" in sentence:  # newer libyaml has a limit of its own, beyond ours
+        return Problem((), _TOO_DEEP, _UNCLOSED, mark=mark)
     otherwise = "look for a bracket or a quote that does not close, and at the indentation"
     hint = next((hint for part, hint in _SYNTAX_HINTS if part in sentence), otherwise)
     return Problem((), f"not valid YAML: {clean(sentence, 200)}", hint, mark=mark)
