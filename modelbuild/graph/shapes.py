@@ -42,8 +42,9 @@ def pin(model: Model, sizes: Mapping[str, int]) -> tuple[Diagnostic, ...]:
     _forget(graph)
     infer_outputs(model)
     said = []
+    kept = not _may_change_rank(graph)
     for value, was, named in zip(graph.output, pinned, free, strict=True):
-        if not _complete(value.type, was, kept=not _may_change_rank(graph)):
+        if not _complete(value.type, was, kept=kept):
             said.append(_another_rank(value.name, _dims(value.type), named))
     return tuple(said)
 

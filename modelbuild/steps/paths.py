@@ -6,7 +6,7 @@ operators ran, that path is traced in its turn, for the questions that are asked
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -186,7 +186,7 @@ def compared(of: Exported, assumed: Sequence[str]) -> list[str]:
     known: set[str] = set()
     paths: set[tuple[str, ...] | None] = set()
     unproven: list[str] = []
-    for number, (base, texts) in enumerate(_growing(todo)):
+    for number, (base, texts) in enumerate(todo):  # which grows meanwhile
         conditions, unread = guards.conditions(texts, where, ranges)
         unproven += [f"where `{g}` fails: it is no plain arithmetic on sizes" for g in unread]
         tried, left = _chosen(conditions, known, ranges, base)
@@ -214,14 +214,6 @@ def compared(of: Exported, assumed: Sequence[str]) -> list[str]:
             else:
                 todo.append((sizes, found))
     return list(dict.fromkeys(unproven))
-
-
-def _growing(todo: list[Any]) -> Iterator[Any]:
-    """Each of a list that grows meanwhile."""
-    at = 0
-    while at < len(todo):
-        yield todo[at]
-        at += 1
 
 
 def _chosen(
