@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from onnx import NodeProto
 
 from modelbuild.graph.naming import bodies
@@ -23,6 +25,13 @@ _EXACT = frozenset({
 
 # The output follows from shapes or from the node itself, whatever the values of the inputs are.
 _IGNORES_VALUES = frozenset({"Shape", "Size", "Constant", "EyeLike"})
+# Of those above, where what comes out is decided by comparing: of rounded values it is another choice.
+_DECIDES = frozenset({"Ceil", "Floor", "Hardmax", "Round", "Sign", "ThresholdedRelu", "Unique"})
+_TELLS_WHICH = frozenset({"MaxPool", "TopK", "Unique"})  # with an output of indices
+# Where the time of a model goes: sums of products.
+_PRODUCTS = frozenset({
+    "Attention", "Conv", "ConvTranspose", "DeformConv", "Einsum", "GRU", "Gemm", "LSTM", "MatMul", "RNN",
+})  # fmt: skip
 _RANDOM = frozenset({
     "Bernoulli", "Multinomial",
     "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike",
@@ -46,6 +55,24 @@ def is_exact(node: NodeProto) -> bool:
             return len(node.input) < 3
         case _:
             return True
+
+
+def decides(node: NodeProto, used: Container[str]) -> bool:
+    """Whether an exact node of rounded values is not the rounded node of exact ones.
+
+    The largest of some values is the same before and after rounding; which one it was, or the whole
+    number below it, is not. ``used`` are the tensors that somebody reads.
+    """
+    if domain(node):
+        return False
+    if node.op_type in _DECIDES:
+        return True
+    return node.op_type in _TELLS_WHICH and any(name in used for name in node.output[1:])
+
+
+def is_product(node: NodeProto) -> bool:
+    """Whether a node sums up products: what half precision is asked for."""
+    return not domain(node) and node.op_type in _PRODUCTS
 
 
 def accumulates(node: NodeProto) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -9,8 +10,8 @@ from typing import Literal
 from onnx import ModelProto, NodeProto
 
 from modelbuild.graph.files import Model
-from modelbuild.graph.naming import Names, label, prepared, set_nodes
-from modelbuild.graph.ops import is_exact
+from modelbuild.graph.naming import Names, graphs, label, prepared, set_nodes
+from modelbuild.graph.ops import decides, is_exact, is_product
 from modelbuild.graph.placement import Placement, Step, place
 from modelbuild.graph.precision import HalfOptions
 from modelbuild.graph.recurrence import stepped
@@ -42,6 +43,7 @@ class Roundings:
     """The uses of one float32 model that a conversion with these options rounds.
 
     ``proto`` is the graph that they are about: names distinct, constants lifted to initializers.
+    ``work`` are the nodes that half precision is for: those that sum up products, or all where none does.
     ``needs[i]`` are the nodes that must all stay in float32 so that use ``i`` reads what was never
     rounded; None if there are none such, as a half edge of the model rounds whatever is kept inside.
     """
@@ -52,12 +54,18 @@ class Roundings:
         self.edge = FLOAT if options.keep_io_types else options.half
         self.proto = _with_lifted_constants(prepared(model.proto))
         self.types = tensor_types(self.proto, infer=not options.disable_shape_infer)
-        self.constants = {t.name for t in self.proto.graph.initializer}
+        self.sizes = {t.name: math.prod(t.dims) for t in self.proto.graph.initializer}
+        self.constants = set(self.sizes)
+        self._used = {name for graph in graphs(self.proto.graph) for n in graph.node for name in n.input}
+        self._used |= {v.name for graph in graphs(self.proto.graph) for v in graph.output}
         plain = self.placement(())
         self._makers = {name: step for step in plain.steps for name in step.defines}
         self._known_sources: dict[str, frozenset[str] | None] = {}
         self.nodes = tuple(dict.fromkeys(label(step.node) for step in plain.steps))
         self.uses = tuple(self._found(plain))
+        rounding = frozenset(use.node for use in self.uses if use.node)
+        products = frozenset(label(step.node) for step in plain.steps if is_product(step.node))
+        self.work = rounding & products or rounding
         self.needs = tuple(map(self._needed, self.uses))
 
     def placement(self, kept: Collection[str], proto: ModelProto | None = None) -> Placement:
@@ -70,6 +78,24 @@ class Roundings:
         """The uses that are rounded if these nodes stay in float32."""
         placement = self.placement(kept)
         return frozenset(i for i, use in enumerate(self.uses) if self._is_rounded(placement, use))
+
+    def share(self, kept: Collection[str]) -> tuple[float, int, int]:
+        """How much is half with these nodes kept: the share of the work, and how many nodes of how many.
+
+        The share of the work is that of the weights' elements, or that of the nodes that sum up products
+        (of all, where none does), whichever is larger: three nodes of a table of angles are most of a
+        small model and none of its work.
+        """
+        every = frozenset(range(len(self.uses)))
+        rounded = self.rounded(kept)
+        nodes, half = ({self.uses[i].node for i in uses} - {""} for uses in (every, rounded))
+        half = half.difference(kept)
+        sizes = [sum(self.sizes[t] for t in self._weights(uses)) for uses in (rounded, every)]
+        shares = [part / whole for part, whole in ((len(half & self.work), len(self.work)), sizes) if whole]
+        return max(shares, default=0.0) if half else 0.0, len(half), len(nodes)
+
+    def _weights(self, uses: Collection[int]) -> set[str]:
+        return {self.uses[i].tensor for i in uses if self.uses[i].kind == "weight"}
 
     def _is_rounded(self, placement: Placement, use: Use) -> bool:
         half = self.options.half
@@ -96,7 +122,7 @@ class Roundings:
                     yield use
 
     def _of_inputs(self, number: int, step: Step) -> Iterator[Use]:
-        moves = is_exact(step.node)
+        moves = is_exact(step.node) and not decides(step.node, self._used)
         for index, port in enumerate(step.ports):
             constant = port.tensor in self.constants
             if port.defines or (moves and not constant):

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from modelbuild.graph.files import Array
-from modelbuild.graph.rounding import to_half
 from modelbuild.mixed.choice import additions
 from modelbuild.mixed.sensitivity import Strain, shares
 from modelbuild.mixed.switches import Switches
@@ -20,10 +19,13 @@ RUNS = 16
 RUNS_IF_BROKEN = 60
 BROKEN = 100.0
 TRIALS = 6  # attempts to do with fewer nodes
+TRIALS_OF_ALL = 24  # the same, where otherwise too little would be half
 # Found on few inputs, proven on all of them, in a graph that rounds a little differently.
 MARGIN = 0.8
-# A weight rounded within its type's range is off by 2**-11 at most; beyond 2**-8 it left the range.
-_LEFT_RANGE = 2.0**-8
+# Less in half than both, and a file does not keep what its name promises: of the work (the nodes that
+# sum up products, or the weights, whichever share is larger), and of all nodes that round.
+LEAST = 0.1
+LEAST_OF_NODES = 0.25
 _INFINITE = 1e6  # stands for a strain without bounds where sums are taken
 _REFUSED = 4.0  # stands for one that every bound would let pass, and the user's own check does not
 
@@ -59,25 +61,35 @@ class _Plan:
     """What was measured, the order in which nodes are kept, and how far it was gone."""
 
     plain: float
-    forced: frozenset[str]
+    floor: float
     gains: Mapping[int, float]
     order: Sequence[tuple[str, ...]]
     taken: int = 0
+    pruned: bool = False
 
     def first(self, count: int) -> frozenset[str]:
-        return self.forced.union(*self.order[:count])
+        return frozenset().union(*self.order[:count])
 
 
 class Infeasible(Exception):
-    """No choice of nodes can help: rounding ``what`` alone gives this strain, the limit being 1.
+    """No choice of nodes helps: rounding ``what`` gives this strain, the limit being 1.
 
     ``refused`` says that it is not the strain but the user's own check that fails. ``worst`` are the
-    tensors that add most to it, with their own strain.
+    tensors that add most to it, with their own strain. ``kept`` of ``nodes`` that compute would have to
+    stay in fp32, where that is known.
     """
 
-    def __init__(self, what: str, strain: float, worst: Sequence[tuple[str, float]] = ()) -> None:
+    def __init__(
+        self,
+        what: str,
+        strain: float,
+        worst: Sequence[tuple[str, float]] = (),
+        kept: int = 0,
+        nodes: int = 0,
+    ) -> None:
         super().__init__(what)
         self.what, self.strain, self.worst = what, strain, tuple(worst)
+        self.kept, self.nodes = kept, nodes
         self.refused = strain == _REFUSED
 
 
@@ -111,20 +123,28 @@ class Search:
         Called again, with another trial or a stricter limit, it goes on from what it found.
 
         Raises:
-            Infeasible: rounding the weights alone breaks a bound, or nothing rounded inside does.
+            Infeasible: no choice of nodes holds, or none that leaves enough in half.
         """
         if self._plan is None:
             plain = self._worst(self.every)
             if plain <= self.limit:
                 return Found((), plain, plain, self.runs)
-            self._plan = self._planned(plain)
-            count, after = self._shortest(self._plan, 0)
-            kept, after = self._pruned(self._plan, self._plan.first(count), after)
+            plan = self._plan = self._planned(plain)
+            count, after = self._shortest(plan, 0)
+            kept, after = self._pruned(plan, plan.first(count), after)
         else:
-            count, after = self._shortest(self._plan, min(self._plan.taken + 1, len(self._plan.order)))
-            kept = self._plan.first(count)
-        self._plan.taken = count
-        return Found(self._in_order(kept), self._plan.plain, after, self.runs)
+            plan = self._plan
+            # What pruning left out may be all that this trial lacks.
+            start = plan.taken if plan.pruned else plan.taken + 1
+            count, after = self._shortest(plan, min(start, len(plan.order)))
+            kept = plan.first(count)
+        if self._lacks_half(kept):
+            whole = plan.first(len(plan.order))
+            kept, after = self._pruned(plan, whole, self._of_kept(whole), every=True)
+            if self._lacks_half(kept):
+                raise self._infeasible(plan, kept)
+        plan.taken, plan.pruned = count, kept != plan.first(count)
+        return Found(self._in_order(kept), plan.plain, after, self.runs)
 
     def forget(self) -> None:
         """Measure anew when run again: another trial has come first."""
@@ -133,11 +153,28 @@ class Search:
     def _planned(self, plain: float) -> _Plan:
         self.tell("measuring what rounding the weights alone costs")
         floor = self._worst(self.weights)
-        forced = self._out_of_range(floor) if floor > self.limit else frozenset()
-        gains = self._gains(forced, plain)
+        gains = self._gains(plain)
         finite = {i: g if np.isfinite(g) else _INFINITE for i, g in gains.items()}
-        order = [nodes for nodes, _ in additions(self.roundings.needs, finite, forced)]
-        return _Plan(plain, forced, gains, order)
+        order = [nodes for nodes, _ in additions(self.roundings.needs, finite, ())]
+        rest = frozenset().union(*(n for n in self.roundings.needs if n)).difference(*order)
+        if rest:  # what gained nothing by itself; with it nothing is rounded any more
+            order.append(tuple(sorted(rest)))
+        return _Plan(plain, floor, gains, order)
+
+    def _lacks_half(self, kept: frozenset[str]) -> bool:
+        """Whether too little is left in half to call the file half."""
+        work, in_half, nodes = self.roundings.share(kept)
+        return work < LEAST and in_half < LEAST_OF_NODES * nodes
+
+    def _infeasible(self, plan: _Plan, kept: frozenset[str]) -> Infeasible:
+        _, in_half, nodes = self.roundings.share(kept)
+        of_weights = plan.floor > self.limit
+        worst: defaultdict[str, float] = defaultdict(float)
+        for i in self.weights if of_weights else self.every:
+            worst[self.roundings.uses[i].tensor] += plan.gains.get(i, 0.0)
+        ranked = sorted(worst.items(), key=lambda item: (-item[1], item[0]))
+        what, strain = ("the weights", plan.floor) if of_weights else ("everything", plan.plain)
+        return Infeasible(what, strain, ranked, nodes - in_half, nodes)
 
     def unrounded(self) -> float:
         """The strain of the float32 graph itself."""
@@ -168,35 +205,6 @@ class Search:
     def _of_kept(self, kept: Collection[str], enough: float = np.inf) -> float:
         return self._worst(self.roundings.rounded(kept), enough)
 
-    # ---- the floor -----------------------------------------------------------------------------
-
-    def _out_of_range(self, floor: float) -> frozenset[str]:
-        """The nodes whose weights leave the range of half, if keeping them repairs the floor."""
-        uses = self.roundings.uses
-        beyond = {i for i in self.weights if self._leaves_range(uses[i].tensor)}
-        if beyond and self._worst(self.weights - beyond) <= self.limit:
-            return frozenset(uses[i].node for i in beyond if uses[i].node)
-        self.tell("looking for the weights that cost most")
-        first = self.trials[0]
-        found = shares(
-            self._groups(self.weights), lambda g: self._strain(g, first), runs=24, smallest=0.02 * floor
-        )
-        cost: defaultdict[str, float] = defaultdict(float)
-        for i, strain in found.items():
-            cost[uses[i].tensor] += float(strain.max(initial=0.0))
-        worst = sorted(cost.items(), key=lambda item: (-item[1], item[0]))
-        raise Infeasible("the weights", floor, worst)
-
-    def _leaves_range(self, name: str) -> bool:
-        values = self.switches.values(name).astype(np.float32)
-        options = self.roundings.options
-        half = to_half(values, options.dtype, options.bounds()).astype(np.float32)
-        finite = np.isfinite(values)
-        size = float(np.linalg.norm(values[finite]))
-        with np.errstate(invalid="ignore"):
-            moved = float(np.linalg.norm((half - values)[finite]))
-        return not np.isfinite(moved) or moved > _LEFT_RANGE * size
-
     # ---- sensitivity ---------------------------------------------------------------------------
 
     def _groups(self, of: Collection[int]) -> list[list[int]]:
@@ -208,9 +216,9 @@ class Search:
             groups[use.kind, use.made_by, use.read_by, alone].append(i)
         return list(groups.values())
 
-    def _gains(self, forced: Collection[str], plain: float) -> dict[int, float]:
+    def _gains(self, plain: float) -> dict[int, float]:
         """What it takes away to leave each use unrounded."""
-        rounded = self.roundings.rounded(forced)
+        rounded = self.every
         groups = self._groups(rounded)
         self.tell(f"measuring {len(rounded)} roundings in {len(groups)} groups")
         first = self.trials[0]
@@ -250,19 +258,38 @@ class Search:
             return high, strain(high, limit)
         raise Infeasible("the model's inputs and outputs", self._of_kept(plan.first(len(plan.order))))
 
-    def _pruned(self, plan: _Plan, kept: frozenset[str], after: float) -> tuple[frozenset[str], float]:
-        """Without the nodes that turn out not to be needed, those that gain least first."""
+    def _pruned(
+        self, plan: _Plan, kept: frozenset[str], after: float, *, every: bool = False
+    ) -> tuple[frozenset[str], float]:
+        """Without the nodes that turn out not to be needed, those that gain least first.
+
+        ``every`` tries all of them, those first that half precision is asked for: halves of what is left
+        to try, and each half of one that is needed.
+        """
         worth: defaultdict[str, float] = defaultdict(float)
         for i, nodes in enumerate(self.roundings.needs):
             if nodes is not None and nodes <= kept:
                 for node in nodes:
                     worth[node] += plan.gains.get(i, 0.0)
         limit = MARGIN * self.limit if after <= MARGIN * self.limit else self.limit
-        for node in sorted(kept, key=lambda n: (worth[n], n))[:TRIALS]:
-            fewer = kept - {node}
+        ranked = sorted(kept, key=lambda n: (worth[n], n))
+        tries: list[tuple[str, ...]] = [(node,) for node in reversed(ranked[:TRIALS])]
+        if every:
+            work = self.roundings.work
+            tries = [tuple(n for n in ranked if (n in work) is first) for first in (False, True)]
+        left = TRIALS_OF_ALL if every else TRIALS
+        while tries and left:
+            group = tries.pop()
+            if not group:
+                continue
+            fewer = kept.difference(group)
+            left -= 1
             strain = self._of_kept(fewer, limit)
             if strain <= limit:
                 kept, after = fewer, strain
+            elif len(group) > 1:
+                middle = len(group) // 2
+                tries += [group[middle:], group[:middle]]  # the first half is tried first
         return kept, after
 
     def _in_order(self, kept: frozenset[str]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ class Mixed(Half):
     proof: Verify
 
     kind: ClassVar[str] = "mixed"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     distributions: ClassVar[tuple[str, ...]] = (*Half.distributions, "onnxruntime")
 
     def knobs(self) -> dict[str, Any]:
@@ -95,13 +96,14 @@ class Mixed(Half):
             raise _not_searched(self._explained(plain, given, out), error) from error
         search = Search(switches, [self._trial(given["reference"], tried[0])], tell, suspects)
         if search.unrounded() > 1:
-            raise self._explained(plain, given, out)  # it is the fp32 graph that is off
-        last = plain
+            raise self._explained(_of_float(plain), given, out)
+        last, nearly = plain, ""
         for _ in range(_ROUNDS):
             try:
                 found = search.run()
             except Infeasible as error:
                 if search.limit < 1:  # stricter than the tolerance, to no avail
+                    nearly = f", and a choice with more room would keep {error.kept} of {error.nodes} nodes"
                     break
                 raise ProofError((self._infeasible(error),), dict(plain.data)) from error
             clamped = self.convert(model, out, found.kept)
@@ -114,7 +116,8 @@ class Mixed(Half):
             fallback = self._fallback(model, found, plain)
             data = {"conversion": self._record(found, plain)}
             return Outcome((*said, *clamped, *fallback), data, proof)
-        raise self._explained(last, given, out)
+        last = self._explained(last, given, out)
+        raise ProofError((self._gave_up(tried, search, nearly), *last.diagnostics), last.data)
 
     def _learn(
         self, search: Search, tried: list[str], reference: Path, error: ProofError, after: float
@@ -204,24 +207,46 @@ class Mixed(Half):
     def _infeasible(self, error: Infeasible) -> Diagnostic:
         total = sum(strain for _, strain in error.worst) or 1.0
         worst = ", ".join(f"`{name}` ({strain / total:.0%})" for name, strain in error.worst[:_NAMED])
+        most = f"; most of it comes from {worst}" if worst else ""
+        stay = ""
+        if error.nodes:
+            count = (
+                f"all {error.nodes}" if error.kept == error.nodes else f"{error.kept} of the {error.nodes}"
+            )
+            stay = f"; {count} nodes that round would have to stay in fp32"
+        much = f"{_share(error.strain)} the error that"
+        if not math.isfinite(error.strain):
+            much = "values that are not finite, which no"
+        alone = "" if error.what == "everything" else " alone"
         if error.refused:
             return Diagnostic(
                 "fp16-infeasible",
                 f"`{self.proof.function}` says False where no more than {error.what} are rounded to "
-                f"{self.dtype}" + (f"; most of the error comes from {worst}" if worst else ""),
+                f"{self.dtype}{stay}" + (f"; most of the error comes from {worst}" if worst else ""),
                 "let the function accept a larger error, or leave this precision out",
             )
         return Diagnostic(
             "fp16-infeasible",
-            f"rounding {error.what} to {self.dtype} alone gives {_share(error.strain)} the error that "
-            f"{self.proof.tolerance} allows" + (f"; most of it comes from {worst}" if worst else ""),
+            f"rounding {error.what} to {self.dtype}{alone} gives {much} {self.proof.tolerance} "
+            f"allows{most}{stay}",
             f"{self._bearable(error.strain)}, or leave this precision out"
             if error.worst
             else "set `keep_io_types: true`, or loosen the tolerance",
         )
 
+    def _gave_up(self, tried: Sequence[str], search: Search, nearly: str) -> Diagnostic:
+        inputs = "the input it knows" if len(tried) == 1 else f"the {len(tried)} inputs it knows"
+        return Diagnostic(
+            "fp16-infeasible",
+            f"no choice of nodes to keep in fp32 was found: what holds on {inputs} fails in the proof"
+            f"{nearly} ({search.runs} runs)",
+            "loosen the tolerance, name the nodes with `node_block_list`, or leave this precision out",
+        )
+
     def _bearable(self, strain: float) -> str:
         """A tolerance that the weights leave room in, for the bounds whose errors are to scale."""
+        if not math.isfinite(strain):
+            return "scale the values into its range"
         factor = strain**0.5 * 1.5
         named = {k: v for k, v in self.proof.tolerance.__dict__.items() if v is not None and k != "cosine"}
         bounds = ", ".join(f"{k}: {v * factor:.1g}" for k, v in named.items() if v)
@@ -233,6 +258,15 @@ def _not_searched(plain: ProofError, error: Exception) -> ProofError:
         "step-failed",
         f"the search for nodes to keep in fp32 does not start: {first_line(error)}",
         "name them yourself with `node_block_list`, and please report this with the log",
+    )
+    return ProofError((*plain.diagnostics, said), plain.data)
+
+
+def _of_float(plain: ProofError) -> ProofError:
+    said = Diagnostic(
+        "fp16-infeasible",
+        "the float32 graph breaks this tolerance, too, so it is not for its rounding that the file fails",
+        "the proof of fp32 says what is wrong; or loosen the tolerance",
     )
     return ProofError((*plain.diagnostics, said), plain.data)
 

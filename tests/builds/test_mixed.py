@@ -161,6 +161,7 @@ def test_a_tolerance_below_the_rounding_of_the_weights_is_infeasible_at_once(net
     (said,) = [d for d in answer.diagnostics if d["code"] == "fp16-infeasible"]
     assert said["message"].startswith("rounding the weights to fp16 alone gives ")
     assert " times the error that relative_l2 1e-05 allows; most of it comes from `" in said["message"]
+    assert said["message"].endswith("; all 3 nodes that round would have to stay in fp32")
     assert "a tolerance of about {relative_l2: " in said["hint"]
     assert not nets.output("net.fp16.onnx").exists()
 
