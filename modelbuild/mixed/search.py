@@ -182,20 +182,27 @@ class Search:
 
     # ---- measuring -----------------------------------------------------------------------------
 
-    def _run(self, rounded: Collection[int], trial: Trial) -> Sequence[Array]:
+    def _run(self, rounded: Collection[int], trial: Trial) -> Sequence[Array] | None:
+        """The outputs; None where rounding leaves sizes that do not fit each other."""
         self.runs += 1
-        return self.switches.run(trial.feeds, rounded)
+        try:
+            return self.switches.run(trial.feeds, rounded)
+        except Exception:
+            if not rounded:
+                raise
+            return None
 
     def _strain(self, rounded: Collection[int], trial: Trial) -> Strain:
-        return trial.strain(self._run(rounded, trial))
+        outputs = self._run(rounded, trial)
+        return np.array([np.inf]) if outputs is None else trial.strain(outputs)
 
     def _worst(self, rounded: Collection[int], enough: float = np.inf) -> float:
         """The largest strain over all trials; or the first one that is more than ``enough``."""
         worst = 0.0
         for trial in self.trials:
             outputs = self._run(rounded, trial)
-            strain = float(trial.strain(outputs).max(initial=0.0))
-            if strain <= self.limit and not trial.accepts(outputs):
+            strain = np.inf if outputs is None else float(trial.strain(outputs).max(initial=0.0))
+            if outputs is not None and strain <= self.limit and not trial.accepts(outputs):
                 strain = _REFUSED
             worst = max(worst, strain)
             if worst > enough:
@@ -243,7 +250,9 @@ class Search:
             if found > stopped_at and stopped_at < limit:  # unknown, or more than was asked then
                 kept = plan.first(count)
                 seen[count] = limit, self._of_kept(kept, limit)
-                self.tell(f"with {len(kept)} nodes in fp32 the error is {seen[count][1] ** 0.5:.0%}")
+                error = seen[count][1] ** 0.5
+                said = f"the error is {error:.0%}" if np.isfinite(error) else "values or sizes are lost"
+                self.tell(f"with {len(kept)} nodes in fp32 {said}")
             return seen[count][1]
 
         for limit in (MARGIN * self.limit, self.limit):

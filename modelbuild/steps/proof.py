@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,6 +23,8 @@ Run = Callable[[Mapping[str, Array]], list[Array]]
 _HINTS = {
     "baked-axis": "the exporter fixed something at the traced size: look for Python loops or "
     "branches over it in forward()",
+    "counted": "values decide how many there are, and one near a threshold falls on its other side: keep "
+    "what is compared in fp32 (`node_block_list`), or take `method: auto`",
     "parity-failed": "the function gets two lists of arrays: PyTorch's and the artifact's",
 }
 
@@ -49,9 +51,13 @@ class Comparison(Protocol):
 class Proof:
     """What was measured so far."""
 
-    def __init__(self, of: Comparison, names: Sequence[str]) -> None:
+    def __init__(
+        self, of: Comparison, names: Sequence[str], counted: Callable[[], Collection[str]] = tuple
+    ) -> None:
+        """``counted`` gives the outputs whose sizes values decide; it is asked where a size differs."""
         self.of = of
         self.names = names
+        self._counted = counted
         self.by_output: dict[str, list[tuple[Sizes, Distance]]] = {n: [] for n in names}
         self.spreads = {n: Spread() for n in names}
         self.shapes: list[dict[str, int]] = []
@@ -86,11 +92,16 @@ class Proof:
             self._fail("outputs-mismatch", message, at)
             return
         distances: list[Distance] = []
+        misshapen = False
         for name, want, have in zip(self.names, expected, got, strict=True):
             self._note(name, want)
             if want.shape != have.shape:
                 said = f"output `{name}` has shape {have.shape}, PyTorch {want.shape}, at {at}"
-                self._fail("baked-axis", said, name)
+                if name in self._counted():
+                    self._fail("parity-failed", said, name, _HINTS["counted"])
+                else:
+                    self._fail("baked-axis", said, name)
+                misshapen = True
                 continue
             if want.dtype != have.dtype:
                 said = f"output `{name}` is {have.dtype}, PyTorch {want.dtype}"
@@ -106,7 +117,7 @@ class Proof:
             Measured(
                 case.file,
                 sum(a.nbytes for a in (*arrays.values(), *expected)),
-                min((d.headroom for d in distances), default=0.0),
+                0.0 if misshapen else min((d.headroom for d in distances), default=0.0),
                 any(d.one_sided for d in distances),
             )
         )
@@ -143,11 +154,11 @@ class Proof:
         elif not verdict:
             self._fail("parity-failed", f"`{name}` says False at {at}", "function")
 
-    def _fail(self, code: str, message: str, about: str) -> None:
+    def _fail(self, code: str, message: str, about: str, hint: str | None = None) -> None:
         """One diagnostic per code and subject: twenty samples say the same."""
         if any(f.code == code and f.where == about for f in self.failures):
             return
-        self.failures.append(Diagnostic(code, message, _HINTS.get(code), about))
+        self.failures.append(Diagnostic(code, message, hint or _HINTS.get(code), about))
 
     def parity(self, evidence: str) -> dict[str, Any]:
         """The contract's ``parity``, worst output first.

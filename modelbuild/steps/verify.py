@@ -42,7 +42,7 @@ class Verify(Step):
     function: str | None = None
 
     kind: ClassVar[str] = "verify"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     distributions: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "numpy")
 
     @property
@@ -68,7 +68,7 @@ class Verify(Step):
         Raises:
             StepError, ProofError: as ``run``.
         """
-        from modelbuild.graph import files, interface
+        from modelbuild.graph import extents, files, interface
         from modelbuild.steps.proof import Proof
 
         path = given["model"] / self.filename
@@ -76,7 +76,8 @@ class Verify(Step):
         model = files.read(path)
         self._check_interface(model)
         run, evidence, said = self._runner(path, model)
-        proof = Proof(self, [p.name for p in interface.outputs(model)])
+        counted = (lambda: ()) if self.precision == "fp32" else lambda: extents.sized_by_values(model.proto)
+        proof = Proof(self, [p.name for p in interface.outputs(model)], counted)
         for case, arrays, expected in self._cases(given["reference"]):
             proof.add(case, expected, run, arrays)
         return self._verdict(proof, evidence, said)

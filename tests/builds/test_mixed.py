@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import onnx
 import pytest
 
@@ -34,6 +36,25 @@ class Plain(nn.Module):
 class Halved(nn.Module):
     def forward(self, x):
         return x[:1] + 0 * x
+
+
+class Chosen(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.f, self.g = nn.Linear(6, 1), nn.Linear(6, 2)
+
+    def forward(self, x):
+        return self.g(x)[self.f(x).squeeze(-1) > 0]
+
+
+class Lengthy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.f = nn.Linear(6, 6)
+
+    def forward(self, x):
+        big = self.f(x) * (x.shape[1] / x.shape[0]) * 30
+        return big / ((big * big).sum(-1, keepdim=True) + 1).sqrt()
 
 
 calls = []
@@ -220,3 +241,45 @@ def test_a_dry_run_writes_nothing_back(nets: Project) -> None:
     text = (nets.folder / "net.yaml").read_text()
     nets.build("--write-back", "--dry-run")
     assert (nets.folder / "net.yaml").read_text() == text
+
+
+# Of thousands of scores some are so near to zero that rounding moves them over it.
+ROWS = """\
+model: {import: "nets:Chosen"}
+inputs: {x: {shape: [n, 6]}}
+outputs: [rows]
+dynamic_axes: {n: {min: 5000, opt: 6000, max: 9000}}
+precision: {fp16: {}, bf16: {method: convert}}
+verify: {samples: 2}
+"""
+
+
+def test_rows_that_rounding_moves_over_a_threshold_are_told_as_such_and_what_decides_is_kept(
+    nets: Project,
+) -> None:
+    nets.recipe("", base=ROWS)
+    answer = nets.build("--keep-going")
+    assert answer.statuses == {"net.fp16.onnx": "built", "net.bf16.onnx": "failed"}
+    assert "baked-axis" not in {d["code"] for d in answer.diagnostics}
+    said = answer.said("parity-failed")
+    assert re.match(r"output `rows` has shape \(\d+, 2\), PyTorch \(\d+, 2\), at n=", said)
+    assert "node_linear" in str(answer.artifacts["net.fp16.onnx"]["conversion"]["kept"])
+
+
+# Squares overflow where few long rows come together: at no end of the axes, but in the variant.
+VARIANT = """\
+model: {import: "nets:Lengthy"}
+inputs: {x: {shape: [batch, length, 6]}}
+outputs: [y]
+dynamic_axes: {batch: {min: 1, opt: 2, max: 3}, length: {min: 2, opt: 8, max: 16}}
+precision: {fp16: {}}
+static: [{batch: 1}]
+verify: {samples: 1}
+"""
+
+
+def test_the_search_sees_the_rows_of_the_variants_that_are_made_of_its_file(nets: Project) -> None:
+    nets.recipe("", base=VARIANT)
+    answer = nets.build()
+    assert answer.statuses == {"net.fp16.onnx": "built", "net.fp16.batch1.onnx": "built"}
+    assert answer.artifacts["net.fp16.onnx"]["conversion"]["kept"]

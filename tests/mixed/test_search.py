@@ -277,3 +277,22 @@ def test_a_check_that_even_rounded_weights_do_not_pass_ends_the_search() -> None
     with pytest.raises(Infeasible) as ended:
         search.run()
     assert (ended.value.what, ended.value.refused) == ("the weights", True)
+
+
+def test_a_rounding_that_leaves_sizes_which_do_not_fit_is_kept_away_from() -> None:
+    nodes, weights = _layers(1)  # 63.99 is 64 in half, and there are columns 0 to 63
+    nodes += [
+        _node("Mul", "x small", "scaled"),
+        _node("Add", "scaled two", "moved"),
+        _node("Floor", "moved", "whole"),
+        _node("Cast", "whole", "index", to=TensorProto.INT64),
+        _node("GatherElements", "t0 index", "picked", axis=1),
+        _node("Add", "picked t0", "y"),
+    ]
+    more = {"small": np.full(1, 1e-6, np.float32), "two": np.full(1, 63.99, np.float32)}
+    model = _model(nodes, {**weights, **more})
+    search = _search(model, 1e-2)
+    assert np.isinf(search._worst(search.every))
+    found = search.run()
+    assert "n_moved" in found.kept
+    assert _error(model, found.kept) < 1e-2

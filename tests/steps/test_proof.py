@@ -63,3 +63,23 @@ def test_a_model_that_gives_nothing_but_nan_is_no_proof() -> None:
     (said,) = proof.vacuous(True)
     assert (said.code, said.level) == ("vacuous-check", "error")
     assert said.message == "PyTorch's output `y` is NaN for every input: comparing it proves nothing"
+
+
+@pytest.mark.parametrize(
+    ("counted", "code", "hint"),
+    [
+        pytest.param(
+            ["rows"], "parity-failed", "values decide how many there are", id="rows-that-values-decide"
+        ),
+        pytest.param([], "baked-axis", "look for Python loops", id="a-size-that-is-a-matter-of-sizes"),
+    ],
+)
+def test_rows_that_rounding_lets_through_are_no_baked_axis(counted: list[str], code: str, hint: str) -> None:
+    proof = Proof(Of(Tolerance(relative_l2=1e-2)), ["rows", "sum"], lambda: counted)
+    one, rows = np.ones(1, np.float32), np.ones((680, 4), np.float32)
+    proof.add(Case("a", {"n": 9}, 0), [rows, one], lambda _: [rows[:679], one], {})
+    (said,) = proof.errors()
+    assert said.code == code
+    assert said.message == "output `rows` has shape (679, 4), PyTorch (680, 4), at n=9"
+    assert str(said.hint).startswith(hint) or hint in str(said.hint)
+    assert [m.headroom for m in proof.measured] == [0.0]
