@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from modelbuild.errors import Diagnostic, ProofError, StepError, first_line
 from modelbuild.steps.base import Outcome, Step
-from modelbuild.steps.reference import Sampling, agree, record
+from modelbuild.steps.reference import Sampling, record
+from modelbuild.steps.repeating import agree
 from modelbuild.tensors import TensorSpec
 
 if TYPE_CHECKING:

@@ -45,12 +45,16 @@ class ModelSource:
 
 @dataclass
 class LiveModel:
-    """A model in memory, in eval mode, without gradients."""
+    """A model in memory, in eval mode.
+
+    It runs without gradients, until its forward() turns out to need them (``autograd.grad`` in it).
+    """
 
     module: torch.nn.Module
     source: ModelSource
     base: Path
     trace: Trace
+    gradients: bool = False
 
     @classmethod
     def make(cls, source: ModelSource, base: Path, trace: Trace) -> LiveModel:
@@ -85,9 +89,26 @@ class LiveModel:
         """Run forward() on one value per input and flatten what comes out."""
         import torch
 
-        with torch.no_grad(), torch.autocast("cpu", enabled=False):
-            args, kwargs = bind(self.module, names, tensors)
-            return [t for _, t in flatten(self.module(*args, **kwargs))]
+        with torch.autocast("cpu", enabled=False):
+            return [t.detach() for _, t in flatten(self.forward(names, tensors))]
+
+    def forward(self, names: Sequence[str], tensors: Sequence[torch.Tensor]) -> Any:
+        """What forward() returns for one value per input."""
+        import torch
+
+        args, kwargs = bind(self.module, names, tensors)
+        with torch.set_grad_enabled(self.gradients):
+            try:
+                return self.module(*args, **kwargs)
+            except Exception as error:
+                if self.gradients or "grad" not in str(error):
+                    raise
+        with torch.enable_grad():
+            for parameter in self.module.parameters():
+                parameter.requires_grad_(parameter.is_floating_point())
+            result = self.module(*args, **kwargs)
+        self.gradients = True
+        return result
 
 
 def resolve(spec: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelbuild.errors import Diagnostic, StepError
 from modelbuild.isolate import in_child
-from modelbuild.steps import guards
+from modelbuild.steps import guards, watching
 from modelbuild.steps.conditions import Condition
 from modelbuild.steps.model import LiveModel
 from modelbuild.tensors import Sizes, TensorSpec
@@ -150,6 +150,7 @@ class Comparison:
                     outs = self.of.model.call(names, self.of.tensors(arrays))
             except Exception:  # some operators cannot be watched
                 ran.clear()
+                watching.forget()
                 outs = self.of.model.call(names, self.of.tensors(arrays))
         except Exception:
             return None

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from modelbuild.errors import Diagnostic, ModelbuildError, ProofError, StepError, first_line
+from modelbuild.errors import Diagnostic, ModelbuildError, StepError, first_line
 from modelbuild.steps.base import ModelStep, Outcome
 from modelbuild.steps.model import LiveModel, ModelSource
 from modelbuild.steps.patterns import matching
+from modelbuild.steps.repeating import agree, self_agreement, stateful
 from modelbuild.tensors import ITEM_BYTES, Axis, Sizes, TensorSpec, reorders
 
 if TYPE_CHECKING:
@@ -103,10 +104,16 @@ class Reference(ModelStep):
             return [_numpy(t) for t in outs]
 
         first = samples.random_inputs(self.sampling.inputs, self.sampling.rows[0], (0, 2))
-        settled, flops = _self_agreement(model, lambda: call(first), describe(self.sampling.rows[0]))
+        row = self.sampling.rows[0]
+        try:
+            settled, flops = self_agreement(model.module, lambda: call(first), row)
+        except ModelbuildError:
+            raise
+        except Exception as error:
+            raise _fails(describe(row), error) from error
         said, counts = record(self.sampling, call, model.base, out, flops)
-        if not agree(settled, call(first)):
-            raise _stateful("the first input gives another output after the others have run")
+        if not agree(settled, _called(call, first, row)):
+            raise stateful("the first input gives another output after the others have run")
         return Outcome(said, {"counts": counts})
 
 
@@ -262,89 +269,6 @@ def _fails(at: str, error: Exception) -> StepError:
             "narrow the axes' min and max, or the inputs' values, to what the model takes",
         )
     )
-
-
-# ---- a reference must be one ------------------------------------------------------------------
-
-
-def _self_agreement(model: LiveModel, call: Callable[[], list[Array]], at: str) -> tuple[list[Array], float]:
-    """Run the same input again, with the same and with another seed.
-
-    Returns its outputs and the run's cost in FLOPs. The first call is let pass: models may fill
-    caches in it.
-    """
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    counter = FlopCounterMode(display=False)
-    try:
-        with counter:
-            call()
-        before = _state(model.module)
-        torch.manual_seed(1)
-        one = call()
-        torch.manual_seed(1)
-        two = call()
-        torch.manual_seed(2)
-        three = call()
-    except ModelbuildError:
-        raise
-    except Exception as error:
-        raise _fails(at, error) from error
-    changed = _changed(before, _state(model.module))
-    if changed:
-        raise _stateful(f"calling the model changes {', '.join(changed[:5])}")
-    if not agree(one, two):
-        raise _stateful("the same input gives another output the second time, with the same seed")
-    if not agree(one, three):
-        raise ProofError(
-            Diagnostic(
-                "nondeterministic-reference",
-                "PyTorch does not agree with itself on the same input: forward() draws random numbers",
-                "look for dropout(training=True), randn or multinomial in forward()",
-            )
-        )
-    return one, float(counter.get_total_flops())
-
-
-def _stateful(message: str) -> ProofError:
-    return ProofError(
-        Diagnostic(
-            "stateful-reference",
-            message,
-            "keep state out of forward(): an ONNX graph has none",
-        )
-    )
-
-
-def _state(module: torch.nn.Module) -> dict[str, tuple[int, int]]:
-    """Which tensor is where, and how often it was written."""
-    tensors = (*module.named_parameters(), *module.named_buffers())
-    return {n: (id(t), t._version) for n, t in tensors}
-
-
-def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    return [f"`{n}`" for n in {**before, **after} if before.get(n) != after.get(n)]
-
-
-def agree(one: Sequence[Array], two: Sequence[Array]) -> bool:
-    """Equal but for what another order of summation gives (1e-5 of the largest value)."""
-    import numpy as np
-
-    if len(one) != len(two):
-        return False
-    for a, b in zip(one, two, strict=True):
-        if a.shape != b.shape:
-            return False
-        if a.dtype.kind != "f":
-            if not np.array_equal(a, b):
-                return False
-        elif a.size and not np.allclose(
-            a, b, rtol=1e-5, atol=1e-5 * float(np.max(np.abs(a), initial=0, where=np.isfinite(a))),
-            equal_nan=True,
-        ):  # fmt: skip
-            return False
-    return True
 
 
 def _numpy(tensor: torch.Tensor) -> Array:
