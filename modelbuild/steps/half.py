@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from modelbuild.errors import Diagnostic
 from modelbuild.steps.base import Outcome, Step
 
+FLOAT = 1  # TensorProto.FLOAT, without importing it
+
 if TYPE_CHECKING:
     from modelbuild.graph.files import Model
     from modelbuild.graph.precision import HalfOptions
@@ -33,7 +35,7 @@ class Half(Step):
     keep_initializers_as_inputs: bool
 
     kind: ClassVar[str] = "half"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     distributions: ClassVar[tuple[str, ...]] = ("onnx", "onnxconverter-common", "numpy")
 
     def run(self, given: Mapping[str, Path], out: Path) -> Outcome:
@@ -51,13 +53,23 @@ class Half(Step):
         Raises:
             StepError: ``opset-mismatch``.
         """
-        from modelbuild.graph import files, interface, opset
+        from modelbuild.graph import files, interface, opset, widening
+        from modelbuild.graph.types import type_name
 
         (path,) = folder.glob("*.onnx")
         model = files.read(path)
         interface.set_initializers_as_inputs(model, False)
         options = self.options()
-        return opset.raised(model, options.dtype, options.blocks()) if self.dtype == "bf16" else (model, ())
+        said: tuple[Diagnostic, ...] = ()
+        own = widening.main_type(model.proto)
+        if own is not None and own not in (FLOAT, options.dtype):
+            model = widening.as_float32(model, widening.FLOATS - {FLOAT, options.dtype})
+            message = f"the model is one of {type_name(own)}: taken as float32, and converted from that"
+            said = (Diagnostic("precision-fallback", message, level="info"),)
+        if self.dtype == "bf16":
+            model, raised = opset.raised(model, options.dtype, options.blocks())
+            said = (*said, *raised)
+        return model, said
 
     def convert(self, model: Model, out: Path, kept: tuple[str, ...] = ()) -> tuple[Diagnostic, ...]:
         """Write ``filename`` with these nodes in fp32, beside those that the recipe blocks."""

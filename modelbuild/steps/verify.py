@@ -75,12 +75,13 @@ class Verify(Step):
         check_file(path)
         model = files.read(path)
         self._check_interface(model)
+        other = self._check_precision(model)
         run, evidence, said = self._runner(path, model)
         counted = (lambda: ()) if self.precision == "fp32" else lambda: extents.sized_by_values(model.proto)
         proof = Proof(self, [p.name for p in interface.outputs(model)], counted)
         for case, arrays, expected in self._cases(given["reference"]):
             proof.add(case, expected, run, arrays)
-        return self._verdict(proof, evidence, said)
+        return self._verdict(proof, evidence, (*other, *said))
 
     def explained(self, error: ProofError, given: Mapping[str, Path]) -> ProofError:
         """The error of ``prove`` with what half precision loses, and the ranges that show it."""
@@ -172,6 +173,25 @@ class Verify(Step):
         from modelbuild.graph import runtime
 
         return self.precision == "bf16" and runtime.lacks_kernels(error)
+
+    def _check_precision(self, model: Model) -> tuple[Diagnostic, ...]:
+        """Whether the file is what its name says: not one tensor in half, and it is the fp32 one."""
+        from modelbuild.graph import widening
+        from modelbuild.graph.types import ELEM_TYPES, type_name
+
+        own = widening.main_type(model.proto)
+        if self.precision == "fp32" and own not in (None, ELEM_TYPES["fp32"]):
+            message = f"the file is one of {type_name(own)}, as the model is"
+            return (Diagnostic("precision-fallback", message, level="info"),)
+        if self.precision != "fp32" and ELEM_TYPES[self.precision] not in widening.held(model.proto):
+            said = Diagnostic(
+                "fp16-infeasible",
+                f"the graph holds not one {self.precision} tensor: there is nothing in it to round, or all "
+                "of it was kept, so the file would be the fp32 one under another name",
+                "leave this precision out; or block fewer nodes, if the recipe blocks any",
+            )
+            raise ProofError((said,), {})
+        return ()
 
     def _check_interface(self, model: Model) -> None:
         from modelbuild.graph import files, interface

@@ -33,6 +33,12 @@ class Plain(nn.Module):
         return self.g(torch.tanh(self.f(x)))
 
 
+class Double(Plain):
+    def __init__(self):
+        super().__init__()
+        self.double()
+
+
 class Halved(nn.Module):
     def forward(self, x):
         return x[:1] + 0 * x
@@ -283,3 +289,26 @@ def test_the_search_sees_the_rows_of_the_variants_that_are_made_of_its_file(nets
     answer = nets.build()
     assert answer.statuses == {"net.fp16.onnx": "built", "net.fp16.batch1.onnx": "built"}
     assert answer.artifacts["net.fp16.onnx"]["conversion"]["kept"]
+
+
+DOUBLE = """\
+model: {import: "nets:Double"}
+inputs: {x: {shape: [batch, 6], dtype: float64}}
+outputs: [y]
+dynamic_axes: {batch: {min: 1, opt: 4, max: 8}}
+precision: {fp32: {}, fp16: {}, bf16: {method: convert}}
+verify: {samples: 1}
+"""
+
+
+def test_a_model_of_float64_becomes_half_and_its_fp32_file_says_what_it_is(nets: Project) -> None:
+    nets.recipe("", base=DOUBLE)
+    answer = nets.build()
+    assert set(answer.statuses.values()) == {"built"}
+    for name, own in (("fp16", onnx.TensorProto.FLOAT16), ("bf16", onnx.TensorProto.BFLOAT16)):
+        proto = onnx.load(str(nets.output(f"net.{name}.onnx")))
+        assert {t.data_type for t in proto.graph.initializer} == {own}
+        assert {v.type.tensor_type.elem_type for v in (*proto.graph.input, *proto.graph.output)} == {11}
+    said = {a: d["message"] for a, row in answer.artifacts.items() for d in row["diagnostics"]}
+    assert said["net.fp32.onnx"] == "the file is one of double, as the model is"
+    assert said["net.fp16.onnx"] == "the model is one of double: taken as float32, and converted from that"

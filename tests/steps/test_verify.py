@@ -97,3 +97,12 @@ def test_a_value_that_leaves_the_range_is_told_by_its_node(tmp_path: Path) -> No
     assert first.code == "not-finite"
     assert first.message.startswith("values leave bf16's range (3.38953e+38) at `h` (Mul, up to ")
     assert rest[0].code == "not-finite"
+
+
+def test_a_file_without_one_half_tensor_is_not_called_half(tmp_path: Path) -> None:
+    source = onnx.parser.parse_model(LINEAR)
+    with pytest.raises(ProofError) as caught:
+        prove(tmp_path, LINEAR, published=source)
+    (said,) = caught.value.diagnostics
+    assert said.code == "fp16-infeasible"
+    assert said.message.startswith("the graph holds not one bf16 tensor: ")
