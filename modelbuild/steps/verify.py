@@ -14,7 +14,7 @@ from modelbuild.engines.running import run_engine
 from modelbuild.errors import Diagnostic, ProofError, StepError, first_line
 from modelbuild.isolate import in_child
 from modelbuild.steps.base import Outcome, Step
-from modelbuild.tensors import Sizes, TensorSpec
+from modelbuild.tensors import Sizes, TensorSpec, Values
 from modelbuild.tolerance import Tolerance
 
 if TYPE_CHECKING:
@@ -79,9 +79,12 @@ class Verify(Step):
         run, evidence, said = self._runner(path, model)
         counted = (lambda: ()) if self.precision == "fp32" else lambda: extents.sized_by_values(model.proto)
         proof = Proof(self, [p.name for p in interface.outputs(model)], counted)
+        own_data = False
         for case, arrays, expected in self._cases(given["reference"]):
             proof.add(case, expected, run, arrays)
-        return self._verdict(proof, evidence, (*other, *said))
+            own_data = own_data or case.row is None
+        narrow = () if own_data else self._narrow()
+        return self._verdict(proof, evidence, (*other, *said, *narrow))
 
     def explained(self, error: ProofError, given: Mapping[str, Path]) -> ProofError:
         """The error of ``prove`` with what half precision loses, and the ranges that show it."""
@@ -173,6 +176,28 @@ class Verify(Step):
         from modelbuild.graph import runtime
 
         return self.precision == "bf16" and runtime.lacks_kernels(error)
+
+    def _narrow(self) -> tuple[Diagnostic, ...]:
+        """A word on whole numbers that nobody gave a range: what is right at 1 may be lost at 1000.
+
+        Once per precision, of the dynamic file.
+        """
+        names = [
+            s.name for s in self.inputs if s.dtype.lstrip("u").startswith("int") and s.values == Values()
+        ]
+        if self.precision == "fp32" or self.sizes or not names:
+            return ()
+        which = ", ".join(f"`{name}`" for name in names)
+        return (
+            Diagnostic(
+                "vacuous-check",
+                f"no `values` say what {which} may be, so 0 and 1 alone were tried: {self.precision} is not "
+                "proven at larger numbers",
+                "give the range, `values: {low: 0, high: ...}` (a mask's is `{low: 0, high: 2}`), or "
+                "`verify.data`",
+                level="warning",
+            ),
+        )
 
     def _check_precision(self, model: Model) -> tuple[Diagnostic, ...]:
         """Whether the file is what its name says: not one tensor in half, and it is the fp32 one."""

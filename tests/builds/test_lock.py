@@ -250,7 +250,7 @@ def test_an_artifact_that_fails_its_proof_is_told_once(locked: Project) -> None:
     locked.recipe("precision: {fp32: {}, fp16: {tolerance: {relative_l2: 1.0e-9}}}", LINES[1])
     answer = locked.build("--locked")
     assert (answer.code, answer.statuses[FP16]) == (3, "failed")
-    assert [d["code"] for d in answer.diagnostics] == ["parity-failed"]
+    assert [d["code"] for d in answer.diagnostics] == ["parity-failed", "fp16-infeasible"]
 
 
 def test_an_engine_without_its_backend_is_locked_by_name(locked: Project) -> None:

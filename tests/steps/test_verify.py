@@ -34,12 +34,13 @@ def prove(
     published: onnx.ModelProto | None = None,
     keep: bool = True,
     values: Values | None = None,
+    dtype: str = "float32",
 ) -> Outcome:
     """Prove ``published``, by default the source in bf16, against the source."""
     proto = onnx.parser.parse_model(source)
     onnx.save(proto, str(folder / "source.onnx"))
     (folder / "reference").mkdir()
-    inputs = (TensorSpec("x", "float32", (2, 4), values or Values()),)
+    inputs = (TensorSpec("x", dtype, (2, 4), values or Values()),)
     AdoptedReference("source.onnx", Sampling(inputs, (), ({},), 2, 0)).run_at(
         folder, {}, folder / "reference"
     )
@@ -106,3 +107,22 @@ def test_a_file_without_one_half_tensor_is_not_called_half(tmp_path: Path) -> No
     (said,) = caught.value.diagnostics
     assert said.code == "fp16-infeasible"
     assert said.message.startswith("the graph holds not one bf16 tensor: ")
+
+
+TIMES = """<ir_version: 8, opset_import: ["" : 18]> g (int64[2, 4] x) => (float[2, 4] y)
+    <float w = {0.01}> { f = Cast<to = 1>(x)  h = Mul(f, w)  y = Add(h, w) }"""
+
+
+@pytest.mark.parametrize(
+    ("values", "warned"),
+    [(Values(), True), (Values(low=0, high=2), False), (Values(low=0, high=1000), False)],
+    ids=["none", "a mask's", "a range"],
+)
+def test_whole_numbers_without_values_are_said_to_be_proven_at_0_and_1_alone(
+    tmp_path: Path, values: Values, warned: bool
+) -> None:
+    said = prove(tmp_path, TIMES, values=values, dtype="int64").diagnostics
+    assert [d.message for d in said] == [
+        "no `values` say what `x` may be, so 0 and 1 alone were tried: bf16 is not proven at larger numbers"
+    ] * warned
+    assert {d.level for d in said} <= {"warning"}
