@@ -64,7 +64,7 @@ def raised(
                 "opset-mismatch",
                 f"{name} needs opset {target} for {who}, and ONNX's version converter does not raise "
                 f"this graph from {model.opset}: {reason}",
-                f"set `opset: {target}` with `exporter: dynamo`, or {other}",
+                f"set `opset: {target}`, or {other}",
             )
         )
     said = f"raised from opset {model.opset} to {target}, as {name} needs it for {who}"

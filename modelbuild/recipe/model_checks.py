@@ -10,7 +10,7 @@ from modelbuild.recipe.problems import Problem, Route, clean, described, did_you
 from modelbuild.recipe.schema import Fp16, Recipe, Reduced
 from modelbuild.recipe.words import IMPORT
 
-OPSETS = {"dynamo": (9, 25), "torchscript": (7, 20)}
+OPSETS = {"auto": (7, 25), "dynamo": (9, 25), "torchscript": (7, 20)}
 """What each exporter of torch 2.13 takes; past that it writes broken files without a word."""
 
 ONNX: Route = ("model", "onnx")
@@ -99,12 +99,12 @@ def opset(recipe: Recipe) -> Iterator[Problem]:
     low, high = OPSETS[recipe.exporter]
     if low <= asked <= high:
         return
-    message = f"the {recipe.exporter} exporter writes opset {low} to {high}, not {asked}"
+    who = "the exporters write" if recipe.exporter == "auto" else f"the {recipe.exporter} exporter writes"
+    message = f"{who} opset {low} to {high}, not {asked}"
     others = [name for name, (a, b) in OPSETS.items() if a <= asked <= b]
     hint = f"use {high} or lower" if asked > high else f"use {low} or higher"
     if others:
-        a, b = OPSETS[others[0]]
-        hint = f"`exporter: {others[0]}` writes opset {a} to {b}"
+        hint = f"leave `exporter` out: auto takes the one that writes opset {asked}"
     yield Problem(("opset",), message, hint, "opset-mismatch", needs=(("exporter",), ONNX))
 
 

@@ -284,8 +284,10 @@ class Recipe(Part):
     opset: Annotated[Whole, Field(ge=1)] | None = Field(
         default=None, description="18 by default; an ONNX file keeps its own."
     )
-    exporter: Literal["dynamo", "torchscript"] = Field(
-        default="dynamo", description="Which of torch.onnx's exporters."
+    exporter: Literal["auto", "dynamo", "torchscript"] = Field(
+        default="auto",
+        description="Which of torch.onnx's exporters. auto: dynamo; torchscript where `opset` is below 18, "
+        "or the model is TorchScript.",
     )
     constant_folding: Flag = Field(default=True, description="Compute what depends on constants only.")
     keep_initializers_as_inputs: Flag = Field(

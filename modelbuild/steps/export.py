@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import re
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from modelbuild.graph import files
 
 FILE = "model.onnx"
+DYNAMO_FROM = 18
+"""The lowest opset that the dynamo exporter writes: asked for less, it mostly returns this."""
 _OURS = str(Path(__file__).parent)
 
 
@@ -41,14 +44,14 @@ class Export(ModelStep):
     traced: Mapping[str, int]
     ranges: Mapping[str, tuple[int, int]]  # of each axis: its smallest and its largest size
     opset: int
-    exporter: Literal["dynamo", "torchscript"]
+    exporter: Literal["auto", "dynamo", "torchscript"]
     constant_folding: bool
     precision: Literal["fp32", "half", "autocast"] = "fp32"
     dtype: Literal["fp16", "bf16"] = "fp16"
     keep_io_types: bool = True
 
     kind: ClassVar[str] = "export"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     distributions: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnxscript", "onnx-ir", "numpy")
 
     def declared(self, base: Path) -> tuple[Path, ...]:
@@ -78,19 +81,20 @@ class Export(ModelStep):
         if self.precision == "half":
             getattr(model.module, self._half)()
         labels = self._try_eager(model, tensors)
+        writer, chosen = self._writer(model.module)
         context: AbstractContextManager[Any] = nullcontext()
         if self.precision == "autocast":
             context = torch.autocast("cpu", self._torch_dtype)
         try:
-            with torch.no_grad(), context, guards.recorded() as assumed:
-                graph = self._export(model.module, tensors, out)
+            with torch.set_grad_enabled(model.gradients), context, guards.recorded() as assumed:
+                graph = self._export(writer, model.module, tensors, out)
         except Exception as error:
-            raise self._failure(error) from error
+            raise self._failure(writer, error) from error
         without_split_sequences(graph)
         lines = sources.compact(interface.traces(graph.proto), model.base, Path(torch.__file__).parent)
         interface.strip(graph.proto)
         if graph.opset != self.opset:
-            raise self._opset_mismatch(graph.opset)
+            raise self._opset_mismatch(writer, graph.opset)
         if self.precision == "autocast":
             graph = with_one_type_per_node(graph)
         raised: tuple[Diagnostic, ...] = ()
@@ -109,7 +113,9 @@ class Export(ModelStep):
             model, self.inputs, self._tensors, self.ranges, self.traced, out / FILE, self._exported
         )
         unproven = paths.compared(exported, assumed)
-        return Outcome((*raised, *said), {"outputs": names, "sources": lines, "not_proven": unproven})
+        return Outcome(
+            (*chosen, *raised, *said), {"outputs": names, "sources": lines, "not_proven": unproven}
+        )
 
     @property
     def _exported(self) -> str:
@@ -140,11 +146,10 @@ class Export(ModelStep):
         """Run forward() once: what PyTorch cannot run, an exporter only obscures."""
         import torch
 
-        args, kwargs = bind(model.module, [s.name for s in self.inputs], tensors)
         cast = torch.autocast("cpu", self._torch_dtype, enabled=self.precision == "autocast")
         try:
-            with torch.no_grad(), cast:
-                result = model.module(*args, **kwargs)
+            with cast:
+                result = model.forward([s.name for s in self.inputs], tensors)
         except Exception as error:
             how = {"fp32": "forward()", "half": f"model.{self._half}()", "autocast": "autocast"}
             hint = "the recipe's shapes, dtypes and values must suit forward()"
@@ -161,17 +166,39 @@ class Export(ModelStep):
             ) from error
         return [label for label, _ in flatten(result)]
 
-    def _export(self, module: torch.nn.Module, tensors: Sequence[torch.Tensor], out: Path) -> files.Model:
+    def _writer(self, module: torch.nn.Module) -> tuple[str, tuple[Diagnostic, ...]]:
+        """Which exporter writes the file, and what to say where that is not the usual one."""
+        import torch
+
+        if isinstance(module, torch.jit.ScriptModule):
+            why = "the model is TorchScript, which the dynamo exporter cannot trace"
+            if self.exporter == "dynamo":
+                raise StepError(
+                    Diagnostic("export-failed", why, "leave `exporter` out, or name the nn.Module")
+                )
+        elif self.opset < DYNAMO_FROM:
+            why = f"the recipe asks for opset {self.opset}, and the dynamo exporter begins at {DYNAMO_FROM}"
+        else:
+            why = ""
+        if self.exporter != "auto" or not why:
+            return self.exporter if self.exporter != "auto" else "dynamo", ()
+        said = f"the torchscript exporter writes this file: {why}"
+        hint = "`exporter: torchscript` in the recipe says the same"
+        return "torchscript", (Diagnostic("exporter-chosen", said, hint, level="info"),)
+
+    def _export(
+        self, writer: str, module: torch.nn.Module, tensors: Sequence[torch.Tensor], out: Path
+    ) -> files.Model:
         import torch
 
         from modelbuild.graph import files
-        from modelbuild.steps import tracing
+        from modelbuild.steps import attention, tracing
 
         names = [s.name for s in self.inputs]
         args, kwargs = bind(module, names, tensors)
         ordered = list(kwargs) or names
         axes = {s.name: {i: d for i, d in enumerate(s.shape) if isinstance(d, str)} for s in self.inputs}
-        if self.exporter == "dynamo":
+        if writer == "dynamo":
             # String dims keep an axis dynamic, or raise; Dim("batch") is dropped in silence.
             shapes: Any = (
                 {n: axes[n] or None for n in kwargs}
@@ -185,11 +212,10 @@ class Export(ModelStep):
             assert program is not None
             return _structure(program.model)
         path = out / "torchscript.onnx"
-        if _has_keyword_only(module) and kwargs:
-            # This exporter passes every parameter by position, those that are keyword-only too.
-            module, args, kwargs = _by_position(module, ordered), tuple(kwargs.values()), {}
-        torch.onnx.export(
-                module, args, str(path), kwargs=kwargs, dynamo=False, opset_version=self.opset,
+        spelled_out = attention.spelled_out() if self.opset < attention.WHOLE_FROM else nullcontext()
+        with _by_position(module, list(kwargs)), spelled_out:
+            torch.onnx.export(
+                module, args or tuple(kwargs.values()), str(path), dynamo=False, opset_version=self.opset,
                 input_names=ordered, dynamic_axes={n: a for n, a in axes.items() if a},
                 do_constant_folding=self.constant_folding, verbose=True,  # with lines of the source
             )  # fmt: skip
@@ -212,17 +238,17 @@ class Export(ModelStep):
             wanted[port.name] = dtype
         return wanted
 
-    def _opset_mismatch(self, got: int) -> StepError:
-        other = "exporter: torchscript honours 7 to 20" if self.exporter == "dynamo" else ""
+    def _opset_mismatch(self, writer: str, got: int) -> StepError:
+        other = "leave `exporter` out: auto takes the one that writes it" if writer == "dynamo" else ""
         return StepError(
             Diagnostic(
                 "opset-mismatch",
-                f"the {self.exporter} exporter returned opset {got}, the recipe asks for {self.opset}",
-                f"set `opset: {got}`" + (f", or use another exporter: `{other}`" if other else ""),
+                f"the {writer} exporter returned opset {got}, the recipe asks for {self.opset}",
+                f"set `opset: {got}`" + (f", or {other}" if other else ""),
             )
         )
 
-    def _failure(self, error: Exception) -> StepError:
+    def _failure(self, writer: str, error: Exception) -> StepError:
         """The exporter's complaint without its decoration, with the axis and the line it is about."""
         said = _summary(error)
         static = re.search(
@@ -246,7 +272,7 @@ class Export(ModelStep):
         return StepError(
             Diagnostic(
                 "export-failed",
-                f"the {self.exporter} exporter fails at {self._at()}: {said}{_place(error)}",
+                f"the {writer} exporter fails at {self._at()}: {said}{_place(error)}",
                 "the whole traceback is in the log; another `exporter` may manage",
             )
         )
@@ -274,26 +300,26 @@ def _structure(model: Any) -> files.Model:
     return files.Model(ir.to_proto(model), weights)
 
 
-def _has_keyword_only(module: torch.nn.Module) -> bool:
-    import inspect
+@contextmanager
+def _by_position(module: torch.nn.Module, names: Sequence[str]) -> Iterator[None]:
+    """Inside, forward() takes these of its parameters, by position; with no names, what it always took.
 
-    parameters = inspect.signature(module.forward).parameters.values()
-    return any(p.kind is inspect.Parameter.KEYWORD_ONLY for p in parameters)
+    torchscript passes every parameter by position, with its default if need be, and those that are
+    keyword-only too. The module stays the outermost, and so names the nodes.
+    """
+    real = module.forward
+    if not names or list(inspect.signature(real).parameters) == list(names):
+        yield
+        return
 
+    def forward(*values: Any) -> Any:
+        return real(**dict(zip(names, values, strict=True)))
 
-def _by_position(module: torch.nn.Module, names: Sequence[str]) -> torch.nn.Module:
-    """A module around ``module`` that takes these parameters of it by position."""
-    import torch
-
-    class ByPosition(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = module
-
-        def forward(self, *values: Any) -> Any:
-            return self.model(**dict(zip(names, values, strict=True)))
-
-    return ByPosition().eval()
+    module.forward = forward
+    try:
+        yield
+    finally:
+        del module.forward
 
 
 def _summary(error: BaseException) -> str:

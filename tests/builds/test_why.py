@@ -69,7 +69,7 @@ def test_why_tells_everything_that_moved_and_runs_none_of_the_models_code(built:
     why = json.loads(answer.stdout)
     export = next(a for a in why["actions"] if a["action"] == "export")
     assert export["changes"] == [
-        "exporter changed: dynamo -> torchscript",
+        "exporter changed: auto -> torchscript",
         "opset changed: 18 -> 17",
         "net.py changed",
     ]

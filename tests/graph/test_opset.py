@@ -176,4 +176,4 @@ def test_a_graph_that_cannot_be_raised_says_why_and_what_to_do(blocked, instead)
         "bf16 needs opset 22 for Conv, and ONNX's version converter does not raise this graph from 18: "
     )
     assert "op_type:Add" in found.message
-    assert found.hint == f"set `opset: 22` with `exporter: dynamo`, or {instead}"
+    assert found.hint == f"set `opset: 22`, or {instead}"

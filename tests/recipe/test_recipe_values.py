@@ -97,7 +97,7 @@ def test_a_recipe_of_a_model_and_an_input_has_every_default() -> None:
     assert found.name == "net"
     assert found.outputs is None
     assert found.effective_opset == 18
-    assert (found.exporter, found.simplify, found.constant_folding) == ("dynamo", True, True)
+    assert (found.exporter, found.simplify, found.constant_folding) == ("auto", True, True)
     assert found.precision.names == ("fp32",)
     assert found.precision.fp32 is not None
     assert found.precision.fp32.tolerance.named() == {"rtol": 1e-3, "atol": 1e-4}
