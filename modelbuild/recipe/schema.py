@@ -286,8 +286,7 @@ class Recipe(Part):
     )
     exporter: Literal["auto", "dynamo", "torchscript"] = Field(
         default="auto",
-        description="Which of torch.onnx's exporters. auto: dynamo; torchscript where `opset` is below 18, "
-        "or the model is TorchScript.",
+        description="Which of torch.onnx's exporters. auto: dynamo; torchscript where `opset` is below 18.",
     )
     constant_folding: Flag = Field(default=True, description="Compute what depends on constants only.")
     keep_initializers_as_inputs: Flag = Field(

@@ -81,7 +81,7 @@ class Export(ModelStep):
         if self.precision == "half":
             getattr(model.module, self._half)()
         labels = self._try_eager(model, tensors)
-        writer, chosen = self._writer(model.module)
+        writer, chosen = self._writer()
         context: AbstractContextManager[Any] = nullcontext()
         if self.precision == "autocast":
             context = torch.autocast("cpu", self._torch_dtype)
@@ -166,17 +166,9 @@ class Export(ModelStep):
             ) from error
         return [label for label, _ in flatten(result)]
 
-    def _writer(self, module: torch.nn.Module) -> tuple[str, tuple[Diagnostic, ...]]:
+    def _writer(self) -> tuple[str, tuple[Diagnostic, ...]]:
         """Which exporter writes the file, and what to say where that is not the usual one."""
-        import torch
-
-        if isinstance(module, torch.jit.ScriptModule):
-            why = "the model is TorchScript, which the dynamo exporter cannot trace"
-            if self.exporter == "dynamo":
-                raise StepError(
-                    Diagnostic("export-failed", why, "leave `exporter` out, or name the nn.Module")
-                )
-        elif self.opset < DYNAMO_FROM:
+        if self.opset < DYNAMO_FROM:
             why = f"the recipe asks for opset {self.opset}, and the dynamo exporter begins at {DYNAMO_FROM}"
         else:
             why = ""

@@ -38,7 +38,7 @@ def _export(opset: int, exporter: Any = "auto") -> Export:
 def test_auto_is_dynamo_and_torchscript_where_dynamo_does_not_write_the_opset(
     opset: int, exporter: str, writer: str, why: str
 ) -> None:
-    taken, said = _export(opset, exporter)._writer(nn.Identity())
+    taken, said = _export(opset, exporter)._writer()
     assert taken == writer
     assert [d.level for d in said] == (["info"] if why else [])
     assert all(d.code == "exporter-chosen" and why in d.message for d in said)
