@@ -24,10 +24,24 @@ class Ended:
     value: Any = None
     error: BaseException | None = None
     died: str | None = None
+    status: int = 0  # the wait status of one that died
 
     @property
     def ok(self) -> bool:
         return self.error is None and self.died is None
+
+    def like_a_call(self) -> Any:
+        """The value, or what it raised; this process ends as the child did where that died."""
+        if self.died is not None:
+            if os.WIFSIGNALED(self.status):
+                number = os.WTERMSIG(self.status)
+                if number not in (signal.SIGKILL, signal.SIGSTOP):
+                    signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+            os._exit(os.waitstatus_to_exitcode(self.status) & 0xFF)
+        if self.error is not None:
+            raise self.error
+        return self.value
 
 
 def in_child(function: Callable[[], Any]) -> Ended:
@@ -59,7 +73,7 @@ def in_child(function: Callable[[], Any]) -> Ended:
                 os._exit(status)
         _, status = os.waitpid(pid, 0)
         if status:
-            return Ended(died=describe(status))
+            return Ended(died=describe(status), status=status)
         file.seek(0)
         ended = pickle.load(file)
     assert isinstance(ended, Ended)

@@ -7,7 +7,7 @@ import inspect
 import re
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from modelbuild import sources
 from modelbuild.errors import Diagnostic, StepError, first_line
 from modelbuild.steps.base import ModelStep, Outcome
-from modelbuild.steps.model import LiveModel, ModelSource, bind, flatten
+from modelbuild.steps.model import LiveModel, ModelSource, bind
 from modelbuild.tensors import TensorSpec
 
 if TYPE_CHECKING:
     import torch
 
     from modelbuild.graph import files
+    from modelbuild.steps.state import Snapshot
 
 FILE = "model.onnx"
 DYNAMO_FROM = 18
@@ -51,7 +52,7 @@ class Export(ModelStep):
     keep_io_types: bool = True
 
     kind: ClassVar[str] = "export"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     distributions: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnxscript", "onnx-ir", "numpy")
 
     def declared(self, base: Path) -> tuple[Path, ...]:
@@ -73,23 +74,28 @@ class Export(ModelStep):
         from modelbuild.graph.edges import with_edge_types
         from modelbuild.graph.sequences import without_split_sequences
         from modelbuild.graph.types import ELEM_TYPES
-        from modelbuild.steps import guards, paths, samples
+        from modelbuild.steps import eager, guards, paths, samples, tracing
+        from modelbuild.steps.state import Snapshot
 
         gc.disable()  # a tenth of the time of tracing; the process ends with the step
         values = samples.random_inputs(self.inputs, self.traced, (0, 1))
         tensors = self._tensors(values)
-        if self.precision == "half":
-            getattr(model.module, self._half)()
-        labels = self._try_eager(model, tensors)
+        tried = eager.tried(model, [s.name for s in self.inputs], tensors, self._prepared, self._refused)
+        said = eager.kept(model, self.inputs, self.traced, self.ranges, tried.changed)
+        casting = self._prepared(model.module)
         writer, chosen = self._writer()
-        context: AbstractContextManager[Any] = nullcontext()
-        if self.precision == "autocast":
-            context = torch.autocast("cpu", self._torch_dtype)
-        try:
-            with torch.set_grad_enabled(model.gradients), context, guards.recorded() as assumed:
-                graph = self._export(writer, model.module, tensors, out)
-        except Exception as error:
-            raise self._failure(writer, error) from error
+        fresh = Snapshot.of(model.module)
+        with torch.set_grad_enabled(model.gradients), casting, guards.recorded() as assumed:
+            graph = self._exported_graph(writer, model, tensors, out, fresh if tried.changed else None)
+        fresh.restore()
+        unproven: list[str] = []
+        if writer == "torchscript" and self.ranges:
+            with self._casting():
+                found = tracing.assumptions(model, self.inputs, tensors)
+            fresh.restore()
+            assumed += found or []
+            if found is None:
+                unproven.append("sizes between those compared: torch.export cannot trace this model")
         without_split_sequences(graph)
         lines = sources.compact(interface.traces(graph.proto), model.base, Path(torch.__file__).parent)
         interface.strip(graph.proto)
@@ -100,7 +106,7 @@ class Export(ModelStep):
         raised: tuple[Diagnostic, ...] = ()
         if self._exported == "bf16":
             graph, raised = opset.raised(graph, ELEM_TYPES[self.dtype])
-        said = interface.settle(graph, self.inputs, self.outputs, labels)
+        said += interface.settle(graph, self.inputs, self.outputs, tried.labels)
         if self.precision != "fp32":
             graph = with_edge_types(graph, self._edges(graph))
         files.write(graph, out / FILE, external=True)
@@ -112,7 +118,7 @@ class Export(ModelStep):
         exported = paths.Exported(
             model, self.inputs, self._tensors, self.ranges, self.traced, out / FILE, self._exported
         )
-        unproven = paths.compared(exported, assumed)
+        unproven += paths.compared(exported, assumed)
         return Outcome(
             (*chosen, *raised, *said), {"outputs": names, "sources": lines, "not_proven": unproven}
         )
@@ -142,29 +148,54 @@ class Export(ModelStep):
             return tensors
         return [t.to(self._torch_dtype) if t.is_floating_point() else t for t in tensors]
 
-    def _try_eager(self, model: LiveModel, tensors: Sequence[torch.Tensor]) -> list[str]:
-        """Run forward() once: what PyTorch cannot run, an exporter only obscures."""
+    def _prepared(self, module: torch.nn.Module) -> AbstractContextManager[Any]:
+        """Make it what is exported: in half, for good; under autocast, within what is returned."""
+        if self.precision == "half":
+            getattr(module, self._half)()
+        return self._casting()
+
+    def _refused(self, error: Exception) -> StepError:
+        how = {"fp32": "forward()", "half": f"model.{self._half}()", "autocast": "autocast"}
+        hint = "the recipe's shapes, dtypes and values must suit forward()"
+        if self.precision != "fp32":
+            other = "auto or autocast" if self.precision == "half" else "auto"
+            hint = f"a dtype written into forward()? try another method: {other}"
+        return StepError(
+            Diagnostic(
+                "export-failed",
+                f"{how[self.precision]} fails in PyTorch itself, at {self._at()}: "
+                f"{first_line(error)}{_place(error)}",
+                hint,
+            )
+        )
+
+    def _exported_graph(
+        self,
+        writer: str,
+        model: LiveModel,
+        tensors: Sequence[torch.Tensor],
+        out: Path,
+        fresh: Snapshot | None,
+    ) -> files.Model:
+        """What the exporter makes of a fresh model; with ``fresh``, where it fails, of one that was called.
+
+        Raises:
+            StepError: export-failed, baked-axis.
+        """
+        try:
+            return self._export(writer, model.module, tensors, out)
+        except Exception as error:
+            if fresh is not None:
+                with suppress(Exception):
+                    fresh.restore()
+                    model.forward([s.name for s in self.inputs], tensors)
+                    return self._export(writer, model.module, tensors, out)
+            raise self._failure(writer, error) from error
+
+    def _casting(self) -> AbstractContextManager[Any]:
         import torch
 
-        cast = torch.autocast("cpu", self._torch_dtype, enabled=self.precision == "autocast")
-        try:
-            with cast:
-                result = model.forward([s.name for s in self.inputs], tensors)
-        except Exception as error:
-            how = {"fp32": "forward()", "half": f"model.{self._half}()", "autocast": "autocast"}
-            hint = "the recipe's shapes, dtypes and values must suit forward()"
-            if self.precision != "fp32":
-                other = "auto or autocast" if self.precision == "half" else "auto"
-                hint = f"a dtype written into forward()? try another method: {other}"
-            raise StepError(
-                Diagnostic(
-                    "export-failed",
-                    f"{how[self.precision]} fails in PyTorch itself, at {self._at()}: "
-                    f"{first_line(error)}{_place(error)}",
-                    hint,
-                )
-            ) from error
-        return [label for label, _ in flatten(result)]
+        return torch.autocast("cpu", self._torch_dtype, enabled=self.precision == "autocast")
 
     def _writer(self) -> tuple[str, tuple[Diagnostic, ...]]:
         """Which exporter writes the file, and what to say where that is not the usual one."""

@@ -104,11 +104,19 @@ class LiveModel:
                 if self.gradients or "grad" not in str(error):
                     raise
         with torch.enable_grad():
-            for parameter in self.module.parameters():
-                parameter.requires_grad_(parameter.is_floating_point())
+            self._require_gradients()
             result = self.module(*args, **kwargs)
         self.gradients = True
         return result
+
+    def need_gradients(self) -> None:
+        """From now on, run with them: a call in a fork has found that forward() needs them."""
+        self._require_gradients()
+        self.gradients = True
+
+    def _require_gradients(self) -> None:
+        for parameter in self.module.parameters():
+            parameter.requires_grad_(parameter.is_floating_point())
 
 
 def resolve(spec: Any) -> Any:

@@ -209,7 +209,7 @@ def compared(of: Exported, assumed: Sequence[str]) -> list[str]:
                 unproven.append(f"what forward() asks at {_at(sizes)}, beyond {_MOST_PATHS} other paths")
                 continue
             arrays = samples.random_inputs(of.inputs, sizes, (0, 1))
-            found = tracing.assumptions(of.model.module, of.inputs, of.tensors(arrays))
+            found = tracing.assumptions(of.model, of.inputs, of.tensors(arrays))
             if found is None:
                 unproven.append(f"what forward() asks at {_at(sizes)}: torch.export cannot trace it there")
             else:

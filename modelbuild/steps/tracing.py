@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from modelbuild.steps.model import bind
+from modelbuild.steps.model import LiveModel, bind
 from modelbuild.tensors import TensorSpec
 
 if TYPE_CHECKING:
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 
 def assumptions(
-    module: torch.nn.Module, inputs: Sequence[TensorSpec], values: Sequence[torch.Tensor]
+    model: LiveModel, inputs: Sequence[TensorSpec], values: Sequence[torch.Tensor]
 ) -> list[str] | None:
     """The guards of a program that is traced with these values; None if there is no such program."""
     import torch
 
-    names = [s.name for s in inputs]
+    module, names = model.module, [s.name for s in inputs]
     dynamic = torch.export.Dim.AUTO
     axes = [{i: dynamic for i, d in enumerate(s.shape) if isinstance(d, str)} or None for s in inputs]
     args, kwargs = bind(module, names, values)
     shapes = bind(module, names, axes)[1] or positional(module, axes)
     try:
-        with torch.no_grad():
+        with torch.set_grad_enabled(model.gradients):
             program = torch.export.export(
                 module, args, kwargs, dynamic_shapes=shapes, strict=False,
                 prefer_deferred_runtime_asserts_over_guards=False,

@@ -200,7 +200,8 @@ def _diagnostics(recipe: dict[str, Any]) -> list[dict[str, Any]]:
     [
         ("loop", "baked-axis",
          "axis `batch` of input `x` is fixed at 2, the traced size, by the model's code"),
-        ("loop_torchscript", "baked-axis", "output `"),
+        ("loop_torchscript", "baked-axis",
+         "forward() takes another path at batch=3 than at the traced batch=2"),
         ("random", "nondeterministic-reference",
          "PyTorch does not agree with itself on the same input: forward() draws random numbers"),
         ("counting", "stateful-reference", "calling the model changes `count`"),

@@ -54,7 +54,7 @@ def compared(path: Path, odd: Callable[[Any, int, int], Any], assumed: list[str]
     of = Exported(model, [X], samples.as_tensors, RANGES, TRACED, path)
     if assumed is None:
         values = samples.as_tensors(samples.random_inputs([X], TRACED, (0, 1)))
-        assumed = tracing.assumptions(model.module, [X], values)
+        assumed = tracing.assumptions(model, [X], values)
         assert assumed is not None
     return paths.compared(of, assumed)
 

@@ -1,0 +1,149 @@
+"""What a module keeps from one call to the next."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from modelbuild.errors import Diagnostic, StepError
+from modelbuild.isolate import in_child
+from modelbuild.steps import eager
+from modelbuild.steps.model import LiveModel, ModelSource
+from modelbuild.steps.state import Snapshot
+from modelbuild.tensors import TensorSpec
+from modelbuild.trace.recording import Trace
+
+X = (TensorSpec("x", "float32", ("batch", "length")),)
+
+
+class Cell(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.grid: Any = None
+        self.sizes = [0]
+        self.register_buffer("anchors", torch.zeros(1))
+
+
+class Keeps(nn.Module):
+    """A grid that is made once, and again for another length if ``fresh``."""
+
+    def __init__(self, fresh: bool = False) -> None:
+        super().__init__()
+        self.head, self.fresh = Cell(), fresh
+
+    def forward(self, x: Any) -> Any:
+        if self.head.grid is None or (self.fresh and self.head.sizes[0] != x.shape[1]):
+            self.head.grid = torch.ones(1, 1) * x.shape[1]
+            self.head.sizes[0] = x.shape[1]
+        return x + self.head.grid
+
+
+class Plain(nn.Module):
+    def __init__(self, refuses: bool = False) -> None:
+        super().__init__()
+        self.f, self.refuses = nn.Linear(3, 3), refuses
+
+    def forward(self, x: Any) -> Any:
+        return self.f(x) if self.refuses else x + 1
+
+
+class Slope(nn.Module):
+    """It needs gradients inside forward()."""
+
+    def forward(self, x: Any) -> Any:
+        x = x.detach().requires_grad_(True)
+        return torch.autograd.grad((x * x).sum(), x)[0]
+
+
+def _live(module: nn.Module) -> LiveModel:
+    module.eval().requires_grad_(False)
+    return LiveModel(module, ModelSource("a:b"), Path(), Trace.__new__(Trace))
+
+
+def test_what_a_call_leaves_is_named_and_taken_back() -> None:
+    module = Keeps()
+    fresh = Snapshot.of(module)
+    tried = eager.called(_live(module), ["x"], [torch.zeros(2, 5)])
+    assert tried.changed == ("head.grid", "head.sizes")
+    fresh.restore()
+    assert (module.head.grid, module.head.sizes) == (None, [0])
+    assert fresh.changed() == ()
+
+
+def test_a_buffer_written_or_put_in_place_is_named() -> None:
+    module = Keeps()
+    before = Snapshot.of(module)
+    module.head.anchors.add_(1)
+    assert before.changed() == ("head.anchors",)
+    before = Snapshot.of(module)
+    module.head.anchors = torch.ones(2)
+    assert before.changed() == ("head.anchors",)
+
+
+def test_a_plain_module_leaves_nothing() -> None:
+    assert eager.called(_live(Plain()), ["x"], [torch.zeros(2, 3)]).changed == ()
+
+
+@pytest.mark.parametrize(("module", "keeps"), [(Keeps(), False), (Keeps(True), True), (Plain(), True)])
+def test_what_is_kept_and_does_not_fit_is_found(module: nn.Module, keeps: bool) -> None:
+    x = [{"x": np.zeros((2, length), np.float32)} for length in (5, 7)]
+    assert eager.keeps_to_itself(_live(module), *x) is keeps
+
+
+def test_what_is_kept_and_does_not_fit_another_length_is_an_error() -> None:
+    ranges = {"batch": (1, 4), "length": (3, 5)}
+    with pytest.raises(StepError) as caught:
+        eager.kept(_live(Keeps()), X, {"batch": 2, "length": 5}, ranges, ["head.grid"])
+    (said,) = caught.value.diagnostics
+    assert said.code == "stateful-reference"
+    assert said.message == (
+        "forward() keeps `head.grid` from one call to the next: after a call at batch=2, length=5, "
+        "PyTorch gives something else at batch=1, length=3 than a fresh model does"
+    )
+
+
+def test_what_is_kept_and_fits_is_a_warning() -> None:
+    ranges = {"batch": (1, 4), "length": (3, 5)}
+    (said,) = eager.kept(_live(Keeps(True)), X, {"batch": 2, "length": 5}, ranges, ["head.grid"])
+    assert (said.code, said.level) == ("stateful-reference", "warning")
+    assert "forward() keeps `head.grid` from one call to the next" in said.message
+    assert eager.kept(_live(Keeps()), X, {"batch": 2, "length": 5}, ranges, []) == ()
+
+
+def _tried(model: LiveModel) -> eager.Tried:
+    def refused(error: Exception) -> StepError:
+        return StepError(Diagnostic("export-failed", str(error), ""))
+
+    return eager.tried(model, ["x"], [torch.ones(2, 5)], lambda module: nullcontext(), refused)
+
+
+def test_the_first_call_leaves_this_process_model_as_it_was() -> None:
+    model = _live(Keeps())
+    assert _tried(model).changed == ("head.grid", "head.sizes")
+    assert (model.module.head.grid, model.gradients) == (None, False)  # type: ignore[union-attr]
+
+
+def test_that_forward_needs_gradients_is_learned_from_the_fork() -> None:
+    model = _live(Slope())
+    _tried(model)
+    assert model.gradients
+
+
+def test_what_pytorch_refuses_in_the_fork_is_refused_here() -> None:
+    with pytest.raises(StepError, match="mat1 and mat2"):
+        _tried(_live(Plain(refuses=True)))
+
+
+def test_a_call_in_a_fork_raises_as_one_here() -> None:
+    def fails() -> None:
+        raise ValueError("no such luck")
+
+    with pytest.raises(ValueError, match="no such luck"):
+        in_child(fails).like_a_call()
+    assert in_child(lambda: 3).like_a_call() == 3
