@@ -52,7 +52,7 @@ class Export(ModelStep):
     keep_io_types: bool = True
 
     kind: ClassVar[str] = "export"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     distributions: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnxscript", "onnx-ir", "numpy")
 
     def declared(self, base: Path) -> tuple[Path, ...]:
@@ -74,7 +74,7 @@ class Export(ModelStep):
         from modelbuild.graph.edges import with_edge_types
         from modelbuild.graph.sequences import without_split_sequences
         from modelbuild.graph.types import ELEM_TYPES
-        from modelbuild.steps import eager, guards, paths, samples, tracing
+        from modelbuild.steps import eager, guards, paths, programs, samples, tracing
         from modelbuild.steps.state import Snapshot
 
         gc.disable()  # a tenth of the time of tracing; the process ends with the step
@@ -85,7 +85,8 @@ class Export(ModelStep):
         casting = self._prepared(model.module)
         writer, chosen = self._writer()
         fresh = Snapshot.of(model.module)
-        with torch.set_grad_enabled(model.gradients), casting, guards.recorded() as assumed:
+        recording = guards.recorded()
+        with torch.set_grad_enabled(model.gradients), casting, recording as assumed, programs.reworded():
             graph = self._exported_graph(writer, model, tensors, out, fresh if tried.changed else None)
         fresh.restore()
         unproven: list[str] = []
@@ -215,7 +216,7 @@ class Export(ModelStep):
         import torch
 
         from modelbuild.graph import files
-        from modelbuild.steps import attention, tracing
+        from modelbuild.steps import attention, tracing, translations
 
         names = [s.name for s in self.inputs]
         args, kwargs = bind(module, names, tensors)
@@ -231,6 +232,7 @@ class Export(ModelStep):
             program = torch.onnx.export(
                 module, args, kwargs=kwargs, dynamo=True, opset_version=self.opset,
                 input_names=ordered, dynamic_shapes=shapes, optimize=False, verbose=False,
+                custom_translation_table=translations.table(),
             )  # fmt: skip
             assert program is not None
             return _structure(program.model)
@@ -338,11 +340,15 @@ def _by_position(module: torch.nn.Module, names: Sequence[str]) -> Iterator[None
     def forward(*values: Any) -> Any:
         return real(**dict(zip(names, values, strict=True)))
 
+    own = "forward" in vars(module)
     module.forward = forward
     try:
         yield
     finally:
-        del module.forward
+        if own:
+            module.forward = real
+        else:
+            del module.forward
 
 
 def _summary(error: BaseException) -> str:

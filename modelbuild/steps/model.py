@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelbuild.errors import Diagnostic, StepError, first_line
+from modelbuild.steps import plain_paths
 from modelbuild.steps.patterns import matching
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class LiveModel:
         if source.weights:
             load_weights(module, base / source.weights)
         module.eval().requires_grad_(False)
+        plain_paths.take()
         trace.take_in_forks()
         return cls(module, source, base, trace)
 

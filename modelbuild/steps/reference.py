@@ -78,7 +78,7 @@ class Reference(ModelStep):
     sampling: Sampling
 
     kind: ClassVar[str] = "reference"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     distributions: ClassVar[tuple[str, ...]] = ("torch", "numpy")
 
     def declared(self, base: Path) -> tuple[Path, ...]:
