@@ -95,9 +95,12 @@ class Mixed(Half):
         from modelbuild.mixed.roundings import Roundings
         from modelbuild.mixed.search import Infeasible, Search
         from modelbuild.mixed.switches import Switches
+        from modelbuild.steps import reference
 
         tell("the plain conversion breaks the tolerance; looking for nodes to keep in fp32")
-        tried = [_chosen(plain)]  # the recorded inputs that the search knows
+        tried = [
+            _chosen(plain) or reference.smallest(given["reference"])
+        ]  # the recorded inputs that the search knows
         suspects = [row["tensor"] for row in plain.data.get("ranges", ()) if row["overflows"]]
         try:
             switches = Switches(Roundings(model, self.options()))
@@ -299,12 +302,15 @@ def _is_rounding(error: ProofError) -> bool:
     return all(d.code in _OF_ROUNDING for d in error.diagnostics if d.level == "error")
 
 
-def _chosen(error: ProofError) -> str:
+def _chosen(error: ProofError) -> str | None:
     """The recorded input to search on: of the small ones that show the trouble, the worst.
 
-    Runs at the largest sizes cost most; the proof makes them, and says if one has to be added.
+    Runs at the largest sizes cost most; the proof makes them, and says if one has to be added. None
+    where the file runs on none of them.
     """
-    rows = error.data["cases"]
+    rows = error.data.get("cases", ())
+    if not rows:
+        return None
     broken = [r for r in rows if r["one_sided"]] or rows
     least = min(r["size"] for r in broken)
     return str(min((r for r in broken if r["size"] <= 2 * least), key=_badness)["file"])

@@ -199,6 +199,12 @@ def load_case(folder: Path, name: str) -> tuple[dict[str, Array], list[Array]]:
         return arrays, [file[f"out.{i}"] for i in range(count)]
 
 
+def smallest(folder: Path) -> str:
+    """The recorded input that takes the least work, by the file that it is in."""
+    rows = json.loads((folder / INDEX).read_text())
+    return str(min(rows, key=lambda r: math.prod(r["sizes"].values()))["file"])
+
+
 def describe(sizes: Sizes) -> str:
     """``batch=2, sequence=17``."""
     return ", ".join(f"{n}={v}" for n, v in sizes.items()) or "the fixed shape"

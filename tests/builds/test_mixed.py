@@ -53,6 +53,20 @@ class Chosen(nn.Module):
         return self.g(x)[self.f(x).squeeze(-1) > 0]
 
 
+class Counted(nn.Module):
+    # Three of four numbers lie below a limit that half precision takes for another.
+
+    def __init__(self):
+        super().__init__()
+        self.numbers = nn.Parameter(torch.arange(2046.0, 2050.0), requires_grad=False)
+        self.limit = nn.Parameter(torch.tensor(2049.0), requires_grad=False)
+        self.linear = nn.Linear(3, 8)
+
+    def forward(self, x):
+        below = torch.nonzero(self.numbers + 0 * x.sum() < self.limit)[:, 0]
+        return self.linear(x * torch.ones_like(below).float().cumsum(0))
+
+
 class Lengthy(nn.Module):
     def __init__(self):
         super().__init__()
@@ -270,6 +284,23 @@ def test_rows_that_rounding_moves_over_a_threshold_are_told_as_such_and_what_dec
     said = answer.said("parity-failed")
     assert re.match(r"output `rows` has shape \(\d+, 2\), PyTorch \(\d+, 2\), at n=", said)
     assert "node_linear" in str(answer.artifacts["net.fp16.onnx"]["conversion"]["kept"])
+
+
+COUNTED = """\
+model: {import: "nets:Counted"}
+inputs: {x: {shape: [n, 3]}}
+outputs: [y]
+dynamic_axes: {n: {min: 1, opt: 4, max: 8}}
+precision: {fp16: {}}
+verify: {samples: 1}
+"""
+
+
+def test_a_file_that_runs_at_no_size_in_half_is_searched_too(nets: Project) -> None:
+    nets.recipe("", base=COUNTED)
+    answer = nets.build()
+    assert answer.statuses == {"net.fp16.onnx": "built"}, answer.diagnostics
+    assert "not finite or of other sizes" in answer.said("precision-fallback")
 
 
 # Squares overflow where few long rows come together: at no end of the axes, but in the variant.
