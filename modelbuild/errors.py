@@ -96,8 +96,14 @@ class ToolchainError(ModelbuildError):
     exit_code = EXIT_TOOLCHAIN
 
 
+class Elsewhere(Exception):
+    """What a child raised that could not be sent as it was; it says which kind that is, and its words."""
+
+
 def first_line(error: BaseException, limit: int = 400) -> str:
     """``ValueError: the first line of what it said``: for a message, without the traceback."""
     text = str(error).strip().splitlines()
     said = text[0][:limit] if text else ""
+    if isinstance(error, Elsewhere):
+        return said
     return f"{type(error).__name__}: {said}" if said else type(error).__name__

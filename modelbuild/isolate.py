@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from modelbuild.errors import Elsewhere
+
 _PR_SET_PDEATHSIG = 1
 _memfd = getattr(os, "memfd_create", None)  # Linux: a file in memory
 
@@ -82,9 +84,13 @@ def in_child(function: Callable[[], Any]) -> Ended:
 
 def _pickled(ended: Ended) -> bytes:
     try:
-        return pickle.dumps(ended)
-    except Exception:
-        return pickle.dumps(Ended(error=RuntimeError(f"{type(ended.error).__name__}: {ended.error}")))
+        data = pickle.dumps(ended)
+        if ended.error is not None:
+            pickle.loads(data)  # an exception whose __init__() takes more than a message does not come back
+        return data
+    except Exception as unfit:
+        error = ended.error or unfit
+        return pickle.dumps(Ended(error=Elsewhere(f"{type(error).__name__}: {error}")))
 
 
 def describe(status: int) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from modelbuild import memory
 from modelbuild.drafting.signature import Subject
 from modelbuild.errors import Diagnostic, StepError
+from modelbuild.steps import forms
 from modelbuild.steps.model import bind, flatten, resolve
 
 if TYPE_CHECKING:
@@ -77,9 +78,8 @@ def make(model: str, subject: Subject) -> Live:
 
     def made() -> torch.nn.Module:
         torch.manual_seed(0)
-        module = resolve({"import": model, "kwargs": arguments})
-        module = getattr(module, "_orig_mod", module)
-        return cast("torch.nn.Module", module.eval().requires_grad_(False))
+        module = forms.as_module(resolve({"import": model, "kwargs": arguments}))
+        return forms.asleep(cast("torch.nn.Module", module))
 
     return Live(made(), made)
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from modelbuild.errors import Diagnostic, StepError, first_line
-from modelbuild.steps.model import must_have_code, resolve
+from modelbuild.steps import forms, scripts
+from modelbuild.steps.model import resolve
 
 if TYPE_CHECKING:
     import torch
@@ -63,8 +64,9 @@ def read(model: str, attribute: Any) -> Subject:
     """What the attribute is: a model, a class of models, or a function that returns one."""
     import torch
 
-    if isinstance(attribute, torch.nn.Module):
-        return _of_instance(model, attribute)
+    instance = forms.as_module(attribute)
+    if instance is not None:
+        return _of_instance(model, instance)
     if isinstance(attribute, type) and issubclass(attribute, torch.nn.Module):
         return _of_class(model, attribute)
     if not callable(attribute):
@@ -73,12 +75,12 @@ def read(model: str, attribute: Any) -> Subject:
 
 
 def _of_instance(model: str, module: torch.nn.Module) -> Subject:
-    must_have_code(model, module)
-    module = getattr(module, "_orig_mod", module)  # torch.compile's wrapper says nothing of the inputs
     config, main = getattr(module, "config", None), getattr(module, "main_input_name", None)
-    forward = _parameters(model, module.forward)
+    signature = scripts.signature(module) if scripts.is_script(module) else None
+    forward = _parameters(model, module.forward, known=signature)
     main = main if main in forward else None
-    return Subject(forward, config=config, main_input=main, module=module, open=_takes_any(module.forward))
+    takes_any = signature is None and _takes_any(module.forward)
+    return Subject(forward, config=config, main_input=main, module=module, open=takes_any)
 
 
 def _takes_any(forward: Any) -> bool:
@@ -129,13 +131,11 @@ def _of_function(model: str, function: Any) -> Subject:
     arguments, notes = _placeholders(required)
     owner = getattr(function, "__self__", None)  # Net.from_name, a class method
     promised = owner if isinstance(owner, type) else _return_type(function)
-    module = None
     if not required:
-        module = _made(function)
+        made = _made(function) or resolve({"import": model})
+        module = forms.as_module(made)
         if module is None:
-            module = resolve({"import": model})
-        if not isinstance(module, torch.nn.Module):
-            raise _not_a_model(model, module)
+            raise _not_a_model(model, made)
         return _of_instance(model, module)
     if (
         isinstance(promised, type)
@@ -160,12 +160,14 @@ def _made(function: Any) -> torch.nn.Module | None:
     return None
 
 
-def _parameters(model: str, forward: Any, *, bound: bool = True) -> dict[str, inspect.Parameter]:
+def _parameters(
+    model: str, forward: Any, *, bound: bool = True, known: inspect.Signature | None = None
+) -> dict[str, inspect.Parameter]:
     """The parameters of forward(), without ``self``, ``**kwargs`` and ``*args``."""
     if getattr(forward, "__name__", "") == "_forward_unimplemented":
         raise no_input(f"`{model}` has no forward()")
     try:
-        found = list(inspect.signature(forward).parameters.values())
+        found = list((known or inspect.signature(forward)).parameters.values())
     except (TypeError, ValueError) as error:
         raise no_input(f"the signature of `{model}`'s forward() cannot be read") from error
     named = {p.name: p for p in (found if bound else found[1:]) if not _is_open(p)}

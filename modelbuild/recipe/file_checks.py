@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from modelbuild import links
+from modelbuild import archives, links
 from modelbuild.errors import Diagnostic
 from modelbuild.recipe.problems import Problem, Route, clean, did_you_mean, dotted
 from modelbuild.recipe.schema import Recipe
@@ -41,7 +41,10 @@ def _named(recipe: Recipe) -> Iterator[tuple[Route, str]]:
     for key in ("weights", "onnx"):
         if (name := getattr(recipe.model, key)) is not None:
             yield ("model", key), name
-    for i, name in enumerate(recipe.model.files):
+    model = recipe.model
+    if (name := archives.file_of(model.import_ or "", model.args, model.kwargs)) is not None:
+        yield ("model", *(("args", 0) if model.args else ("kwargs", "f"))), name
+    for i, name in enumerate(model.files):
         yield ("model", "files", i), name
     for i, name in enumerate(recipe.verify.data):
         yield ("verify", "data", i), name

@@ -51,8 +51,8 @@ class ModelSource(Part):
     import_: Import | None = Field(
         default=None,
         alias="import",
-        description="`package.module:attribute`: called to get an nn.Module; an nn.Module is taken "
-        "as it is. Modules beside the recipe are importable.",
+        description="`package.module:attribute`: called to get an nn.Module or TorchScript; a model is "
+        "taken as it is. Modules beside the recipe are importable.",
     )
     args: tuple[Any, ...] = Field(
         default=(),
@@ -286,7 +286,8 @@ class Recipe(Part):
     )
     exporter: Literal["auto", "dynamo", "torchscript"] = Field(
         default="auto",
-        description="Which of torch.onnx's exporters. auto: dynamo; torchscript where `opset` is below 18.",
+        description="Which of torch.onnx's exporters. auto: dynamo; torchscript where `opset` is below 18, "
+        "and for TorchScript.",
     )
     constant_folding: Flag = Field(default=True, description="Compute what depends on constants only.")
     keep_initializers_as_inputs: Flag = Field(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelbuild.errors import Diagnostic, ModelbuildError, StepError
 from modelbuild.isolate import in_child
+from modelbuild.steps import scripts
 from modelbuild.steps.model import LiveModel, flatten
 from modelbuild.steps.state import Snapshot
 from modelbuild.tensors import Sizes, TensorSpec
@@ -28,11 +29,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tried:
-    """A call that went well: where its outputs were, and what it left on the model."""
+    """A call that went well: where its outputs were, and what it left on the model.
+
+    ``places`` are the outputs' again, as TorchScript writes them.
+    """
 
     labels: tuple[str, ...]
     changed: tuple[str, ...]
     gradients: bool
+    places: tuple[str, ...] = ()
 
 
 def tried(
@@ -68,7 +73,9 @@ def called(model: LiveModel, names: Sequence[str], tensors: Sequence[torch.Tenso
     """Call it in this process."""
     before = Snapshot.of(model.module)
     result = model.forward(names, tensors)
-    return Tried(tuple(label for label, _ in flatten(result)), before.changed(), model.gradients)
+    places = scripts.places(result) if scripts.is_script(model.module) else ()
+    labels = tuple(label for label, _ in flatten(result))
+    return Tried(labels, before.changed(), model.gradients, tuple(places))
 
 
 def kept(

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from modelbuild import sources
 from modelbuild.errors import Diagnostic, StepError, first_line
+from modelbuild.isolate import in_child
+from modelbuild.steps import scripts
 from modelbuild.steps.base import ModelStep, Outcome
 from modelbuild.steps.model import LiveModel, ModelSource, bind
 from modelbuild.tensors import TensorSpec
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     import torch
 
     from modelbuild.graph import files
+    from modelbuild.steps import eager
     from modelbuild.steps.state import Snapshot
 
 FILE = "model.onnx"
@@ -78,16 +81,19 @@ class Export(ModelStep):
         from modelbuild.steps.state import Snapshot
 
         gc.disable()  # a tenth of the time of tracing; the process ends with the step
+        scripted = scripts.is_script(model.module)
+        writer, chosen = self._writer(scripted)
+        if scripted:
+            scripts.must_be_exportable(writer, self.opset, self.precision)
         values = samples.random_inputs(self.inputs, self.traced, (0, 1))
         tensors = self._tensors(values)
         tried = eager.tried(model, [s.name for s in self.inputs], tensors, self._prepared, self._refused)
         said = eager.kept(model, self.inputs, self.traced, self.ranges, tried.changed)
         casting = self._prepared(model.module)
-        writer, chosen = self._writer()
         fresh = Snapshot.of(model.module)
         recording = guards.recorded()
         with torch.set_grad_enabled(model.gradients), casting, recording as assumed, programs.reworded():
-            graph = self._exported_graph(writer, model, tensors, out, fresh if tried.changed else None)
+            graph = self._exported_graph(writer, model, tensors, out, tried, fresh)
         fresh.restore()
         unproven: list[str] = []
         if writer == "torchscript" and self.ranges:
@@ -96,7 +102,8 @@ class Export(ModelStep):
             fresh.restore()
             assumed += found or []
             if found is None:
-                unproven.append("sizes between those compared: torch.export cannot trace this model")
+                why = "knows nothing of TorchScript" if scripted else "cannot trace this model"
+                unproven.append(f"sizes between those compared: torch.export {why}")
         without_split_sequences(graph)
         lines = sources.compact(interface.traces(graph.proto), model.base, Path(torch.__file__).parent)
         interface.strip(graph.proto)
@@ -176,31 +183,34 @@ class Export(ModelStep):
         model: LiveModel,
         tensors: Sequence[torch.Tensor],
         out: Path,
-        fresh: Snapshot | None,
+        tried: eager.Tried,
+        fresh: Snapshot,
     ) -> files.Model:
-        """What the exporter makes of a fresh model; with ``fresh``, where it fails, of one that was called.
+        """What the exporter makes of a fresh model; where it fails, of one that keeps what a call leaves.
 
         Raises:
             StepError: export-failed, baked-axis.
         """
         try:
-            return self._export(writer, model.module, tensors, out)
+            return self._export(writer, model.module, tensors, out, tried.places)
         except Exception as error:
-            if fresh is not None:
+            if tried.changed:
                 with suppress(Exception):
                     fresh.restore()
                     model.forward([s.name for s in self.inputs], tensors)
-                    return self._export(writer, model.module, tensors, out)
-            raise self._failure(writer, error) from error
+                    return self._export(writer, model.module, tensors, out, tried.places)
+            raise self._failure(writer, error, scripts.is_script(model.module)) from error
 
     def _casting(self) -> AbstractContextManager[Any]:
         import torch
 
         return torch.autocast("cpu", self._torch_dtype, enabled=self.precision == "autocast")
 
-    def _writer(self) -> tuple[str, tuple[Diagnostic, ...]]:
+    def _writer(self, scripted: bool = False) -> tuple[str, tuple[Diagnostic, ...]]:
         """Which exporter writes the file, and what to say where that is not the usual one."""
-        if self.opset < DYNAMO_FROM:
+        if scripted:
+            why = "the model is TorchScript, which the dynamo exporter does not take"
+        elif self.opset < DYNAMO_FROM:
             why = f"the recipe asks for opset {self.opset}, and the dynamo exporter begins at {DYNAMO_FROM}"
         else:
             why = ""
@@ -211,7 +221,12 @@ class Export(ModelStep):
         return "torchscript", (Diagnostic("exporter-chosen", said, hint, level="info"),)
 
     def _export(
-        self, writer: str, module: torch.nn.Module, tensors: Sequence[torch.Tensor], out: Path
+        self,
+        writer: str,
+        module: torch.nn.Module,
+        tensors: Sequence[torch.Tensor],
+        out: Path,
+        places: Sequence[str] = (),
     ) -> files.Model:
         import torch
 
@@ -237,13 +252,22 @@ class Export(ModelStep):
             assert program is not None
             return _structure(program.model)
         path = out / "torchscript.onnx"
+        args = args or tuple(kwargs.values())
         spelled_out = attention.spelled_out() if self.opset < attention.WHOLE_FROM else nullcontext()
-        with _by_position(module, list(kwargs)), spelled_out:
+
+        def write(what: torch.nn.Module) -> None:
             torch.onnx.export(
-                module, args or tuple(kwargs.values()), str(path), dynamo=False, opset_version=self.opset,
+                what, args, str(path), dynamo=False, opset_version=self.opset,
                 input_names=ordered, dynamic_axes={n: a for n, a in axes.items() if a},
                 do_constant_folding=self.constant_folding, verbose=True,  # with lines of the source
             )  # fmt: skip
+
+        if scripts.is_script(module):
+            flat = scripts.flat(module, args, list(kwargs), places)
+            in_child(lambda: scripts.alone(write, flat)).like_a_call()
+        else:
+            with _by_position(module, list(kwargs)), spelled_out:
+                write(module)
         return files.read(path)
 
     def _edges(self, graph: Any) -> dict[str, int]:
@@ -273,7 +297,7 @@ class Export(ModelStep):
             )
         )
 
-    def _failure(self, writer: str, error: Exception) -> StepError:
+    def _failure(self, writer: str, error: Exception, scripted: bool) -> StepError:
         """The exporter's complaint without its decoration, with the axis and the line it is about."""
         said = _summary(error)
         static = re.search(
@@ -298,7 +322,9 @@ class Export(ModelStep):
             Diagnostic(
                 "export-failed",
                 f"the {writer} exporter fails at {self._at()}: {said}{_place(error)}",
-                "the whole traceback is in the log; another `exporter` may manage",
+                scripts.hint(said)
+                if scripted
+                else "the whole traceback is in the log; another `exporter` may manage",
             )
         )
 

@@ -66,14 +66,13 @@ def places(module: torch.nn.Module, inputs: Sequence[TensorSpec]) -> Where:
 
     A program that dynamo traced numbers the inputs instead: ``L['flat_args'][0]``.
     """
-    import inspect
-
+    from modelbuild.steps import scripts
     from modelbuild.steps.model import bind
 
     args, kwargs = bind(module, [s.name for s in inputs], list(inputs))
     found: dict[str, TensorSpec] = {f"L['{name}']": spec for name, spec in kwargs.items()}
     left = list(args)
-    for name, parameter in inspect.signature(module.forward).parameters.items():
+    for name, parameter in scripts.signature(module).parameters.items():
         if parameter.kind is parameter.VAR_POSITIONAL:
             found |= {f"L['{name}'][{i}]": spec for i, spec in enumerate(left)}
         elif parameter.kind is parameter.VAR_KEYWORD:

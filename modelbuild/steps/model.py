@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modelbuild import archives
 from modelbuild.errors import Diagnostic, StepError, first_line
-from modelbuild.steps import plain_paths
+from modelbuild.steps import forms, plain_paths, scripts
 from modelbuild.steps.patterns import matching
 
 if TYPE_CHECKING:
@@ -41,7 +42,13 @@ class ModelSource:
             StepError: a pattern matches nothing.
         """
         weights = (base / self.weights,) if self.weights else ()
-        return (*weights, *matching(base, self.files, "model.files", "import-failed"))
+        loaded = [base / f for f in archives.files(self.spec)]
+        return (*weights, *loaded, *matching(base, self.files, "model.files", "import-failed"))
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What is made, as ``resolve`` takes it."""
+        return {"import": self.import_, "args": list(self.args), "kwargs": dict(self.kwargs)}
 
 
 @dataclass
@@ -71,18 +78,16 @@ class LiveModel:
 
         torch.set_num_threads(1)
         torch.manual_seed(source.seed)
-        module = resolve({"import": source.import_, "args": list(source.args), "kwargs": dict(source.kwargs)})
-        if not isinstance(module, torch.nn.Module):
+        made = resolve(source.spec, base)
+        module = forms.as_module(made)
+        if module is None:
             raise _import_failed(
-                f"`{source.import_}` gives {_kind(module)}, not a torch.nn.Module",
+                f"`{source.import_}` gives {_kind(made)}, not a torch.nn.Module",
                 "name a Module class, a function that returns one, or an instance",
             )
-        must_have_code(source.import_, module)
-        # torch.compile's wrapper takes *args and **kwargs; its forward() says nothing of the inputs.
-        module = getattr(module, "_orig_mod", module)
         if source.weights:
             load_weights(module, base / source.weights)
-        module.eval().requires_grad_(False)
+        forms.asleep(module)
         plain_paths.take()
         trace.take_in_forks()
         return cls(module, source, base, trace)
@@ -121,17 +126,20 @@ class LiveModel:
             parameter.requires_grad_(parameter.is_floating_point())
 
 
-def resolve(spec: Any) -> Any:
-    """The object that a recipe's value stands for: ``{import, args, kwargs}`` is called, also nested."""
+def resolve(spec: Any, base: Path | None = None) -> Any:
+    """The object that a recipe's value stands for: ``{import, args, kwargs}`` is called, also nested.
+
+    ``base`` is the recipe's folder, where the files that torch loads models from are.
+    """
     if isinstance(spec, list):
-        return [resolve(s) for s in spec]
+        return [resolve(s, base) for s in spec]
     if not isinstance(spec, dict):
         return spec
     if "import" not in spec:
-        return {k: resolve(v) for k, v in spec.items()}
+        return {k: resolve(v, base) for k, v in spec.items()}
     path = str(spec["import"])
     attribute = import_attribute(path)
-    if not callable(attribute) or _is_module_instance(attribute):
+    if not callable(attribute) or forms.as_module(attribute) is not None:
         given = [key for key in ("args", "kwargs") if spec.get(key)]
         if given:
             raise _import_failed(
@@ -139,25 +147,14 @@ def resolve(spec: Any) -> Any:
                 f"remove {_listed(given)}, or name what makes the object",
             )
         return attribute
-    args = [resolve(a) for a in spec.get("args", [])]
-    kwargs = {k: resolve(v) for k, v in spec.get("kwargs", {}).items()}
+    args = [resolve(a, base) for a in spec.get("args", [])]
+    kwargs = {k: resolve(v, base) for k, v in spec.get("kwargs", {}).items()}
+    args, kwargs = forms.placed(path, args, kwargs, base)
     try:
         return attribute(*args, **kwargs)
     except (Exception, SystemExit) as error:
-        raise _import_failed(
-            f"calling `{path}` failed: {first_line(error)}", "check `args` and `kwargs`"
-        ) from error
-
-
-def must_have_code(path: str, module: torch.nn.Module) -> None:
-    """Raises StepError, ``import-failed``, for what torch.jit.script or trace has made."""
-    import torch
-
-    if isinstance(module, torch.jit.ScriptModule):
-        raise _import_failed(
-            f"`{path}` gives a TorchScript module, whose Python code is gone",
-            "name the nn.Module that it was made from",
-        )
+        hint = forms.not_such_a_file(path) or "check `args` and `kwargs`"
+        raise _import_failed(f"calling `{path}` failed: {first_line(error)}", hint) from error
 
 
 def import_attribute(path: str) -> Any:
@@ -217,7 +214,9 @@ def load_weights(module: torch.nn.Module, path: Path) -> None:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         hint = "is it a state dict saved with torch.save() or safetensors?"
-        if "weights_only" in str(error):
+        if "TorchScript archive" in str(error):
+            hint = f"it is a whole model: `model: {{import: torch.jit:load, args: [{path.name}]}}`"
+        elif "weights_only" in str(error):
             hint = (
                 "it holds more than tensors, and loading it would run code: save "
                 "`model.state_dict()`, or convert it to .safetensors"
@@ -255,7 +254,7 @@ def bind(
     Raises:
         StepError: ``inputs-mismatch``.
     """
-    parameters = inspect.signature(module.forward).parameters
+    parameters = scripts.signature(module).parameters
     kinds = inspect.Parameter
     named = {n: p for n, p in parameters.items() if p.kind not in (kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD)}
     known = [n for n in names if n in named and named[n].kind is not kinds.POSITIONAL_ONLY]
@@ -326,12 +325,6 @@ def flatten(value: Any, path: str = "") -> list[tuple[str, torch.Tensor]]:
             )
         )
     return [row for label, part in parts for row in flatten(part, label)]
-
-
-def _is_module_instance(value: Any) -> bool:
-    import torch
-
-    return isinstance(value, torch.nn.Module)
 
 
 def _kind(value: Any) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from modelbuild.steps import scripts
+
 if TYPE_CHECKING:
     import torch
 
@@ -20,6 +22,7 @@ class Snapshot:
     rows: tuple[tuple[str, Any, dict[str, Any]], ...]  # name, module, its attributes
     inside: tuple[tuple[Any, Any], ...]  # a list, dict or set, and a copy of it
     versions: Mapping[int, int]
+    scripted: tuple[tuple[str, Any, dict[str, Any]], ...] = ()  # as rows, of what TorchScript keeps
 
     @classmethod
     def of(cls, module: torch.nn.Module) -> Snapshot:
@@ -38,13 +41,18 @@ class Snapshot:
                 todo += value.values() if isinstance(value, dict) else value
             elif _is_tensor(value):
                 versions[id(value)] = value._version
-        return cls(rows, tuple(inside), versions)
+        scripted = tuple(
+            (n, part, scripts.attributes(part)) for n, part, _ in rows if scripts.is_script(part)
+        )
+        return cls(rows, tuple(inside), versions, scripted)
 
     def changed(self) -> tuple[str, ...]:
         """The attributes that are not what they were: ``head.grid``."""
         copies = {id(value): copy for value, copy in self.inside}
         found = []
         for name, part, before in self.rows:
+            if scripts.is_script(part):  # which only remembers its methods there
+                continue
             for key in {**before, **part.__dict__}:
                 if key in before and key in part.__dict__:
                     if self._same(before[key], part.__dict__[key], copies):
@@ -53,6 +61,9 @@ class Snapshot:
                         found += [f"{name}.{k}".lstrip(".") for k in self._within(before[key], copies)]
                         continue
                 found.append(f"{name}.{key}".lstrip("."))
+        for name, part, before in self.scripted:
+            now = scripts.attributes(part)
+            found += [f"{name}.{k}".lstrip(".") for k in before if not scripts.same(before[k], now[k])]
         return tuple(found)
 
     def restore(self) -> None:
@@ -60,6 +71,9 @@ class Snapshot:
         for _, part, before in self.rows:
             part.__dict__.clear()
             part.__dict__.update(before)
+        for _, part, before in self.scripted:
+            for key, value in before.items():
+                part._c.setattr(key, value)
         for value, copy in self.inside:
             if isinstance(value, list):
                 value[:] = copy

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from modelbuild.steps import scripts
 from modelbuild.steps.model import LiveModel, bind
 from modelbuild.tensors import TensorSpec
 
@@ -19,6 +20,8 @@ def assumptions(
     import torch
 
     module, names = model.module, [s.name for s in inputs]
+    if scripts.is_script(module):
+        return None
     dynamic = torch.export.Dim.AUTO
     axes = [{i: dynamic for i, d in enumerate(s.shape) if isinstance(d, str)} or None for s in inputs]
     args, kwargs = bind(module, names, values)

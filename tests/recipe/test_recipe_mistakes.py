@@ -118,6 +118,20 @@ def test_files_that_are_not_there_are_told_with_where_they_were_looked_for(tmp_p
     ]
 
 
+@pytest.mark.parametrize(
+    ("given", "where"), [("args: [net.pt]", "args"), ("kwargs: {f: net.pt, map_location: cpu}", "kwargs")]
+)
+def test_a_torchscript_file_that_is_not_there_is_told(given: str, where: str, tmp_path: Path) -> None:
+    recipe = tmp_path / "net.yaml"
+    (tmp_path / "nets.pt").touch()
+    recipe.write_text(f"model: {{import: 'torch.jit:load', {given}}}\ninputs: {{x: {{shape: [3]}}}}\n")
+    with pytest.raises(RecipeError) as caught:
+        load(recipe)
+    (said,) = caught.value.diagnostics
+    assert said.message == f"`model.{where}`: there is no file `{tmp_path}/net.pt`"
+    assert said.hint == "did you mean `nets.pt`?"
+
+
 @pytest.mark.parametrize("name", ["m.onnx", "../elsewhere/m.onnx", "/absolute/m.onnx", "n" * 5000])
 def test_an_onnx_file_that_is_not_there_is_told(name: str, tmp_path: Path) -> None:
     recipe = tmp_path / "net.yaml"

@@ -37,9 +37,6 @@ def from_config(config):
 
 ready = Net(7)
 
-def scripted():
-    return torch.jit.script(Net())
-
 def compiled():
     return torch.compile(Net())
 
@@ -225,11 +222,6 @@ def test_outputs_are_flattened_in_order_without_none() -> None:
 def test_a_compiled_module_is_the_one_inside(folder: Path) -> None:
     module = _make(folder, import_="a_model_file:compiled")
     assert type(module).__name__ == "Net"
-
-
-def test_a_torchscript_module_is_refused_by_name(folder: Path) -> None:
-    with pytest.raises(StepError, match="TorchScript"):
-        _make(folder, import_="a_model_file:scripted")
 
 
 @pytest.mark.parametrize("given", [{"args": (1,)}, {"kwargs": {"width": 3}}])

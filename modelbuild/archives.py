@@ -1,0 +1,28 @@
+"""Models in files: what reads them, by its path in a recipe, and which file that is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+SAVED_BY = {"torch.jit:load": "torch.jit.save()"}
+"""What reads a model from the file that is its first argument, ``f``, and what writes such files."""
+
+
+def file_of(path: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
+    """The file that ``path`` reads with these arguments; None if it reads none, or no plain name."""
+    file = args[0] if args else kwargs.get("f")
+    return file if path in SAVED_BY and isinstance(file, str) else None
+
+
+def files(spec: Any) -> Iterator[str]:
+    """The files that are read for a recipe's ``{import, args, kwargs}``, nested ones included."""
+    if isinstance(spec, Mapping):
+        if "import" in spec:
+            file = file_of(str(spec["import"]), spec.get("args") or (), spec.get("kwargs") or {})
+            if file is not None:
+                yield file
+        spec = list(spec.values())
+    if isinstance(spec, list | tuple):
+        for value in spec:
+            yield from files(value)
