@@ -81,10 +81,13 @@ def _copied(kind: TypeProto) -> TypeProto:
 
 
 def _forget(graph: GraphProto) -> None:
-    """Take the shapes off everything that is computed, and off what bodies are given."""
+    """Take the shapes off everything that is computed, and off what bodies are given.
+
+    A scalar stays one: no axis is pinned in it, and ONNX Runtime wants to know that of a Loop's counter.
+    """
     for body in graphs(graph):
         for value in body.output if body is graph else (*body.input, *body.output):
-            if value.type.HasField("tensor_type"):
+            if value.type.tensor_type.shape.dim:
                 value.type.tensor_type.ClearField("shape")
 
 

@@ -55,7 +55,7 @@ class Export(ModelStep):
     keep_io_types: bool = True
 
     kind: ClassVar[str] = "export"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     distributions: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnxscript", "onnx-ir", "numpy")
 
     def declared(self, base: Path) -> tuple[Path, ...]:

@@ -26,6 +26,8 @@ _KNOWN_MOVES = frozenset({"clone", "permute", "slice", "transpose", "view"})
 _PRODUCTS = frozenset({"bmm", "einsum", "mm", "outer"})
 _KNOWN_PRODUCTS = frozenset({"mul", "matmul"})
 _PADS = frozenset({"pad", "constant_pad_nd"})
+# These take a spectrum that is cut off or filled up with zeros where another size is asked for.
+_INVERSE = frozenset({"fft_irfft"})
 
 
 @contextmanager
@@ -51,8 +53,8 @@ def reword(module: torch.fx.GraphModule) -> None:
     """Exchange what is named above, in place."""
     rules = [_scalar_minus_integers, _convolution_per_sample]
     places = [_Place(module, n) for n in module.graph.nodes if n.op == "call_function"]
-    if any(p.name in _MOVES | _PRODUCTS | _PADS and p.takes_complex() for p in places):
-        rules += [_moved_complex, _complex_product, _complex_sum, _pairs]
+    if any(p.name in _MOVES | _PRODUCTS | _PADS | _INVERSE and p.takes_complex() for p in places):
+        rules += [_moved_complex, _complex_product, _complex_sum, _pairs, _whole_spectrum]
     if sum(any(rule(place) for rule in rules) for place in places):
         module.graph.eliminate_dead_code()
         module.graph.lint()
@@ -76,6 +78,13 @@ class _Place:
     def value(self, node: Any) -> Any:
         """What the node gives, without its numbers."""
         return node.meta.get("val") if hasattr(node, "meta") else node
+
+    def size(self, node: Any, axis: int) -> Any:
+        """The size of an axis: a number, or a node that asks for it."""
+        import torch
+
+        known = self.value(node).shape[axis]
+        return known if isinstance(known, int) else self.call(torch.ops.aten.sym_size.int, node, axis)
 
     def is_complex(self, node: Any) -> bool:
         import torch
@@ -209,6 +218,35 @@ def _pairs(at: _Place) -> bool:
     return at.replace(at.call(aten.stack.default, list(at.parts(at.node.args[0])), -1))
 
 
+def _whole_spectrum(at: _Place) -> bool:
+    """``irfft(x, n)`` of a spectrum that is too short or too long: its parts are filled up or cut before."""
+    import torch
+    from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+    if at.name not in _INVERSE or len(at.node.args) < 2 or at.node.args[1] is None:
+        return False
+    spectrum, n, *rest = at.node.args
+    values = at.value(spectrum)
+    axis = (rest[0] if rest else at.node.kwargs.get("dim", -1)) % values.dim()
+    if statically_known_true(at.value(n) // 2 + 1 == values.shape[axis]):
+        return False
+    aten = torch.ops.aten
+    if isinstance(n, int):
+        half: Any = n // 2 + 1
+    else:
+        half = at.call(operator.add, at.call(operator.floordiv, n, 2), 1)
+    if statically_known_true(at.value(n) // 2 + 1 < values.shape[axis]):
+        parts = [at.call(aten.slice.Tensor, part, axis, 0, half) for part in at.parts(spectrum)]
+    else:
+        size = at.size(spectrum, axis)
+        fixed = isinstance(half, int) and isinstance(size, int)
+        missing = half - size if fixed else at.call(operator.sub, half, size)
+        ends = [*[0, 0] * (values.dim() - 1 - axis), 0, missing]
+        parts = [at.call(aten.constant_pad_nd.default, part, ends) for part in at.parts(spectrum)]
+    whole = at.call(aten.complex.default, *parts)
+    return at.replace(at.call(at.node.target, whole, n, *rest, **at.node.kwargs))
+
+
 def _convolution_per_sample(at: _Place) -> bool:
     """A 2D convolution with a group for each sample, as where a style makes the kernels.
 
@@ -239,29 +277,27 @@ def _convolution_per_sample(at: _Place) -> bool:
     if not all(isinstance(n, int) for n in (channels, *kernel)):
         return False
 
-    def size(node: Any, axis: int) -> Any:
-        known = at.value(node).shape[axis]
-        return known if isinstance(known, int) else at.call(aten.sym_size.int, node, axis)
-
     source, kernels = given["input"], given["weight"]
-    samples = at.call(aten.reshape.default, source, [groups, channels, size(source, 2), size(source, 3)])
+    samples = at.call(
+        aten.reshape.default, source, [groups, channels, at.size(source, 2), at.size(source, 3)]
+    )
     columns = at.call(
         aten.im2col.default, samples, kernel, given["dilation"], given["padding"], given["stride"]
     )
     rows = at.call(aten.reshape.default, kernels, [groups, -1, channels * kernel[0] * kernel[1]])
     sums = at.call(aten.bmm.default, rows, columns)
-    shape = [1, size(kernels, 0), *_windows(at, size, given, kernel)]
+    shape = [1, at.size(kernels, 0), *_windows(at, given, kernel)]
     made = at.call(aten.reshape.default, sums, shape)
     if given["bias"] is not None:
         made = at.call(aten.add.Tensor, made, at.call(aten.reshape.default, given["bias"], [1, -1, 1, 1]))
     return at.replace(made)
 
 
-def _windows(at: _Place, size: Any, given: dict[str, Any], kernel: list[int]) -> list[Any]:
+def _windows(at: _Place, given: dict[str, Any], kernel: list[int]) -> list[Any]:
     """The height and the width of a convolution's result."""
     found = []
     for i in (0, 1):
-        n = size(given["input"], 2 + i)
+        n = at.size(given["input"], 2 + i)
         lost = given["dilation"][i] * (kernel[i] - 1) - 2 * given["padding"][i]
         stride = given["stride"][i]
         if isinstance(n, int):

@@ -22,7 +22,7 @@ class Static(Step):
     keep_initializers_as_inputs: bool
 
     kind: ClassVar[str] = "static"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     distributions: ClassVar[tuple[str, ...]] = ("onnx", "onnxsim", "onnxruntime", "numpy")
 
     def run(self, given: Mapping[str, Path], out: Path) -> Outcome:

@@ -67,3 +67,14 @@ def test_an_output_of_another_rank_is_told_with_both_shapes() -> None:
     assert (said.code, said.level) == ("outputs-mismatch", "warning")
     assert said.message == "output `y` has shape [3] here, [batch, 3] in the dynamic file"
     assert not shapes.pin(_model(_POOLED), {"batch": 2})
+
+
+def test_a_loop_runs_on_where_an_axis_is_pinned() -> None:
+    """ONNX Runtime takes no Loop whose counter has no shape; its state grows, and has another each time."""
+    model = _model("""(float[batch,3] x, int64 many, bool go) => (float[batch,wide] y) {
+        y = Loop (many, go, x) <body =
+            b (int64 i, bool on, float[batch,v] s) => (bool on2, float[batch,w] t) {
+            on2 = Identity (on) t = Concat <axis = 1> (s, s) }> }""")
+    shapes.pin(model, {"batch": 2})
+    given = {"x": np.ones((2, 3), np.float32), "many": np.array(2), "go": np.array(True)}
+    assert session(model).run(None, given)[0].shape == (2, 12)
