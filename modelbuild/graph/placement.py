@@ -71,7 +71,10 @@ class Placement:
         if port.defines or step.kind == "source":
             return home
         if step.kind == "follows":
-            return self.home[step.defines[0]] if step.defines else home
+            if step.defines:
+                return self.home[step.defines[0]]
+            homes = {self.home.get(name, FLOAT) for name in step.uses}
+            return home if len(homes) == 1 else self.half
         return step.settled.get(port.variable, home)
 
 
@@ -196,9 +199,13 @@ def _settle(
     home: dict[str, str],
     wanted: defaultdict[str, set[str]],
 ) -> None:
-    """Give a source, or a node that follows, the precision that its users want."""
-    asked = any(FLOAT in wanted[name] for name in step.defines)
-    chosen = FLOAT if asked and whole.issuperset(step.defines) else half
+    """Give a source, or a node that follows, the precision that its users want.
+
+    One that makes no floats, a comparison, goes with those who use what it compares.
+    """
+    told = step.defines or step.uses
+    asked = any(FLOAT in wanted[name] for name in told)
+    chosen = FLOAT if asked and whole.issuperset(told) else half
     for name in step.defines:
         home[name] = chosen
     if step.kind == "follows":

@@ -35,7 +35,7 @@ class Half(Step):
     keep_initializers_as_inputs: bool
 
     kind: ClassVar[str] = "half"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     distributions: ClassVar[tuple[str, ...]] = ("onnx", "onnxconverter-common", "numpy")
 
     def run(self, given: Mapping[str, Path], out: Path) -> Outcome:

@@ -38,7 +38,7 @@ class Mixed(Half):
     proof: Verify
 
     kind: ClassVar[str] = "mixed"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     distributions: ClassVar[tuple[str, ...]] = (*Half.distributions, "onnxruntime")
 
     def knobs(self) -> dict[str, Any]:

@@ -23,6 +23,8 @@ def table() -> dict[Any, Callable[..., Any]]:
         "aten::searchsorted.Tensor": _searchsorted,
         "aten::bucketize.Tensor": _bucketize,
         "aten::_cdist_forward": _cdist,
+        "aten::cummax": _cummax,
+        "aten::cummin": _cummin,
         "transformers::grouped_mm_fallback": _grouped_mm,
     }
     found = {}
@@ -107,6 +109,34 @@ def _cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: int | None = None) ->
     if p == float("inf"):
         return op.ReduceMax(apart, last, keepdims=0)
     raise NotImplementedError(f"cdist with p={p}")
+
+
+def _cummax(self: Any, dim: int) -> Any:
+    return _running(self, dim, _op().ReduceMax)
+
+
+def _cummin(self: Any, dim: int) -> Any:
+    return _running(self, dim, _op().ReduceMin)
+
+
+def _running(x: Any, dim: int, reduced: Callable[..., Any]) -> Any:
+    """The extreme of all before each place, itself among them, and the last place that has it."""
+    op = _op()
+    rank = len(x.shape)
+    if not rank:
+        return op.Identity(x), op.Constant(value_int=0)
+    dim %= rank
+    here, there = op.Constant(value_ints=[dim + 1]), op.Constant(value_ints=[dim])
+    own, others = op.Unsqueeze(x, here), op.Unsqueeze(x, there)
+    count = op.Squeeze(op.Shape(x, start=dim, end=dim + 1))
+    places = op.Range(op.Constant(value_int=0), count, op.Constant(value_int=1))
+    behind = op.Constant(value_ints=list(range(1, rank - dim)))
+    columns = op.Unsqueeze(places, behind) if rank - dim > 1 else places
+    rows = op.Unsqueeze(columns, op.Constant(value_ints=[1]))
+    before = op.LessOrEqual(columns, rows)
+    found = reduced(op.Where(before, others, own), here, keepdims=0)
+    same = op.And(before, op.Equal(others, op.Unsqueeze(found, here)))
+    return found, op.ReduceMax(op.Where(same, columns, op.Constant(value_int=-1)), here, keepdims=0)
 
 
 def _grouped_mm(input: Any, weight: Any, offs: Any) -> Any:

@@ -163,6 +163,11 @@ GRAPHS: dict[str, str] = {
         g (float[2, 4] x) => (float[2, 4] y, float[2, 1] mean)
         <float[4] s = {1.0, 0.5, 2.0, 1.5}>
         { y, mean = LayerNormalization(x, s) }""",
+    "sizes-compared-beside-a-blocked-node": """
+        g (float[1, n] x) => (float[1, n] y)
+        <float least = {0.5}, int64[1] one = {1}, int64[1] end = {2}>
+        { s = Shape(x)  k = Slice(s, one, end)  f = Cast<to = 1>(k)  many = Constant<value = float {4.0}>()
+          few = Less(f, many)  wide = Max(f, least)  z = Mul(x, wide)  y = Where(few, x, z) }""",
     "sizes-computed-in-float": """
         g (float[1, n] x) => (float[1, m] y)
         <int64[1] zero = {0}, int64[1] one = {1}, int64[1] one_end = {2}, float factor = {1.0009}>
