@@ -249,10 +249,15 @@ class _Planner:
             inputs=tuple(s.pinned(sizes) for s in self.specs),
             sizes=dict(sizes),
             rows=None if sizes else len(self.rows),
-            tolerance=Tolerance(**tolerance.model_dump()),
+            tolerance=Tolerance.of(tolerance.model_dump(exclude_none=True)),
             keep_io_types=keep,
             function=self.recipe.verify.function,
+            source=self._source,
         )
+
+    @property
+    def _source(self) -> str:
+        return "the ONNX source" if self.recipe.model.onnx else "PyTorch"
 
     def _engine(self, engine: Engine) -> None:
         recipe, sizes = self.recipe, engine.variant
@@ -282,8 +287,8 @@ class _Planner:
             asked = getattr(recipe.precision, engine.precision)
             check = VerifyEngine(
                 filename, engine.precision, tuple(s.pinned(sizes) for s in self.specs),
-                dict(sizes), None, Tolerance(**asked.tolerance.model_dump()),
-                function=recipe.verify.function, backend=engine.backend,
+                dict(sizes), None, Tolerance.of(asked.tolerance.model_dump(exclude_none=True)),
+                function=recipe.verify.function, source=self._source, backend=engine.backend,
                 onnx=self._file(engine.precision, sizes), profiles=step.profiles,
             )  # fmt: skip
             needs = {"model": action, "onnx": model, "reference": "reference"}

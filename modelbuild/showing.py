@@ -71,11 +71,14 @@ def _error(parity: Mapping[str, Any] | None) -> tuple[str, str, str, str]:
     if not parity or not parity["outputs"]:
         return "", "", "", ""
     name, worst = next(iter(parity["outputs"].items()))
-    error = f"{name}: L2 {worst['relative_l2']:.1e}"
+    error = name if worst["relative_l2"] is None else f"{name}: L2 {worst['relative_l2']:.1e}"
     shapes = len(parity["shapes"])
     proof = f"{parity['evidence']}, {shapes} shape{'s' if shapes != 1 else ''}"
     headroom = worst["headroom"]
-    return error, parity["tolerance"], "exact" if headroom > 1e300 else f"x{headroom:.3g}", proof
+    bounds = parity["tolerance"]
+    if name in parity.get("spread", ()) and ";" not in bounds:  # of floats: nothing in it is counted
+        bounds = bounds.partition(", mismatch ")[0]
+    return error, bounds, "exact" if headroom is None else f"x{headroom:.3g}", proof
 
 
 def size(count: int | None) -> str:

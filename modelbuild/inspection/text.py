@@ -104,7 +104,9 @@ def _parity(parity: object) -> str:
     said = f"{passed} ({parity.get('evidence')})"
     outputs = parity.get("outputs")
     if isinstance(outputs, dict):
-        rooms = [o["headroom"] for o in outputs.values() if isinstance(o, dict) and "headroom" in o]
+        rooms = [
+            o["headroom"] for o in outputs.values() if isinstance(o, dict) and o.get("headroom") is not None
+        ]
         if rooms:
             said += f", headroom {min(rooms):.3g}"
     return said

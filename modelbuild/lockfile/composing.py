@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from modelbuild.keys import digest
 from modelbuild.lockfile.naming import named, normal, portable, visible
@@ -45,11 +46,13 @@ def _counted(path: Path) -> tuple[int, dict[str, int]]:
     return model.opset, dict(sorted(Counter(s.computes or "other" for s in seen).items()))
 
 
-def _worst(outputs: Mapping[str, Mapping[str, float]]) -> Worst | None:
+def _worst(outputs: Mapping[str, Mapping[str, Any]]) -> Worst | None:
     for name, far in outputs.items():  # the worst is the first
         headroom = far["headroom"]
-        exact = "exact" if headroom > 1e300 else _rounded(headroom)
-        return Worst(visible(name), _rounded(far["relative_l2"]), _rounded(far["max_abs"]), exact)
+        exact = "exact" if headroom is None else _rounded(headroom)
+        return Worst(
+            visible(name), _rounded(far["relative_l2"] or 0.0), _rounded(far["max_abs"] or 0.0), exact
+        )
     return None
 
 

@@ -88,9 +88,13 @@ def _names_no_tolerance(knobs: Any) -> bool:
         return True
     if not isinstance(knobs, Mapping):
         return False
-    given = knobs.get("tolerance", {})
-    return isinstance(given, Mapping) and all(
-        key in Tolerance.model_fields and value is None for key, value in given.items()
+    given = knobs.get("tolerance")
+    if given is None and "tolerance" not in knobs:
+        return True
+    return (
+        isinstance(given, Mapping)
+        and bool(given)
+        and all(key in Tolerance.model_fields and value is None for key, value in given.items())
     )
 
 

@@ -34,8 +34,12 @@ shares no factor with it. Each axis must be used by a shape.
 """,
     "Tolerance": """\
 Those that are named must all hold, for every output, at every size. Where a recipe names none: fp32
-`{rtol: 1e-3, atol: 1e-4}`, fp16 `{relative_l2: 1e-2, cosine: 0.999}`, bf16 `{relative_l2: 5e-2,
-cosine: 0.99}`. Of `rtol` and `atol`, one that is not named beside the other is 0.
+`{rtol: 1e-3, atol: 1e-4, relative_l2: 1e-3, mismatch: 1e-3}`, fp16 `{relative_l2: 1e-2, cosine: 0.999,
+mismatch: 1e-2}`, bf16 `{relative_l2: 5e-2, cosine: 0.99, mismatch: 5e-2}`. `mismatch` is for integers and
+bools, the others for floats; where only the one kind is named, the other keeps its default. Of `rtol` and
+`atol`, one that is not named beside the other is 0. `relative_l2` and `cosine` hold for every slice of an
+output that has a size of its own, as scores beside boxes, not only for the whole. What an output names
+under `outputs` holds for it instead of the rest. `{}` bounds nothing: `verify.function` decides alone.
 """,
     "Fp16": """\
 `half` and `autocast` export the model itself in half precision, so the block lists mean nothing
@@ -128,7 +132,13 @@ precision:
     "Tolerance": _HEAD
     + """\
 precision:
-  fp16: {tolerance: {rtol: 1.0e-2, atol: 1.0e-2, relative_l2: 5.0e-3, cosine: 0.9999}}
+  fp16: {tolerance: {rtol: 1.0e-2, atol: 1.0e-2, relative_l2: 5.0e-3, cosine: 0.9999, mismatch: 0}}
+""",
+    "Bounds": _HEAD
+    + """\
+outputs: [boxes, classes]
+precision:
+  fp32: {tolerance: {outputs: {boxes: {atol: 0.5}, classes: {mismatch: 0.02}}}}
 """,
     "Fp16": _HEAD
     + """\

@@ -114,10 +114,28 @@ def precisions(recipe: Recipe) -> Iterator[Problem]:
     if not recipe.precision.names:
         needs = tuple((*route, name) for name in ("fp32", "fp16", "bf16"))
         yield Problem(route, "`precision` names no precision", "add `fp32:`", needs=needs)
+    yield from _tolerances(recipe)
     for name, knobs in recipe.precision.reduced.items():
         yield from _method(recipe, (*route, name), knobs)
         if isinstance(knobs, Fp16):
             yield from _bounds((*route, name), knobs)
+
+
+def _tolerances(recipe: Recipe) -> Iterator[Problem]:
+    for name in recipe.precision.names:
+        at = ("precision", name, "tolerance")
+        tolerance = getattr(recipe.precision, name).tolerance
+        if not tolerance.named() and not tolerance.outputs and not recipe.verify.function:
+            yield Problem(
+                at, "`tolerance: {}` bounds nothing, and there is no `verify.function` to decide",
+                "leave `tolerance` out for the defaults, or name a function",
+            )  # fmt: skip
+        for output in tolerance.outputs or ():
+            if recipe.outputs is not None and output not in recipe.outputs:
+                yield Problem(
+                    (*at, "outputs", output), f"`{output}` is none of the recipe's `outputs`",
+                    f"name one of {', '.join(recipe.outputs)}", on_key=True,
+                )  # fmt: skip
 
 
 def _method(recipe: Recipe, route: Route, half: Reduced) -> Iterator[Problem]:

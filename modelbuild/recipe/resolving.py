@@ -106,7 +106,7 @@ def _leaves(recipe: Recipe, given: Mapping[str, Any], defaults: Defaults) -> Ite
         if value is None:
             if words := _OPEN.get(_pattern(route)):
                 yield Leaf(route, words, DEFAULT, open=True)
-        elif written is None or (tolerance and all(bound is None for bound in written.values())):
+        elif written is None or (tolerance and written and all(bound is None for bound in written.values())):
             yield Leaf(route, value, DEFAULT)
         else:
             origin = RECIPE if own == written else defaults.where

@@ -30,6 +30,7 @@ from modelbuild.recipe.words import (
     Whole,
 )
 from modelbuild.tensors import Axis, TensorSpec, Values
+from modelbuild.tolerance import DEFAULTS
 
 DType = Literal["float32", "float16", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"]
 PrecisionName = Literal["fp32", "fp16", "bf16"]
@@ -108,8 +109,8 @@ class AxisRange(Part):
     max: Size = Field(description="The largest size.")
 
 
-class Tolerance(Part):
-    """How far an artifact may be from PyTorch. Those named must all hold."""
+class Bounds(Part):
+    """How far an output may be from PyTorch's. Those named must all hold."""
 
     rtol: Annotated[Number, Field(ge=0)] | None = Field(
         default=None, description="|error| <= atol + rtol * |reference|, for every element."
@@ -123,6 +124,10 @@ class Tolerance(Part):
     cosine: Annotated[Number, Field(gt=0, le=1)] | None = Field(
         default=None, description="Cosine of the angle between the two, at least."
     )
+    mismatch: Annotated[Number, Field(ge=0, le=1)] | None = Field(
+        default=None,
+        description="Of integers and bools that floats decide, the share that may differ.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -135,23 +140,39 @@ class Tolerance(Part):
 
     def named(self) -> dict[str, float]:
         """The bounds that are set."""
-        return self.model_dump(exclude_none=True)
+        return self.model_dump(exclude_none=True, exclude={"outputs"})
 
 
-FP32_TOLERANCE = Tolerance(rtol=1e-3, atol=1e-4)
-FP16_TOLERANCE = Tolerance(relative_l2=1e-2, cosine=0.999)
-BF16_TOLERANCE = Tolerance(relative_l2=5e-2, cosine=0.99)
+class Tolerance(Bounds):
+    """How far an artifact may be from PyTorch. Those named must all hold."""
+
+    outputs: dict[Text, Bounds] | None = Field(
+        default=None, description="Outputs with bounds of their own, which hold instead of the rest."
+    )
+
+
+FP32_TOLERANCE, FP16_TOLERANCE, BF16_TOLERANCE = (
+    Tolerance.model_validate(DEFAULTS[name].named()) for name in ("fp32", "fp16", "bf16")
+)
 
 
 def _or(default: Tolerance) -> AfterValidator:
-    return AfterValidator(lambda t: t if t.named() else default)
+    """Where no bound is named, the default; but one that is written as `{}` bounds nothing."""
+
+    def filled(asked: Tolerance) -> Tolerance:
+        if asked.named() or not asked.model_fields_set:
+            return asked
+        return Tolerance(**default.named(), outputs=asked.outputs)
+
+    return AfterValidator(filled)
 
 
 class Fp32(Part):
     """The model as it is."""
 
     tolerance: Annotated[Tolerance, _or(FP32_TOLERANCE)] = Field(
-        default=FP32_TOLERANCE, description="By default {rtol: 1e-3, atol: 1e-4}."
+        default=FP32_TOLERANCE,
+        description="By default {rtol: 1e-3, atol: 1e-4, relative_l2: 1e-3, mismatch: 1e-3}.",
     )
 
 
@@ -184,7 +205,7 @@ class Fp16(Reduced):
         default=65504.0, description="Constants farther from 0 are moved to this."
     )
     tolerance: Annotated[Tolerance, _or(FP16_TOLERANCE)] = Field(
-        default=FP16_TOLERANCE, description="By default {relative_l2: 1e-2, cosine: 0.999}."
+        default=FP16_TOLERANCE, description="By default {relative_l2: 1e-2, cosine: 0.999, mismatch: 1e-2}."
     )
 
 
@@ -192,7 +213,7 @@ class Bf16(Reduced):
     """bfloat16: float32's range with 8 bits of precision, so there is nothing to clamp."""
 
     tolerance: Annotated[Tolerance, _or(BF16_TOLERANCE)] = Field(
-        default=BF16_TOLERANCE, description="By default {relative_l2: 5e-2, cosine: 0.99}."
+        default=BF16_TOLERANCE, description="By default {relative_l2: 5e-2, cosine: 0.99, mismatch: 5e-2}."
     )
 
 

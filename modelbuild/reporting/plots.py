@@ -217,7 +217,8 @@ def _error_row(model: Model, artifact: Artifact, errors: ErrorsAt, axes: Sequenc
         "artifact": name, "shape": shape, "at": f"{name} · {at}", "output": clipped(errors.output, 60),
         "ratio": min(ratio, most) if ratio > least else 0.0, "told": ratio_told(errors.headroom),
         "verdict": "within" if errors.headroom >= 1 else "beyond",
-        "relative_l2": errors.relative_l2, "max_abs": errors.max_abs, "cosine": f"{errors.cosine:.9g}",
+        "relative_l2": errors.relative_l2 if math.isfinite(errors.relative_l2) else None,
+        "max_abs": errors.max_abs, "cosine": f"{errors.cosine:.9g}",
         "tolerance": artifact.parity.tolerance, "evidence": artifact.parity.evidence,
     }  # fmt: skip
 

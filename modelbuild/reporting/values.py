@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from modelbuild.errors import Diagnostic
 
@@ -22,14 +23,20 @@ class _Row(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
+# What has no number is null in a manifest: beyond every number, here.
+Far = Annotated[
+    Annotated[float, Field(allow_inf_nan=True)], BeforeValidator(lambda v: math.inf if v is None else v)
+]
+
+
 class Errors(_Row):
     """Of one output, in its own unit where it has one; ``headroom`` is tolerance / error."""
 
-    max_abs: float
-    max_rel: float
-    relative_l2: float
+    max_abs: Far
+    max_rel: Far
+    relative_l2: Far
     cosine: float
-    headroom: float
+    headroom: Far
 
 
 class ErrorsAt(Errors):

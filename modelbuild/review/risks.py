@@ -8,8 +8,9 @@ from typing import Any
 
 from modelbuild.errors import Diagnostic
 from modelbuild.recipe.problems import clean, listed
-from modelbuild.recipe.schema import Engine, Recipe, Tolerance
+from modelbuild.recipe.schema import Bounds, Engine, Recipe
 from modelbuild.review.differences import engine_name, inline
+from modelbuild.tolerance import DEFAULTS
 
 WEAKENED = "proof-weakened"
 NARROWED = "range-narrowed"
@@ -71,13 +72,26 @@ def _tolerances(old: Recipe, new: Recipe) -> Iterator[_Risk]:
         was, now = getattr(old.precision, precision), getattr(new.precision, precision)
         if was is None:
             continue
-        for bound, value in was.tolerance.named().items():
-            if said := _looser(bound, value, now.tolerance):
-                yield _Risk(WEAKENED, f"a tolerance is loosened: {precision} {bound} {said}")
+        yield from _loosened(precision, was.tolerance, now.tolerance, precision)
+        before, after = was.tolerance.outputs or {}, now.tolerance.outputs or {}
+        for name in {**before, **after}:
+            which = f"{precision} `{clean(name)}`"
+            yield from _loosened(
+                precision, before.get(name, was.tolerance), after.get(name, now.tolerance), which
+            )
 
 
-def _looser(bound: str, old: float, tolerance: Tolerance) -> str | None:
+def _loosened(precision: str, old: Bounds, new: Bounds, which: str) -> Iterator[_Risk]:
+    spare = DEFAULTS[precision].mismatch if new.model_fields_set else None
+    for bound, value in old.named().items():
+        if said := _looser(bound, value, new, spare):
+            yield _Risk(WEAKENED, f"a tolerance is loosened: {which} {bound} {said}")
+
+
+def _looser(bound: str, old: float, tolerance: Bounds, spare: float | None) -> str | None:
     new = getattr(tolerance, bound)
+    if new is None and bound == "mismatch":
+        new = spare
     if new is None:
         return f"{old:g} -> not asked"
     loosened = new < old if bound == "cosine" else new > old

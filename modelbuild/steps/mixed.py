@@ -19,6 +19,7 @@ from modelbuild.telling import tell
 if TYPE_CHECKING:
     from modelbuild.graph.files import Model
     from modelbuild.mixed.search import Found, Infeasible, Search, Trial
+    from modelbuild.tolerance import Tolerance
 
 _ROUNDS = 5  # searches, each wiser by an input that the proof of the last one failed on
 _NAMED = 5  # nodes or weights that a message names
@@ -98,15 +99,15 @@ class Mixed(Half):
         from modelbuild.steps import reference
 
         tell("the plain conversion breaks the tolerance; looking for nodes to keep in fp32")
-        tried = [
-            _chosen(plain) or reference.smallest(given["reference"])
-        ]  # the recorded inputs that the search knows
+        bounds = [self.proof.tolerance.at(o.name, self.dtype) for o in model.proto.graph.output]
+        # The recorded inputs that the search knows.
+        tried = [_chosen(plain) or reference.smallest(given["reference"])]
         suspects = [row["tensor"] for row in plain.data.get("ranges", ()) if row["overflows"]]
         try:
             switches = Switches(Roundings(model, self.options()))
         except Exception as error:  # whatever ONNX Runtime does not take of a graph with switches
             raise _not_searched(self._explained(plain, given, out), error) from error
-        search = Search(switches, [self._trial(given["reference"], tried[0])], tell, suspects)
+        search = Search(switches, [self._trial(given["reference"], tried[0], bounds)], tell, suspects)
         if search.unrounded() > 1:
             raise self._explained(_of_float(plain), given, out)
         last, nearly = plain, ""
@@ -123,7 +124,7 @@ class Mixed(Half):
                 proof = self._proven(given, out)
             except ProofError as error:
                 last = error
-                self._learn(search, tried, given["reference"], error, found.after)
+                self._learn(search, tried, bounds, given["reference"], error, found.after)
                 continue
             fallback = self._fallback(model, found, plain)
             data = {"conversion": self._record(found, plain)}
@@ -132,7 +133,13 @@ class Mixed(Half):
         raise ProofError((self._gave_up(tried, search, nearly), *last.diagnostics), last.data)
 
     def _learn(
-        self, search: Search, tried: list[str], reference: Path, error: ProofError, after: float
+        self,
+        search: Search,
+        tried: list[str],
+        bounds: Sequence[Tolerance],
+        reference: Path,
+        error: ProofError,
+        after: float,
     ) -> None:
         """Take the input along that the proof failed on worst; or be stricter on those at hand.
 
@@ -147,14 +154,14 @@ class Mixed(Half):
             search.limit *= 0.7
             return
         tried.append(name)
-        trial = self._trial(reference, name)
+        trial = self._trial(reference, name, bounds)
         if _is_broken(error):  # what breaks only on this input shows its roundings only on it
             search.trials.insert(0, trial)
             search.forget()
         else:
             search.trials.append(trial)
 
-    def _trial(self, reference: Path, name: str) -> Trial:
+    def _trial(self, reference: Path, name: str, bounds: Sequence[Tolerance]) -> Trial:
         import numpy as np
 
         from modelbuild.mixed.search import Trial
@@ -164,10 +171,10 @@ class Mixed(Half):
         arrays, expected = load_case(reference, name)
 
         def strain(outputs: Sequence[Any]) -> Any:
-            pairs = list(zip(expected, outputs, strict=True))
-            if any(e.shape != o.shape for e, o in pairs):  # other values let other rows through
+            rows = list(zip(bounds, expected, outputs, strict=True))
+            if any(e.shape != o.shape for _, e, o in rows):  # other values let other rows through
                 return np.array([np.inf])
-            return np.array([s for e, o in pairs for s in compare.strains(e, o, self.proof.tolerance)])
+            return np.array([s for b, e, o in rows for s in compare.strains(e, o, b)])
 
         if self.proof.function is None:
             return Trial(arrays, strain)
@@ -264,7 +271,7 @@ class Mixed(Half):
         if not math.isfinite(strain):
             return "scale the values into its range"
         factor = strain**0.5 * 1.5
-        named = {k: v for k, v in self.proof.tolerance.__dict__.items() if v is not None and k != "cosine"}
+        named = {k: v for k, v in self.proof.tolerance.named().items() if k != "cosine"}
         bounds = ", ".join(f"{k}: {v * factor:.1g}" for k, v in named.items() if v)
         return f"a tolerance of about {{{bounds}}} can be held" if bounds else "loosen the tolerance"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,6 +29,9 @@ _HINTS = {
 }
 
 
+_WRONG = 0.1  # an error relative to an output's size that no precision excuses
+
+
 @dataclass(frozen=True)
 class Measured:
     """One recorded case: how large it is, in bytes, and how well the artifact did on it."""
@@ -45,6 +48,8 @@ class Comparison(Protocol):
     @property
     def tolerance(self) -> Tolerance: ...
     @property
+    def precision(self) -> str: ...
+    @property
     def function(self) -> str | None: ...
 
 
@@ -52,12 +57,24 @@ class Proof:
     """What was measured so far."""
 
     def __init__(
-        self, of: Comparison, names: Sequence[str], counted: Callable[[], Collection[str]] = tuple
+        self,
+        of: Comparison,
+        names: Sequence[str],
+        sized: Callable[[], Collection[str]] = tuple,
+        counted: frozenset[str] | None = None,
+        live: frozenset[str] | None = None,
     ) -> None:
-        """``counted`` gives the outputs whose sizes values decide; it is asked where a size differs."""
+        """``sized`` gives the outputs whose sizes values decide; it is asked where a size differs.
+
+        ``counted`` are the outputs whose integers floats decide, ``live`` those that values of the
+        inputs reach; None: all of them.
+        """
         self.of = of
         self.names = names
-        self._counted = counted
+        self._sized = sized
+        self.counted = frozenset(names) if counted is None else counted
+        self.live = frozenset(names) if live is None else live
+        self.bounds = {name: of.tolerance.at(name, of.precision) for name in names}
         self.by_output: dict[str, list[tuple[Sizes, Distance]]] = {n: [] for n in names}
         self.spreads = {n: Spread() for n in names}
         self.shapes: list[dict[str, int]] = []
@@ -70,6 +87,7 @@ class Proof:
         # PyTorch's first outputs of each shape: at one size alone, a softmax over one element is constant.
         self.seen: dict[str, dict[tuple[int, ...], list[Array]]] = {n: {} for n in names}
         self.varied: set[str] = set()
+        self.integers: set[str] = set()
         self._function = import_attribute(of.function) if of.function else None
 
     def add(
@@ -95,9 +113,11 @@ class Proof:
         misshapen = False
         for name, want, have in zip(self.names, expected, got, strict=True):
             self._note(name, want)
+            if want.dtype.kind != "f":
+                self.integers.add(name)
             if want.shape != have.shape:
                 said = f"output `{name}` has shape {have.shape}, PyTorch {want.shape}, at {at}"
-                if name in self._counted():
+                if name in self._sized():
                     self._fail("parity-failed", said, name, _HINTS["counted"])
                 else:
                     self._fail("baked-axis", said, name)
@@ -107,7 +127,7 @@ class Proof:
                 said = f"output `{name}` is {have.dtype}, PyTorch {want.dtype}"
                 self._fail("outputs-mismatch", said, name)
                 continue
-            found = compare.distance(want, have, self.of.tolerance)
+            found = compare.distance(want, have, self.bounds[name], counted=name in self.counted)
             self.by_output[name].append((sizes, found))
             self.spreads[name].add(want, have)
             distances.append(found)
@@ -137,7 +157,14 @@ class Proof:
 
     def _constant(self, name: str, inputs_vary: bool) -> bool:
         """Whether no shape shows another value. One number from one input says nothing either way."""
-        telling = [o for o in self.seen[name].values() if len(o) > 1 or o[0].size > 1]
+        if name in self.varied:
+            return False
+        seen = self.seen[name].values()
+        if any(o[0].dtype.kind != "f" for o in seen) and name not in self.live:
+            return False  # from sizes alone: what is the same may have to be
+        if seen and not any(a.size for o in seen for a in o):
+            return True
+        telling = [o for o in seen if any(a.size for a in o) and (len(o) > 1 or o[0].size > 1)]
         return bool(telling) and all(compare.is_vacuous(o, inputs_vary=inputs_vary) for o in telling)
 
     def _ask(self, expected: Sequence[Array], got: Sequence[Array], at: str) -> None:
@@ -222,30 +249,54 @@ class Proof:
         only = ""
         if len(where) < len({reference.describe(s) for s, _ in rows}):
             only = f"; only at {' and '.join(sorted(where))}"
+        bounds, far = self.bounds[name], f"{worst.beyond:,} of {worst.elements:,} elements"
+        if self.is_counted(name):
+            allowed = f"mismatch {bounds.mismatch or 0.0:g}" if name in self.counted else "none"
+            said = f"{far} differ, against {allowed}" + (
+                "" if name in self.counted else ": integers alone make them"
+            )
+        else:
+            said = (
+                f"relative L2 {worst.relative_l2:.3g}, largest error {worst.max_abs:.3g}, cosine "
+                f"{worst.cosine:.6f}, against {replace(bounds, mismatch=None)}; {far} are beyond it"
+            )
         return Diagnostic(
             "parity-failed",
-            f"output `{name}` at {at}: relative L2 {worst.relative_l2:.3g}, largest error "
-            f"{worst.max_abs:.3g}, cosine {worst.cosine:.6f}, against {self.of.tolerance} "
-            f"(headroom {worst.headroom:.3g}); {worst.worst}{only}",
+            f"output `{name}` at {at}: {said} (headroom {worst.headroom:.3g}); {worst.worst}{only}",
             "forward() branches on this size, or the tolerance is tighter than the precision"
             if only
             else None,
         )
 
+    def is_counted(self, name: str) -> bool:
+        """Whether an output is integers or bools."""
+        return name in self.integers
+
     def _said(self, name: str) -> str:
-        first = next(iter(self.seen[name].values()))[0]
+        seen = [a for o in self.seen[name].values() for a in o]
+        if not any(a.size for a in seen):
+            return "empty"
+        first = next(a for a in seen if a.size)
+        if first.dtype.kind != "f":
+            return "the same"
         return "NaN" if np.isnan(first).all() else "the same"
 
-    def vacuous(self, inputs_vary: bool) -> list[Diagnostic]:
-        """Outputs whose comparison proves nothing; an error if that is all of them."""
-        constant = [n for n in self.names if self._constant(n, inputs_vary)]
-        level = "error" if constant and len(constant) == len(self.names) else "warning"
-        return [
-            Diagnostic(
-                "vacuous-check",
-                f"PyTorch's output `{n}` is {self._said(n)} for every input: comparing it proves nothing",
-                "load trained weights, or give inputs that reach it (`values`, `verify.data`)",
-                level="error" if level == "error" else "warning",
-            )
-            for n in constant
-        ]
+    def vacuous(self, inputs_vary: bool, source: str = "PyTorch") -> list[Diagnostic]:
+        """Outputs whose comparison proves nothing; an error if that is all of them, or if one is wrong."""
+        found: dict[str, Diagnostic] = {}
+        wrong = False
+        for name in self.names:
+            worst = [d for _, d in self.by_output[name]]
+            if self._constant(name, inputs_vary):
+                said = f"{source}'s output `{name}` is {self._said(name)} for every input"
+                hint = "load trained weights, or give inputs that reach it (`values`, `verify.data`)"
+            elif worst and all(d.idle for d in worst):
+                said = f"{self.bounds[name]} is no bound for output `{name}`: zeros would pass, too"
+                hint = "name a bound relative to its size: `relative_l2`, or `rtol` with a smaller `atol`"
+                wrong = wrong or any(d.relative_l2 > _WRONG for d in worst)
+            else:
+                continue
+            found[name] = Diagnostic("vacuous-check", f"{said}: comparing it proves nothing", hint)
+        if wrong or len(found) == len(self.names):
+            return list(found.values())
+        return [replace(d, level="warning") for d in found.values()]

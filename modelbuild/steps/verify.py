@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -40,9 +40,10 @@ class Verify(Step):
     tolerance: Tolerance
     keep_io_types: bool = True
     function: str | None = None
+    source: str = "PyTorch"  # what the reference is, in messages
 
     kind: ClassVar[str] = "verify"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     distributions: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "numpy")
 
     @property
@@ -69,6 +70,7 @@ class Verify(Step):
             StepError, ProofError: as ``run``.
         """
         from modelbuild.graph import extents, files, interface
+        from modelbuild.graph.counting import decided_by_floats, decided_by_values
         from modelbuild.steps.proof import Proof
 
         path = given["model"] / self.filename
@@ -77,8 +79,10 @@ class Verify(Step):
         self._check_interface(model)
         other = self._check_precision(model)
         run, evidence, said = self._runner(path, model)
-        counted = (lambda: ()) if self.precision == "fp32" else lambda: extents.sized_by_values(model.proto)
-        proof = Proof(self, [p.name for p in interface.outputs(model)], counted)
+        sized = (lambda: ()) if self.precision == "fp32" else lambda: extents.sized_by_values(model.proto)
+        names = [p.name for p in interface.outputs(model)]
+        self._check_bounds(names)
+        proof = Proof(self, names, sized, decided_by_floats(model), decided_by_values(model))
         own_data = False
         for case, arrays, expected in self._cases(given["reference"]):
             proof.add(case, expected, run, arrays)
@@ -125,7 +129,7 @@ class Verify(Step):
         found = (
             *said,
             *proof.errors(),
-            *proof.vacuous(any(s.values.varies for s in self.inputs if s.shape)),
+            *proof.vacuous(any(s.values.varies for s in self.inputs if s.shape), self.source),
         )
         if any(d.level == "error" for d in found):
             cases = [asdict(m) for m in proof.measured]
@@ -138,16 +142,20 @@ class Verify(Step):
         from modelbuild.graph.edges import with_numpy_edges
 
         if self.precision == "fp32":
-            return _call(runtime.session_of_file(path), model), "cpu", ()
+            try:
+                return _call(runtime.session_of_file(path), model), "cpu", ()
+            except Exception as error:
+                said = f"ONNX Runtime does not load {path.name}: {first_line(error)}"
+                raise _invalid(said) from error
         loading = in_child(lambda: runtime.session_of_file(path) and None)
-        said: tuple[Diagnostic, ...] = ()
+        words: tuple[Diagnostic, ...] = ()
         if loading.error is not None and not self._lacks_kernels(loading.error):
             raise _invalid(f"ONNX Runtime does not load {path.name}: {first_line(loading.error)}")
         if loading.died:
             again = in_child(lambda: runtime.session_of_file(path, extended=True) and None)
             if not again.ok:
                 raise StepError(_crashed(f"{loading.died} while loading {path.name}", "error"))
-            said = (
+            words = (
                 _crashed(
                     f"ONNX Runtime was {loading.died} while loading {path.name} at its highest "
                     "optimisation level on a CPU; at ORT_ENABLE_EXTENDED it loads",
@@ -161,12 +169,12 @@ class Verify(Step):
                     session = runtime.session_of_file(path, cuda=True)
                 else:
                     session = runtime.session(judged, providers=runtime.CUDA)
-                return _call(session, judged), "gpu", said
+                return _call(session, judged), "gpu", words
             except Exception as error:
                 if not self._lacks_kernels(error):
                     raise
         simulated = simulate.simulated(judged)
-        return _call(runtime.session(simulated, prepack=True), judged), f"{self.precision}-simulated", said
+        return _call(runtime.session(simulated, prepack=True), judged), f"{self.precision}-simulated", words
 
     def _lacks_kernels(self, error: BaseException) -> bool:
         """Whether this is only that ONNX Runtime has hardly a bfloat16 kernel, and none on a CPU.
@@ -218,6 +226,17 @@ class Verify(Step):
             raise ProofError((said,), {})
         return ()
 
+    def _check_bounds(self, names: Sequence[str]) -> None:
+        for name in self.tolerance.outputs:
+            if name not in names:
+                raise StepError(
+                    Diagnostic(
+                        "outputs-mismatch",
+                        f"the tolerance names an output `{name}`; the graph's are {list(names)}",
+                        "name an output of the graph under `tolerance: {outputs: ...}`",
+                    )
+                )
+
     def _check_interface(self, model: Model) -> None:
         from modelbuild.graph import files, interface
         from modelbuild.graph.types import ELEM_TYPES
@@ -262,6 +281,7 @@ class VerifyEngine(Verify):
         import numpy as np
 
         from modelbuild.graph import files, interface
+        from modelbuild.graph.counting import decided_by_floats, decided_by_values
         from modelbuild.steps.proof import Proof
 
         model = files.read(given["onnx"] / self.onnx)
@@ -270,7 +290,8 @@ class VerifyEngine(Verify):
         cases = [row for row in self._cases(given["reference"]) if self._admits(row[0].sizes)]
         feeds = [{n: np.asarray(arrays[n], d) for n, d in dtypes.items()} for _, arrays, _ in cases]
         found = iter(run_engine(given["model"] / self.filename, self.backend, feeds, names))
-        proof = Proof(self, names)
+        self._check_bounds(names)
+        proof = Proof(self, names, counted=decided_by_floats(model), live=decided_by_values(model))
         for case, arrays, expected in cases:
             proof.add(case, expected, lambda _: [_full(o) for o in next(found)], arrays)
         return self._verdict(proof, "gpu", ())

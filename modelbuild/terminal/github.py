@@ -153,8 +153,9 @@ def _table(result: BuildResult) -> Iterator[str]:
 
 def _cells(artifact: ArtifactResult) -> Sequence[str]:
     outputs = (artifact.parity or {}).get("outputs") or {}
-    headroom = next((far["headroom"] for far in outputs.values()), None)  # the worst is the first
-    told = "" if headroom is None else "exact" if headroom > 1e300 else f"x{headroom:.3g}"
+    first = next(iter(outputs.values()), None)  # the worst is the first
+    headroom = first["headroom"] if first else None
+    told = "" if first is None else "exact" if headroom is None else f"x{headroom:.3g}"
     return artifact.name, artifact.status, showing.size(artifact.bytes), told
 
 

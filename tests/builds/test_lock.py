@@ -13,6 +13,7 @@ from modelbuild import lockfile
 from modelbuild.lockfile import Lock
 from tests.conftest import TINY, Answer, Project
 
+FP32_BOUNDS = "rtol 0.001, atol 0.0001, relative_l2 0.001, mismatch 0.001"
 LINES = ("precision: {fp32: {}, fp16: {method: convert}}", "static: [{batch: 1}]")
 FP32, FP16 = "net.fp32.onnx", "net.fp16.onnx"
 ALL = [FP32, FP16, "net.fp32.batch1.onnx", "net.fp16.batch1.onnx"]
@@ -82,7 +83,7 @@ def test_the_lock_file_says_what_was_published(reviewed: Project) -> None:
         assert row.worst.headroom == "exact" or float(row.worst.headroom) > 1
     assert lock.onnx[FP32].nodes == {"float32": 3}
     assert lock.onnx[FP16].nodes == {"float16": 3, "other": 2}
-    assert lock.onnx[FP32].tolerance == "rtol 0.001, atol 0.0001"
+    assert lock.onnx[FP32].tolerance == FP32_BOUNDS
     assert list(lock.files) == ["net.py"]
     assert {"torch", "onnx", "python"} <= set(lock.toolchain)
 
@@ -203,8 +204,8 @@ def test_what_has_other_bytes_is_not_published(locked: Project, old: str, new: s
     [
         pytest.param(
             ("precision: {fp32: {tolerance: {rtol: 0.01}}, fp16: {method: convert}}", LINES[1]),
-            "net.fp32.onnx: tolerance rtol 0.001, atol 0.0001 -> rtol 0.01, atol 0; "
-            "net.fp32.batch1.onnx: tolerance rtol 0.001, atol 0.0001 -> rtol 0.01, atol 0",
+            f"net.fp32.onnx: tolerance {FP32_BOUNDS} -> rtol 0.01, atol 0; "
+            f"net.fp32.batch1.onnx: tolerance {FP32_BOUNDS} -> rtol 0.01, atol 0",
             id="tolerance",
         ),
         pytest.param(

@@ -49,10 +49,10 @@ def refused(call: Any, *arguments: Any) -> str:
 def test_a_tolerance_is_for_the_precisions_whose_recipe_names_none() -> None:
     found = under(BOTH, TOLERANCE)
     assert found.fp16.tolerance.named() == {"cosine": 0.9}
-    assert found.fp32.tolerance.named() == {"rtol": 1e-3, "atol": 1e-4}
+    assert found.fp32.tolerance.named() == {"rtol": 1e-3, "atol": 1e-4, "relative_l2": 1e-3, "mismatch": 1e-3}
 
 
-@pytest.mark.parametrize("knobs", ["", "{}", "{tolerance: {}}", "{tolerance: {rtol: null}}"])
+@pytest.mark.parametrize("knobs", ["", "{}", "{tolerance: {rtol: null}}"])
 def test_naming_no_bound_is_naming_no_tolerance(knobs: str) -> None:
     found = under(RECIPE + f"precision:\n  fp16: {knobs}\n", TOLERANCE)
     assert found.fp16.tolerance.named() == {"cosine": 0.9}
@@ -283,7 +283,8 @@ def test_each_value_says_where_it_comes_from(
         "name: net # default", "opset: 17 # recipe", "shape: [4, 3] # recipe", "dtype: float32 # default",
         "method: convert # pyproject.toml", "keep_io_types: false # pyproject.toml",
         "disable_shape_infer: false # default", "tolerance: {cosine: 0.9} # pyproject.toml",
-        "tolerance: {rtol: 0.001, atol: 0.0001} # default", "# outputs: the exporter's names # default",
+        "tolerance: {rtol: 0.001, atol: 0.0001, relative_l2: 0.001, mismatch: 0.001} # default",
+        "# outputs: the exporter's names # default",
     ):  # fmt: skip
         assert line in lines
     assert cli.main(["check", "net.yaml", "--resolved", "--format", "json"]) == 0

@@ -10,6 +10,7 @@ from typing import get_args
 
 import pytest
 
+from modelbuild.errors import RecipeError
 from modelbuild.recipe.loading import parse
 from modelbuild.recipe.schema import DType, Recipe, Tolerance
 from modelbuild.tensors import DTYPES, Axis, TensorSpec, Values
@@ -100,13 +101,15 @@ def test_a_recipe_of_a_model_and_an_input_has_every_default() -> None:
     assert (found.exporter, found.simplify, found.constant_folding) == ("auto", True, True)
     assert found.precision.names == ("fp32",)
     assert found.precision.fp32 is not None
-    assert found.precision.fp32.tolerance.named() == {"rtol": 1e-3, "atol": 1e-4}
+    assert found.precision.fp32.tolerance.named() == {
+        "rtol": 1e-3, "atol": 1e-4, "relative_l2": 1e-3, "mismatch": 1e-3,
+    }  # fmt: skip
     assert (found.static, found.engines) == ((), ())
     assert (found.verify.samples, found.verify.seed, found.verify.data) == (20, 0, ())
     assert found.specs() == (TensorSpec("x", "float32", (3,)),)
 
 
-@pytest.mark.parametrize("bare", ["fp16: {}", "fp16:", "fp16: null", "fp16: {tolerance: {}}"])
+@pytest.mark.parametrize("bare", ["fp16: {}", "fp16:", "fp16: null", "fp16: {tolerance: {rtol: null}}"])
 def test_a_precision_named_with_nothing_after_it_is_built_with_its_defaults(bare: str) -> None:
     found = recipe(SMALLEST + f"precision:\n  {bare}\n").precision
     assert found.names == ("fp16",)
@@ -114,7 +117,7 @@ def test_a_precision_named_with_nothing_after_it_is_built_with_its_defaults(bare
     assert found.fp16.method == "auto"
     assert found.fp16.op_block_list is None
     assert (found.fp16.min_positive_val, found.fp16.max_finite_val) == (1e-7, 65504)
-    assert found.fp16.tolerance.named() == {"relative_l2": 1e-2, "cosine": 0.999}
+    assert found.fp16.tolerance.named() == {"relative_l2": 1e-2, "cosine": 0.999, "mismatch": 1e-2}
 
 
 def test_rtol_and_atol_go_together_and_other_defaults_do_not_join_them() -> None:
@@ -124,6 +127,27 @@ def test_rtol_and_atol_go_together_and_other_defaults_do_not_join_them() -> None
     assert found.fp32.tolerance.named() == {"rtol": 0, "atol": 1e-3}
     assert found.fp16 is not None
     assert found.fp16.tolerance.named() == {"rtol": 1, "atol": 0}
+
+
+def test_outputs_of_a_tolerance_have_bounds_of_their_own_and_the_rest_keeps_the_default() -> None:
+    text = (
+        SMALLEST
+        + "precision: {fp32: {tolerance: {outputs: {boxes: {atol: 0.5}, classes: {mismatch: 0.02}}}}}\n"
+    )
+    found = recipe(text).precision
+    assert found.fp32 is not None
+    assert found.fp32.tolerance.named()["relative_l2"] == 1e-3
+    own = {name: bounds.named() for name, bounds in (found.fp32.tolerance.outputs or {}).items()}
+    assert own == {"boxes": {"rtol": 0, "atol": 0.5}, "classes": {"mismatch": 0.02}}
+
+
+def test_a_tolerance_of_nothing_is_for_recipes_with_a_function() -> None:
+    text = SMALLEST + "precision: {fp32: {tolerance: {}}}\n"
+    found = recipe(text + 'verify: {function: "checks:close"}\n').precision
+    assert found.fp32 is not None
+    assert found.fp32.tolerance.named() == {}
+    with pytest.raises(RecipeError, match=r"bounds nothing, and there is no `verify\.function` to decide"):
+        recipe(text)
 
 
 @pytest.mark.parametrize(

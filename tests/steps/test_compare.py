@@ -87,9 +87,10 @@ def test_the_worst_of_several_is_the_tightest() -> None:
     assert worst_of([near, far, near]).headroom == far.headroom
 
 
-def test_infinite_headroom_is_a_number_in_json() -> None:
-    found = distance(np.ones(3), np.ones(3), Tolerance(relative_l2=1e-3))
-    assert math.isfinite(found.as_json()["headroom"])
+def test_what_has_no_number_is_null_in_json() -> None:
+    found = distance(np.ones(3), np.ones(3), Tolerance(relative_l2=1e-3)).as_json()
+    assert (found["headroom"], found["relative_l2"]) == (None, 0.0)
+    assert distance(np.zeros(3), np.ones(3), Tolerance(relative_l2=1e-3)).as_json()["relative_l2"] is None
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ class Of:
 
     tolerance: Tolerance
     function: str | None = None
+    precision: str = "fp32"
 
 
 @pytest.mark.parametrize(
@@ -83,3 +84,88 @@ def test_rows_that_rounding_lets_through_are_no_baked_axis(counted: list[str], c
     assert said.message == "output `rows` has shape (679, 4), PyTorch (680, 4), at n=9"
     assert str(said.hint).startswith(hint) or hint in str(said.hint)
     assert [m.headroom for m in proof.measured] == [0.0]
+
+
+def _proof(tolerance: Tolerance, pairs: Sequence[tuple[np.ndarray, np.ndarray]], **more: object) -> Proof:
+    proof = Proof(Of(tolerance), ["y"], **more)  # type: ignore[arg-type]
+    for sample, (want, got) in enumerate(pairs):
+        proof.add(Case("", {"n": len(want)}, sample), [want], lambda _, got=got: [got], {})  # type: ignore[misc]
+    return proof
+
+
+TIES = [(np.arange(1000) % 7, np.where(np.arange(1000) < wrong, -1, np.arange(1000) % 7)) for wrong in (0, 2)]
+
+
+@pytest.mark.parametrize(
+    ("mismatch", "decided", "said"),
+    [
+        pytest.param(1e-2, {"y"}, "", id="as-many-as-may-differ"),
+        pytest.param(1e-3, {"y"}, "2 of 1,000 elements differ, against mismatch 0.001 (", id="more"),
+        pytest.param(
+            1e-2, set(), "2 of 1,000 elements differ, against none: integers alone make them (", id="no-float"
+        ),
+    ],
+)
+def test_of_what_is_counted_a_share_may_differ_where_floats_decide(
+    mismatch: float, decided: set[str], said: str
+) -> None:
+    errors = _proof(Tolerance(mismatch=mismatch), TIES, counted=frozenset(decided)).errors()
+    assert [d.code for d in errors] == ["parity-failed"] * bool(said)
+    assert all(said in d.message for d in errors)
+
+
+def test_how_many_elements_are_beyond_the_bound_is_told() -> None:
+    want = np.ones(1000, np.float32)
+    got = np.where(np.arange(1000) < 30, np.float32(2), want)
+    (error,) = _proof(Tolerance(rtol=1e-3, atol=1e-4), [(want, got)]).errors()
+    assert "30 of 1,000 elements are beyond it" in error.message
+
+
+@pytest.mark.parametrize(
+    ("outputs", "live", "said"),
+    [
+        pytest.param([np.empty((0, 4))] * 2, {"y"}, "empty", id="nothing-above-a-threshold"),
+        pytest.param([np.arange(3)] * 2, {"y"}, "the same", id="integers-that-never-change"),
+        pytest.param([np.array([True, False])] * 2, {"y"}, "the same", id="bools-that-never-change"),
+        pytest.param([np.arange(3)] * 2, set(), "", id="integers-of-sizes-alone"),
+        pytest.param([np.arange(3), np.arange(3) + 1], {"y"}, "", id="integers-that-change"),
+    ],
+)
+def test_what_is_empty_or_never_changes_proves_nothing(
+    outputs: Sequence[np.ndarray], live: set[str], said: str
+) -> None:
+    found = _proof(Tolerance(), [(o, o) for o in outputs], live=frozenset(live)).vacuous(True)
+    assert [d.code for d in found] == ["vacuous-check"] * bool(said)
+    assert all(d.message.startswith(f"PyTorch's output `y` is {said} for every input") for d in found)
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "factor", "level"),
+    [
+        pytest.param(Tolerance(rtol=1e-3, atol=1e-4), 1.92, "error", id="wrong-and-passed-by-a-floor"),
+        pytest.param(
+            Tolerance(atol=1e-4, rtol=1e-3, relative_l2=1e-3), 1.0, None, id="bounded-by-its-size-too"
+        ),
+        pytest.param(Tolerance(rtol=1e-3, atol=1e-7), 1.0, None, id="a-floor-below-its-size"),
+    ],
+)
+def test_a_floor_above_an_outputs_size_is_no_bound(
+    tolerance: Tolerance, factor: float, level: str | None
+) -> None:
+    small = [np.linspace(1e-6, 1e-5, 9, dtype=np.float32) * k for k in (1, 2)]
+    proof = _proof(tolerance, [(o, o * np.float32(factor)) for o in small])
+    found = proof.vacuous(True)
+    assert [d.level for d in found] == [level] * bool(level)
+    assert all("is no bound for output `y`: zeros would pass, too" in d.message for d in found)
+
+
+def test_the_defaults_fail_a_relative_error_at_any_size() -> None:
+    small = np.linspace(1e-6, 1e-5, 9, dtype=np.float32)
+    tolerance = Tolerance(rtol=1e-3, atol=1e-4, relative_l2=1e-3, mismatch=1e-3)
+    (error,) = _proof(tolerance, [(small, small * np.float32(1.92))]).errors()
+    assert "relative L2 0.92" in error.message
+
+
+def test_an_output_with_bounds_of_its_own_is_judged_by_those_alone() -> None:
+    own = Tolerance(relative_l2=1e-6, outputs={"y": Tolerance(atol=0.5)})
+    assert _proof(own, [(np.ones(4), np.ones(4) + 0.4)]).errors() == []
