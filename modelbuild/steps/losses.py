@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from modelbuild.errors import Diagnostic
@@ -59,6 +59,29 @@ def losses(model: Model, precision: str, feeds: Feeds, *, broke: bool) -> Losses
     if zeros := [row for row in found if _is_lost(row, precision)]:
         said.append(_underflow(zeros, precision))
     return Losses(tuple(said), _rows(model, found))
+
+
+def unnoticed(
+    model: Model, precision: str, feeds: Feeds, tensors: Collection[str] | None = None
+) -> Losses | None:
+    """Where values leave the range of ``precision`` though the proof holds: a warning, with those rows.
+
+    Of ``tensors``, those that a run has seen not to be finite; None: of all. What is infinite in the
+    model itself, as in a mask, is none of it.
+    """
+    from modelbuild.graph.ranges import half_ranges
+
+    found = half_ranges(model, feeds(), only=tensors)
+    over = [row for row in found if row.overflows]
+    what = "values leave"
+    if not over and tensors is not None and not all(row.nonfinite for row in found):
+        over = [row for row in half_ranges(model, feeds(), rounded=True, only=tensors) if row.overflows]
+        what = f"by what rounding adds up to, {what}"
+    if not over:
+        return None
+    said = _overflow(over, precision, what)
+    message = f"{said.message}; the outputs hold all the same"
+    return Losses((replace(said, message=message, level="warning"),), _rows(model, over))
 
 
 def all_rows(model: Model, precision: str, feeds: Iterable[Mapping[str, Array]]) -> list[dict[str, Any]]:

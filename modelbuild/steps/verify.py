@@ -18,8 +18,10 @@ from modelbuild.tensors import Sizes, TensorSpec, Values
 from modelbuild.tolerance import Tolerance
 
 if TYPE_CHECKING:
+    from modelbuild.graph.alarms import Alarms
     from modelbuild.graph.files import Model
-    from modelbuild.steps.proof import Proof, Run
+    from modelbuild.steps.losses import Losses
+    from modelbuild.steps.proof import Proof
     from modelbuild.steps.reference import Case
     from modelbuild.steps.samples import Array
 
@@ -78,17 +80,39 @@ class Verify(Step):
         model = files.read(path)
         self._check_interface(model)
         other = self._check_precision(model)
-        run, evidence, said = self._runner(path, model)
+        running = self._running(path, model)
         sized = (lambda: ()) if self.precision == "fp32" else lambda: extents.sized_by_values(model.proto)
         names = [p.name for p in interface.outputs(model)]
         self._check_bounds(names)
         proof = Proof(self, names, sized, decided_by_floats(model), decided_by_values(model))
         own_data = False
         for case, arrays, expected in self._cases(given["reference"]):
-            proof.add(case, expected, run, arrays)
+            proof.add(case, expected, running.run, arrays)
             own_data = own_data or case.row is None
         narrow = () if own_data else self._narrow()
-        return self._verdict(proof, evidence, (*other, *said, *narrow))
+        outcome = self._verdict(proof, running.evidence, (*other, *running.said, *narrow))
+        lost = self._unnoticed(running, given["reference"]) if self.precision != "fp32" else None
+        if lost is None:
+            return outcome
+        return Outcome((*outcome.diagnostics, *lost.diagnostics), {**outcome.data, "ranges": lost.rows})
+
+    def _unnoticed(self, running: _Running, reference: Path) -> Losses | None:
+        """What leaves the range of a file that is proven: where an alarm rang, or where there is none."""
+        from modelbuild.steps import losses
+        from modelbuild.steps.reference import load_case, smallest
+
+        inputs = {id(arrays): arrays for arrays in running.rung.values()}
+        feeds = [running.feed(arrays) for arrays in inputs.values()]
+        if running.blind:
+            feeds.append(running.feed(load_case(reference, smallest(reference))[0]))
+        if not feeds:
+            return None
+        try:
+            only = None if running.blind else running.rung.keys()
+            return losses.unnoticed(running.model, self.precision, lambda: feeds, only)
+        except Exception:
+            traceback.print_exc()  # the proof holds without it
+            return None
 
     def explained(self, error: ProofError, given: Mapping[str, Path]) -> ProofError:
         """The error of ``prove`` with what half precision loses, and the ranges that show it."""
@@ -136,14 +160,15 @@ class Verify(Step):
             raise ProofError(found, {"parity": {**parity, "passed": False}, "cases": cases})
         return Outcome(found, {"parity": parity})
 
-    def _runner(self, path: Path, model: Model) -> tuple[Run, str, tuple[Diagnostic, ...]]:
+    def _running(self, path: Path, model: Model) -> _Running:
         """How to run the file, what running it proves, and what to say about loading it."""
         from modelbuild.graph import runtime, simulate
+        from modelbuild.graph.alarms import Alarms
         from modelbuild.graph.edges import with_numpy_edges
 
         if self.precision == "fp32":
             try:
-                return _call(runtime.session_of_file(path), model), "cpu", ()
+                return _Running(model, runtime.session_of_file(path), "cpu")
             except Exception as error:
                 said = f"ONNX Runtime does not load {path.name}: {first_line(error)}"
                 raise _invalid(said) from error
@@ -169,12 +194,13 @@ class Verify(Step):
                     session = runtime.session_of_file(path, cuda=True)
                 else:
                     session = runtime.session(judged, providers=runtime.CUDA)
-                return _call(session, judged), "gpu", words
+                return _Running(judged, session, "gpu", words)
             except Exception as error:
                 if not self._lacks_kernels(error):
                     raise
-        simulated = simulate.simulated(judged)
-        return _call(runtime.session(simulated, prepack=True), judged), f"{self.precision}-simulated", words
+        alarms = Alarms.of(simulate.simulation(judged))
+        session = runtime.session(alarms.model, prepack=True, in_order=True)
+        return _Running(judged, session, f"{self.precision}-simulated", words, alarms)
 
     def _lacks_kernels(self, error: BaseException) -> bool:
         """Whether this is only that ONNX Runtime has hardly a bfloat16 kernel, and none on a CPU.
@@ -317,19 +343,44 @@ def check_file(path: Path) -> None:
         raise _invalid(f"{path.name} does not pass ONNX's checker: {said}") from error
 
 
-def _call(session: Any, model: Model) -> Run:
-    """A function from the recipe's arrays to float32 (or integer) outputs."""
-    import numpy as np
+class _Running:
+    """A file in a session: from the recipe's arrays to float32 (or integer) outputs."""
 
-    from modelbuild.graph import files, interface
+    def __init__(
+        self,
+        model: Model,
+        session: Any,
+        evidence: str,
+        said: tuple[Diagnostic, ...] = (),
+        alarms: Alarms | None = None,
+    ) -> None:
+        from modelbuild.graph import files, interface
 
-    dtypes = {p.name: files.numpy_dtype(p.dtype) for p in interface.inputs(model)}
+        self.model = model
+        self.evidence = evidence
+        self.said = said
+        self.rung: dict[str, Mapping[str, Array]] = {}  # by tensor, the first input that it is infinite on
+        self._session = session
+        self._alarms = alarms
+        self._dtypes = {p.name: files.numpy_dtype(p.dtype) for p in interface.inputs(model)}
+        self._count = len(interface.outputs(model))
 
-    def run(arrays: Mapping[str, Array]) -> list[Array]:
-        outs = session.run(None, {n: np.asarray(arrays[n], dtypes[n]) for n in dtypes})
-        return [_full(o) for o in outs]
+    @property
+    def blind(self) -> bool:
+        """Whether something infinite inside may ring no alarm."""
+        return self._alarms is None or self._alarms.blind
 
-    return run
+    def feed(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        """The arrays in the types of the file's inputs."""
+        import numpy as np
+
+        return {n: np.asarray(arrays[n], dtype) for n, dtype in self._dtypes.items()}
+
+    def run(self, arrays: Mapping[str, Array]) -> list[Array]:
+        outs = self._session.run(None, self.feed(arrays))
+        for tensor in self._alarms.ringing(outs) if self._alarms is not None else ():
+            self.rung.setdefault(tensor, arrays)
+        return [_full(o) for o in outs[: self._count]]
 
 
 def _full(array: Array) -> Array:

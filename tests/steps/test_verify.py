@@ -11,6 +11,7 @@ from modelbuild.errors import ModelbuildError, ProofError, StepError
 from modelbuild.graph import files
 from modelbuild.graph.files import Model
 from modelbuild.graph.precision import HalfOptions, convert
+from modelbuild.graph.types import ELEM_TYPES
 from modelbuild.steps.adopt import AdoptedReference
 from modelbuild.steps.base import Outcome
 from modelbuild.steps.reference import Sampling
@@ -18,7 +19,7 @@ from modelbuild.steps.verify import Verify
 from modelbuild.tensors import TensorSpec, Values
 from modelbuild.tolerance import Tolerance
 
-BFLOAT16 = int(onnx.TensorProto.BFLOAT16)
+BFLOAT16 = ELEM_TYPES["bf16"]
 HEAD = '<ir_version: 8, opset_import: ["" : 18]> g (float[2, 4] x) => (float[2, 4] y)'
 LINEAR = (
     HEAD
@@ -35,8 +36,9 @@ def prove(
     keep: bool = True,
     values: Values | None = None,
     dtype: str = "float32",
+    precision: str = "bf16",
 ) -> Outcome:
-    """Prove ``published``, by default the source in bf16, against the source."""
+    """Prove ``published``, by default the source in bf16 or fp16, against the source."""
     proto = onnx.parser.parse_model(source)
     onnx.save(proto, str(folder / "source.onnx"))
     (folder / "reference").mkdir()
@@ -44,9 +46,9 @@ def prove(
     AdoptedReference("source.onnx", Sampling(inputs, (), ({},), 2, 0)).run_at(
         folder, {}, folder / "reference"
     )
-    half, _ = convert(Model(proto), HalfOptions(keep_io_types=keep, dtype=BFLOAT16))
+    half, _ = convert(Model(proto), HalfOptions(keep_io_types=keep, dtype=ELEM_TYPES[precision]))
     files.write(half if published is None else Model(published), folder / "m.onnx")
-    step = Verify("m.onnx", "bf16", inputs, {}, None, Tolerance(relative_l2=5e-2), keep)
+    step = Verify("m.onnx", precision, inputs, {}, None, Tolerance(relative_l2=5e-2), keep)
     return step.run({"model": folder, "reference": folder / "reference"}, folder)
 
 
@@ -98,6 +100,40 @@ def test_a_value_that_leaves_the_range_is_told_by_its_node(tmp_path: Path) -> No
     assert first.code == "not-finite"
     assert first.message.startswith("values leave bf16's range (3.38953e+38) at `h` (Mul, up to ")
     assert rest[0].code == "not-finite"
+
+
+@pytest.mark.parametrize(
+    ("body", "at"),
+    [
+        ("<float big = {1e4}> { h = Mul(x, big)  t = Tanh(h)  y = Add(t, x) }", "`h` (Mul, up to "),
+        (
+            "<bool b = {1}, float big = {1e4}> { y = If(b) <"
+            "then_branch = t () => (float[2, 4] u) { h = Mul(x, big)  t = Tanh(h)  u = Add(t, x) }, "
+            "else_branch = e () => (float[2, 4] v) { v = Tanh(x) }> }",
+            "`h` (Mul, up to ",
+        ),
+    ],
+    ids=["main", "branch"],
+)
+def test_an_infinity_inside_a_proof_that_holds_is_told(tmp_path: Path, body: str, at: str) -> None:
+    outcome = prove(tmp_path, HEAD + body, values=Values(low=20.0, high=30.0), precision="fp16")
+    assert outcome.data["parity"]["passed"]
+    told = [d for d in outcome.diagnostics if d.code == "fp16-overflow"]
+    assert [d.level for d in told] == ["warning"]
+    assert told[0].message.startswith(f"values leave fp16's range (65504) at {at}")
+    assert told[0].message.endswith("; the outputs hold all the same")
+    assert [row["op_type"] for row in outcome.data["ranges"]] == ["Mul"]
+
+
+def test_an_infinity_of_the_model_itself_is_no_overflow(tmp_path: Path) -> None:
+    masked = (
+        "<float never = {-inf}, float[4] m = {0, 0, 1, 1}> "
+        "{ b = Cast<to = 9>(m)  h = Where(b, never, x)  y = Softmax(h) }"
+    )
+    outcome = prove(tmp_path, HEAD + masked, precision="fp16")
+    assert outcome.data["parity"]["passed"]
+    assert "ranges" not in outcome.data
+    assert not [d for d in outcome.diagnostics if "range" in d.message]
 
 
 def test_a_file_without_one_half_tensor_is_not_called_half(tmp_path: Path) -> None:
