@@ -133,6 +133,7 @@ class _Planner:
         self.actions: list[Action] = []
         self.artifacts: list[Artifact] = []
         self.source = _source(recipe)
+        self.listed = recipe.initializer_names or recipe.keep_initializers_as_inputs
 
     def plan(self) -> Plan:
         recipe = self.recipe
@@ -190,6 +191,7 @@ class _Planner:
                 self.source, self.specs, recipe.outputs, self.traced,
                 {a.name: (a.min, a.max) for a in self.axes}, recipe.effective_opset,
                 recipe.exporter, recipe.constant_folding, precision, dtype, keep_io_types,
+                recipe.initializer_names or (),
             )  # fmt: skip
         self._add(Action(name, step, discovers=True))
 
@@ -197,7 +199,7 @@ class _Planner:
         recipe = self.recipe
         step = Simplify(
             self._file(precision, {}), recipe.simplify, recipe.constant_folding,
-            recipe.keep_initializers_as_inputs,
+            self.listed,
         )  # fmt: skip
         self._add(Action(precision, step, {"model": source}))
 
@@ -210,7 +212,7 @@ class _Planner:
             self._file(name, {}), name, knobs.keep_io_types, knobs.disable_shape_infer,
             _set(knobs.op_block_list), _set(knobs.node_block_list) or (),
             getattr(knobs, "min_positive_val", None),
-            getattr(knobs, "max_finite_val", None), self.recipe.keep_initializers_as_inputs,
+            getattr(knobs, "max_finite_val", None), self.listed,
         )  # fmt: skip
         if knobs.method not in ("mixed", "auto"):
             self._add(Action(name, Half(*options), {"model": "fp32"}))
@@ -225,7 +227,7 @@ class _Planner:
         name = f"{precision}.{recipe.variant_suffix(sizes)}"
         step = Static(
             self._file(precision, sizes), dict(sizes), recipe.simplify, recipe.constant_folding,
-            recipe.keep_initializers_as_inputs,
+            self.listed,
         )  # fmt: skip
         self._add(Action(name, step, {"model": precision}))
         asked = getattr(recipe.precision, precision)

@@ -359,14 +359,17 @@ def restore_axes(before: Model, after: Model) -> None:
                     dim.CopyFrom(name)
 
 
-def set_initializers_as_inputs(model: Model, listed: bool) -> None:
-    """List the initializers among the inputs (ONNX's old way, so that callers can override), or not."""
+def set_initializers_as_inputs(model: Model, listed: bool | Sequence[str]) -> None:
+    """List the initializers among the inputs (ONNX's old way, so that callers can override), or not.
+
+    Or those of these names, in their order.
+    """
     graph = model.proto.graph
-    own = [t.name for t in graph.initializer]
-    kept = [i for i in graph.input if i.name not in set(own)]
+    own = {t.name: t for t in graph.initializer}
+    kept = [i for i in graph.input if i.name not in own]
+    names: Sequence[str] = (list(own) if listed else ()) if isinstance(listed, bool) else listed
     del graph.input[:]
     graph.input.extend(kept)
-    if listed:
-        graph.input.extend(
-            helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)) for t in graph.initializer
-        )
+    for name in names:
+        tensor = own[name]
+        graph.input.append(helper.make_tensor_value_info(name, tensor.data_type, list(tensor.dims)))

@@ -8,12 +8,15 @@ can be folded weight by weight is folded before (see ``folding``).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from onnx import ModelProto, helper
 
 from modelbuild.errors import Diagnostic
 from modelbuild.graph import files, interface
 from modelbuild.graph.files import Model
 from modelbuild.graph.folding import fold_weights, shared_weights
+from modelbuild.graph.named_weights import Held
 from modelbuild.isolate import in_child
 
 # Weights of these are fused with nothing but a BatchNormalization that follows.
@@ -22,12 +25,20 @@ _PLAIN = frozenset({"Conv", "MatMul", "Gemm", "Gather", "LSTM", "GRU", "RNN"})
 _MOST_INLINE = 2**29
 
 
-def simplify(model: Model, *, fold: bool = True, fused: bool = False) -> tuple[Model, tuple[Diagnostic, ...]]:
+def simplify(
+    model: Model, *, fold: bool = True, fused: bool = False, held: Sequence[str] = ()
+) -> tuple[Model, tuple[Diagnostic, ...]]:
     """The simplified model; or the same one, and a warning that says why onnxsim could not do it.
 
     ``fused`` says that the model was simplified before, so that all large weights can step aside.
-    onnxsim runs in a child: it is native code that has been seen to die.
+    Weights that are ``held`` stay what they are. onnxsim runs in a child: it is native code that has
+    been seen to die.
     """
+    if held:
+        weights = Held.out_of(model, held)
+        model, said = simplify(model, fold=fold, fused=fused)
+        weights.back_in(model)
+        return model, said
     if fold:
         fold_weights(model)
     aside = _aside(model, fused=fused)

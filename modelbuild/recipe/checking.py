@@ -21,6 +21,7 @@ CHECKS: tuple[Callable[[Recipe], Iterator[Problem]], ...] = (
     model_checks.opset,
     model_checks.precisions,
     input_checks.names,
+    input_checks.initializers,
     input_checks.values,
     input_checks.axes,
     input_checks.static,

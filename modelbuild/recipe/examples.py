@@ -9,8 +9,8 @@ importable. An argument that is itself an object is written as `{import, args, k
 same way, as deep as it takes. TorchScript is taken like a module, and goes through the torchscript
 exporter; `{import: torch.jit:load, args: [net.pt]}` reads it from a file beside the recipe. For
 `onnx`, `args`, `kwargs`, `weights` and `seed` mean nothing and are refused, as are `exporter`,
-`constant_folding` and `keep_initializers_as_inputs`; a half precision file is made by `convert`,
-`mixed` or `auto`.
+`constant_folding`, `keep_initializers_as_inputs` and `initializer_names`; a half precision file is
+made by `convert`, `mixed` or `auto`.
 """,
     "InputSpec": """\
 If every input's name is a parameter of `forward()`, inputs are passed by name, in any order. If

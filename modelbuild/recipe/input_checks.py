@@ -40,6 +40,24 @@ def names(recipe: Recipe) -> Iterator[Problem]:
         seen.add(name)
 
 
+def initializers(recipe: Recipe) -> Iterator[Problem]:
+    """Names of weights: where these are listed among the inputs, each once and nothing else's."""
+    key = "initializer_names"
+    names = recipe.initializer_names or ()
+    if names and not recipe.keep_initializers_as_inputs and not recipe.model.onnx:
+        message = f"`{key}` names the weights among the inputs, and they are not listed there"
+        hint = "add `keep_initializers_as_inputs: true`"
+        yield Problem((key,), message, hint, on_key=True, needs=(("keep_initializers_as_inputs",),))
+    seen: set[str] = set()
+    for i, name in enumerate(names):
+        if name in seen:
+            yield Problem((key, i), f"`{name}` is given to two weights", "give each its own name")
+        elif name in recipe.inputs or name in (recipe.outputs or ()):
+            what = "an input" if name in recipe.inputs else "an output"
+            yield Problem((key, i), f"`{name}` names {what} and a weight", "give the weight another name")
+        seen.add(name)
+
+
 def axes(recipe: Recipe) -> Iterator[Problem]:
     """Every axis declared, used, and with its sizes in order."""
     for name, sizes in recipe.dynamic_axes.items():

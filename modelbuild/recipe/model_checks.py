@@ -33,7 +33,7 @@ def only_for_import(recipe: Recipe) -> Iterator[Problem]:
     """Knobs that an ONNX source would ignore without a word."""
     if not recipe.model.onnx or recipe.model.import_:
         return
-    ours = ("exporter", "constant_folding", "keep_initializers_as_inputs")
+    ours = ("exporter", "constant_folding", "keep_initializers_as_inputs", "initializer_names")
     theirs = ("args", "kwargs", "weights", "files", "seed")
     routes: list[Route] = [*(("model", key) for key in theirs), *((key,) for key in ours)]
     given: set[Route] = {("model", key) for key in recipe.model.model_fields_set}

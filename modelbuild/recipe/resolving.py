@@ -20,13 +20,14 @@ RECIPE, DEFAULT = "recipe", "default"
 
 _WIDEST = 60  # columns of a line before its comment, where others are as short
 _FOR_CODE = (("model", "args"), ("model", "kwargs"), ("model", "files"), ("model", "seed"), ("exporter",),
-             ("constant_folding",), ("keep_initializers_as_inputs",))  # fmt: skip
+             ("constant_folding",), ("keep_initializers_as_inputs",), ("initializer_names",))  # fmt: skip
 _NAMED: tuple[Route, ...] = (("precision", "*", "tolerance"), ("inputs", "*", "values"))
 _SHORT = (("model", "kwargs"), ("engines", "*", "variant"), *_NAMED)
 _OPEN: Mapping[Route, str] = {
     ("model", "weights"): "as the model is made",
     ("inputs", "*", "values"): "normal, mean 0 and std 1",
     ("outputs",): "the exporter's names",
+    ("initializer_names",): "the model's own",
     ("opset",): "the ONNX file's own",
     ("precision", "*", "op_block_list"): "onnxconverter-common's list",
     ("engines", "*", "builder", "optimization_level"): "the builder's",

@@ -314,6 +314,10 @@ class Recipe(Part):
     keep_initializers_as_inputs: Flag = Field(
         default=False, description="List the weights among the graph's inputs."
     )
+    initializer_names: Annotated[tuple[TensorName, ...], Field(min_length=1)] | None = Field(
+        default=None,
+        description="Their names, in the order of the model's state dict; nothing is folded into these.",
+    )
     simplify: Flag = Field(default=True, description="Run onnxsim on the exported model.")
     precision: Precisions = Field(
         default=Precisions(fp32=Fp32()),

@@ -53,10 +53,17 @@ class Export(ModelStep):
     precision: Literal["fp32", "half", "autocast"] = "fp32"
     dtype: Literal["fp16", "bf16"] = "fp16"
     keep_io_types: bool = True
+    initializer_names: tuple[str, ...] = ()  # for the weights, which nothing may fold then
 
     kind: ClassVar[str] = "export"
     version: ClassVar[int] = 7
     distributions: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnxscript", "onnx-ir", "numpy")
+
+    def knobs(self) -> dict[str, Any]:
+        found = super().knobs()
+        return (
+            found if self.initializer_names else {k: v for k, v in found.items() if k != "initializer_names"}
+        )
 
     def declared(self, base: Path) -> tuple[Path, ...]:
         return self.source.declared(base)
@@ -72,7 +79,7 @@ class Export(ModelStep):
         """
         import torch
 
-        from modelbuild.graph import files, interface, opset
+        from modelbuild.graph import files, interface, named_weights, opset
         from modelbuild.graph.autocast import with_one_type_per_node
         from modelbuild.graph.edges import with_edge_types
         from modelbuild.graph.sequences import without_split_sequences
@@ -104,6 +111,7 @@ class Export(ModelStep):
             if found is None:
                 why = "knows nothing of TorchScript" if scripted else "cannot trace this model"
                 unproven.append(f"sizes between those compared: torch.export {why}")
+        interface.set_initializers_as_inputs(graph, False)
         without_split_sequences(graph)
         lines = sources.compact(interface.traces(graph.proto), model.base, Path(torch.__file__).parent)
         interface.strip(graph.proto)
@@ -115,6 +123,8 @@ class Export(ModelStep):
         if self._exported == "bf16":
             graph, raised = opset.raised(graph, ELEM_TYPES[self.dtype])
         said += interface.settle(graph, self.inputs, self.outputs, tried.labels)
+        if self.initializer_names:
+            named_weights.name(graph, _state_names(model.module), self.initializer_names)
         if self.precision != "fp32":
             graph = with_edge_types(graph, self._edges(graph))
         files.write(graph, out / FILE, external=True)
@@ -259,7 +269,10 @@ class Export(ModelStep):
             torch.onnx.export(
                 what, args, str(path), dynamo=False, opset_version=self.opset,
                 input_names=ordered, dynamic_axes={n: a for n, a in axes.items() if a},
-                do_constant_folding=self.constant_folding, verbose=True,  # with lines of the source
+                do_constant_folding=self.constant_folding and not self.initializer_names,
+                training=getattr(torch.onnx.TrainingMode, "PRESERVE" if self.initializer_names else "EVAL"),
+                keep_initializers_as_inputs=bool(self.initializer_names),  # else equal ones are merged
+                verbose=True,  # with lines of the source
             )  # fmt: skip
 
         if scripts.is_script(module):
@@ -330,6 +343,12 @@ class Export(ModelStep):
 
     def _at(self) -> str:
         return ", ".join(f"{n}={v}" for n, v in self.traced.items()) or "the recipe's shapes"
+
+
+def _state_names(module: torch.nn.Module) -> list[str]:
+    """What an exporter calls the module's weights, in the order of its state dict."""
+    inside = [*module.state_dict(), *(n for n, _ in module.named_buffers(remove_duplicate=False))]
+    return [*inside, *(f"model.{n}" for n in inside)]  # as ``scripts.flat`` has them
 
 
 def _structure(model: Any) -> files.Model:

@@ -32,7 +32,7 @@ class Half(Step):
     node_block_list: tuple[str, ...]
     min_positive_val: float | None
     max_finite_val: float | None
-    keep_initializers_as_inputs: bool
+    keep_initializers_as_inputs: bool | tuple[str, ...]  # or the names of those
 
     kind: ClassVar[str] = "half"
     version: ClassVar[int] = 4

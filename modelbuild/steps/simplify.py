@@ -18,7 +18,7 @@ class Simplify(Step):
     filename: str
     enabled: bool
     constant_folding: bool
-    keep_initializers_as_inputs: bool
+    keep_initializers_as_inputs: bool | tuple[str, ...]  # or the names of those, which nothing may fold
 
     kind: ClassVar[str] = "simplify"
     version: ClassVar[int] = 4
@@ -32,8 +32,10 @@ class Simplify(Step):
         (source,) = given["model"].glob("*.onnx")
         model = files.read(source)
         said: tuple[Diagnostic, ...] = ()
+        listed = self.keep_initializers_as_inputs
+        held = () if isinstance(listed, bool) else listed
         if self.enabled:
-            model, said = simplify(model, fold=self.constant_folding)
-        interface.set_initializers_as_inputs(model, self.keep_initializers_as_inputs)
+            model, said = simplify(model, fold=self.constant_folding, held=held)
+        interface.set_initializers_as_inputs(model, listed)
         files.write(model, out / self.filename)
         return Outcome(said, {"nodes": len(model.proto.graph.node)})

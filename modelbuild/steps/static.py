@@ -19,7 +19,7 @@ class Static(Step):
     sizes: Mapping[str, int]
     simplify: bool
     constant_folding: bool
-    keep_initializers_as_inputs: bool
+    keep_initializers_as_inputs: bool | tuple[str, ...]  # or the names of those, which nothing may fold
 
     kind: ClassVar[str] = "static"
     version: ClassVar[int] = 3
@@ -33,11 +33,13 @@ class Static(Step):
         (source,) = given["model"].glob("*.onnx")
         model = files.read(source)
         said: tuple[Diagnostic, ...] = ()
+        listed = self.keep_initializers_as_inputs
+        held = () if isinstance(listed, bool) else listed
         interface.set_initializers_as_inputs(model, False)
         ranks = shapes.pin(model, self.sizes)
         if self.simplify:
-            model, said = simplify(model, fold=self.constant_folding, fused=True)
+            model, said = simplify(model, fold=self.constant_folding, fused=True, held=held)
             shapes.infer_outputs(model)
-        interface.set_initializers_as_inputs(model, self.keep_initializers_as_inputs)
+        interface.set_initializers_as_inputs(model, listed)
         files.write(model, out / self.filename)
         return Outcome((*ranks, *said), {"nodes": len(model.proto.graph.node)})
