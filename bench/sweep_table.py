@@ -49,7 +49,7 @@ too. Written by `python bench/sweep_table.py FOLDER`, see its first lines.
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=lambda text: Path(text).resolve())
     parser.add_argument("names", nargs="*")
     parser.add_argument("--limit", type=float, default=300, metavar="SECONDS", help="for one build (300)")
     parser.add_argument("--again", action="store_true", help="also what has a line already")

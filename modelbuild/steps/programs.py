@@ -6,6 +6,7 @@ same have one. They are exchanged in the program, before it is decomposed and tr
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ _KNOWN_PRODUCTS = frozenset({"mul", "matmul"})
 _PADS = frozenset({"pad", "constant_pad_nd"})
 # These take a spectrum that is cut off or filled up with zeros where another size is asked for.
 _INVERSE = frozenset({"fft_irfft"})
+_WRITES = frozenset({"copy_"})
 
 
 @contextmanager
@@ -51,14 +53,24 @@ def reworded() -> Iterator[None]:
 
 def reword(module: torch.fx.GraphModule) -> None:
     """Exchange what is named above, in place."""
-    rules = [_scalar_minus_integers, _convolution_per_sample]
     places = [_Place(module, n) for n in module.graph.nodes if n.op == "call_function"]
-    if any(p.name in _MOVES | _PRODUCTS | _PADS | _INVERSE and p.takes_complex() for p in places):
-        rules += [_moved_complex, _complex_product, _complex_sum, _pairs, _whole_spectrum]
-    if sum(any(rule(place) for rule in rules) for place in places):
+    changed = _reworded(places, [_scalar_minus_integers, _convolution_per_sample])
+    known = _MOVES | _PRODUCTS | _PADS | _INVERSE | _WRITES
+    if any(p.name in known and p.takes_complex() for p in places):
+        changed += _reworded(places, [_written_complex])  # first: what is written to must not be moved
+        places = [_Place(module, n) for n in module.graph.nodes if n.op == "call_function"]
+        if not any(p.writes() and p.takes_complex() for p in places):
+            rules = [_moved_complex, _complex_product, _complex_sum, _pairs, _whole_spectrum]
+            changed += _reworded(places, rules)
+    if changed:
         module.graph.eliminate_dead_code()
         module.graph.lint()
         module.recompile()
+
+
+def _reworded(places: Sequence[_Place], rules: Sequence[Callable[[_Place], bool]]) -> int:
+    """How many of these places a rule exchanged; the first that fits does."""
+    return sum(any(rule(place) for rule in rules) for place in places)
 
 
 class _Place:
@@ -74,6 +86,11 @@ class _Place:
         schema = getattr(self.node.target, "_schema", None)
         space, _, name = (schema.name if schema else "").partition("::")
         return name if space == "aten" else ""
+
+    def writes(self) -> bool:
+        """Whether it changes what it is given."""
+        schema = getattr(self.node.target, "_schema", None)
+        return schema is not None and schema.is_mutable
 
     def value(self, node: Any) -> Any:
         """What the node gives, without its numbers."""
@@ -132,6 +149,14 @@ class _Place:
         if node.target is aten.view_as_complex.default:
             (pairs,) = node.args
             return self.call(aten.select.int, pairs, -1, 0), self.call(aten.select.int, pairs, -1, 1)
+        if node.target is aten.zeros.default:
+            zeros = self.call(
+                node.target, *node.args, **{**node.kwargs, "dtype": self.value(node).real.dtype}
+            )
+            return zeros, zeros
+        if node.target is aten.zeros_like.default and self.is_complex(node.args[0]):
+            zeros = self.call(node.target, self.parts(node.args[0])[0])
+            return zeros, zeros
         pairs = self.call(aten.view_as_real.default, node)
         return self.call(aten.select.int, pairs, -1, 0), self.call(aten.select.int, pairs, -1, 1)
 
@@ -245,6 +270,43 @@ def _whole_spectrum(at: _Place) -> bool:
         parts = [at.call(aten.constant_pad_nd.default, part, ends) for part in at.parts(spectrum)]
     whole = at.call(aten.complex.default, *parts)
     return at.replace(at.call(at.node.target, whole, n, *rest, **at.node.kwargs))
+
+
+def _written_complex(at: _Place) -> bool:
+    """``spectrum[..., :modes] = mixed``: its parts with a slice exchanged, for all who read it afterwards."""
+    import torch
+
+    aten = torch.ops.aten
+    if at.name not in _WRITES or not (at.is_complex(at.node.args[0]) and at.is_complex(at.node.args[1])):
+        return False
+    if at.node.users or at.value(at.node.args[0]).shape != at.value(at.node.args[1]).shape:
+        return False
+    whole = at.node.args[0]
+    cuts: list[Any] = []
+    while whole.target is aten.slice.Tensor:
+        cuts.insert(0, whole)
+        whole = whole.args[0]
+    earlier = set(itertools.takewhile(lambda n: n is not at.node, at.module.graph.nodes))
+    views = {whole, *cuts}
+    if not cuts or whole.op != "call_function" or any(
+        user not in views and user is not at.node and (user in earlier or node is not whole)
+        for node in views for user in node.users
+    ):  # fmt: skip
+        return False
+
+    def written(part: Any, value: Any, left: list[Any]) -> Any:
+        if not left:
+            return value
+        inner = written(at.call(aten.slice.Tensor, part, *left[0].args[1:]), value, left[1:])
+        return at.call(aten.slice_scatter.default, part, inner, *left[0].args[1:])
+
+    parts = zip(at.parts(whole), at.parts(at.node.args[1]), strict=True)
+    # Not aten.complex, which forgets here that the batch is free.
+    pairs = at.call(aten.stack.default, [written(part, value, cuts) for part, value in parts], -1)
+    made = at.call(aten.view_as_complex.default, pairs)
+    whole.replace_all_uses_with(made, lambda user: user not in earlier and user is not at.node)
+    at.module.graph.erase_node(at.node)
+    return True
 
 
 def _convolution_per_sample(at: _Place) -> bool:
