@@ -19,6 +19,7 @@ from modelbuild.lockfile import Lock, Onnx
 from modelbuild.plan import plan
 from modelbuild.recipe.loading import load
 from modelbuild.selecting.changes import Changes
+from modelbuild.steps.verify import Verify
 from modelbuild.store import Store
 from modelbuild.trace import facts
 from tests.conftest import RECIPE, TINY, Answer, Project
@@ -71,7 +72,10 @@ class Checkout:
     def locked(self, *files: str, recipe: str = "net.yaml") -> None:
         """Write a lock file for the recipe as it is, which names these files."""
         path = self.folder / recipe
-        row = Onnx("0" * 64, 1, 18, {}, "rtol 0.001, atol 0.0001")
+        (tolerance,) = [
+            step.tolerance for a in plan(load(path)).actions if isinstance(step := a.step, Verify)
+        ]
+        row = Onnx("0" * 64, 1, 18, {}, str(tolerance))
         digests = {name: str(facts.file_digest(path.parent / name)) for name in files}
         lock = Lock(path.stem, {f"{path.stem}.fp32.onnx": row}, {}, {}, {}, digests, "sha256:0")
         lockfile.save(lock, lockfile.place(path))
