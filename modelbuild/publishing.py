@@ -101,6 +101,7 @@ class Publisher:
         if problem is not None:
             status, said = "failed", [*said, problem]
         lines = source_lines(run, artifact)
+        export = _export(run, artifact)
         ranges = sources.located(_measured("ranges", made, proof), lines)
         said = [sources.told(d, lines, ranges) for d in said]
         if status in GOOD and artifact.kind == "engine" and proof is None:
@@ -121,6 +122,7 @@ class Publisher:
             parity=_measured("parity", made, proof),
             conversion=made.data.get("conversion") if made else None,
             ranges=ranges,
+            not_proven=export.data.get("not_proven", ()) if export is not None else (),
             diagnostics=tuple(said),
         )  # fmt: skip
         place = self.out / run.name / artifact.name
@@ -208,14 +210,20 @@ def _measured(what: str, made: Ended | None, proof: Ended | None) -> Any:
 
 def source_lines(run: Run, artifact: Artifact) -> dict[str, str]:
     """Node -> line of the model's source, of the export that the artifact comes from."""
+    export = _export(run, artifact)
+    return sources.lines(export.data["sources"]) if export is not None else {}
+
+
+def _export(run: Run, artifact: Artifact) -> Ended | None:
+    """How the export ended that the artifact comes from, if it is from PyTorch and came to an end."""
     needs = {a.id: a.needs for a in run.plan.actions}
     todo = [artifact.action]
     for action in todo:
         ended = run.ended.get(action)
         if ended is not None and "sources" in ended.data:
-            return sources.lines(ended.data["sources"])
+            return ended
         todo += needs.get(action, {}).values()
-    return {}
+    return None
 
 
 def _good(run: Run, artifact: Artifact) -> bool:

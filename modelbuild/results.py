@@ -24,6 +24,8 @@ class ArtifactResult:
     ``largest``, ``overflows``, ``zeros``, ``nonfinite``, ``elements``, ``mean`` and ``source``, the
     line of the model. A graph that is not half, or passed, has none. ``parity`` also has ``errors``,
     a row for each output at each shape, and ``spread``, a histogram of |error| for each output.
+    ``not_proven`` says, a sentence each, which inputs or sizes no comparison has covered that the
+    model's code treats in a way of their own.
     """
 
     name: str
@@ -40,6 +42,7 @@ class ArtifactResult:
     parity: Mapping[str, Any] | None = None
     conversion: Mapping[str, Any] | None = None
     ranges: Sequence[Mapping[str, Any]] | None = None
+    not_proven: Sequence[str] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
 
     def as_json(self) -> dict[str, Any]:

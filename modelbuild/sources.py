@@ -94,7 +94,7 @@ def _place(trace: str, base: Path, library: Path) -> str | None:
     if not own and not frames:
         return None
     path, line, function = (own or frames)[0]
-    return f"{_relative(path, base)}:{line} in {function}"
+    return f"{relative(path, base)}:{line} in {function}"
 
 
 def _frames(trace: str) -> Iterator[tuple[str, str, str]]:
@@ -105,7 +105,7 @@ def _frames(trace: str) -> Iterator[tuple[str, str, str]]:
             yield path, line, function
 
 
-def _relative(path: str, base: Path) -> str:
+def relative(path: str, base: Path) -> str:
     """A path without the machine: below the recipe's folder, or below where packages are found."""
     where = Path(path)
     installed = {"site-packages", "dist-packages"} & set(where.parts)

@@ -42,6 +42,7 @@ def section(model: Model, number: int, room: Room, opened: bool) -> Html:
         tables.diagnostics(_said(model), room.rows),
         _pipeline(model),
         _titled("Artifacts", tables.artifacts(model, room.rows)) if model.artifacts else None,
+        tables.not_proven(model, room.rows),
         _errors(model, room.rows),
         _ranges(model, room.tensors),
         _costs(model),

@@ -74,6 +74,16 @@ def _artifact(artifact: Artifact) -> Sequence[Content]:
     return (code(artifact.name), status, plots.megabytes(artifact.bytes), *told, time)
 
 
+def not_proven(model: Model, most: int) -> Html | None:
+    """What no comparison has covered, once for the artifacts that share it."""
+    sharing: dict[str, list[str]] = {}
+    for artifact in model.artifacts:
+        for what in artifact.not_proven:
+            sharing.setdefault(what, []).append(model.short(artifact.name))
+    rows = [(clipped(what), clipped(", ".join(names))) for what, names in sharing.items()]
+    return folded("Not proven", table(("what", "artifacts"), rows, most=most)) if rows else None
+
+
 def errors(model: Model, most: int) -> Html | None:
     rows = [
         (

@@ -107,6 +107,7 @@ class Artifact(_Row):
     parity: Parity | None = None
     conversion: Conversion | None = None
     ranges: list[Range] | None = None
+    not_proven: list[str] = []
     diagnostics: list[Said] = []
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gc
 import inspect
-import re
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from modelbuild import sources
 from modelbuild.errors import Diagnostic, StepError, first_line
 from modelbuild.isolate import in_child
-from modelbuild.steps import scripts
+from modelbuild.steps import failures, scripts
 from modelbuild.steps.base import ModelStep, Outcome
 from modelbuild.steps.model import LiveModel, ModelSource, bind
 from modelbuild.tensors import TensorSpec
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
 FILE = "model.onnx"
 DYNAMO_FROM = 18
 """The lowest opset that the dynamo exporter writes: asked for less, it mostly returns this."""
-_OURS = str(Path(__file__).parent)
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ class Export(ModelStep):
     initializer_names: tuple[str, ...] = ()  # for the weights, which nothing may fold then
 
     kind: ClassVar[str] = "export"
-    version: ClassVar[int] = 7
+    version: ClassVar[int] = 8
     distributions: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnxscript", "onnx-ir", "numpy")
 
     def knobs(self) -> dict[str, Any]:
@@ -84,7 +81,7 @@ class Export(ModelStep):
         from modelbuild.graph.edges import with_edge_types
         from modelbuild.graph.sequences import without_split_sequences
         from modelbuild.graph.types import ELEM_TYPES
-        from modelbuild.steps import eager, guards, paths, programs, samples, tracing
+        from modelbuild.steps import branches, concrete, eager, guards, paths, programs, samples, tracing
         from modelbuild.steps.state import Snapshot
 
         gc.disable()  # a tenth of the time of tracing; the process ends with the step
@@ -99,7 +96,11 @@ class Export(ModelStep):
         casting = self._prepared(model.module)
         fresh = Snapshot.of(model.module)
         recording = guards.recorded()
-        with torch.set_grad_enabled(model.gradients), casting, recording as assumed, programs.reworded():
+        watched = concrete.while_traced(len(tensors)) if writer == "torchscript" else concrete.nothing()
+        with (
+            torch.set_grad_enabled(model.gradients), casting, programs.reworded(),
+            recording as assumed, watched as spots,
+        ):  # fmt: skip
             graph = self._exported_graph(writer, model, tensors, out, tried, fresh)
         fresh.restore()
         unproven: list[str] = []
@@ -136,9 +137,10 @@ class Export(ModelStep):
         exported = paths.Exported(
             model, self.inputs, self._tensors, self.ranges, self.traced, out / FILE, self._exported
         )
-        unproven += paths.compared(exported, assumed)
+        told, one_sided = branches.judged(exported, spots)
+        unproven += [*one_sided, *paths.compared(exported, assumed)]
         return Outcome(
-            (*chosen, *raised, *said), {"outputs": names, "sources": lines, "not_proven": unproven}
+            (*chosen, *raised, *said, *told), {"outputs": names, "sources": lines, "not_proven": unproven}
         )
 
     @property
@@ -182,7 +184,7 @@ class Export(ModelStep):
             Diagnostic(
                 "export-failed",
                 f"{how[self.precision]} fails in PyTorch itself, at {self._at()}: "
-                f"{first_line(error)}{_place(error)}",
+                f"{first_line(error)}{failures.place(error)}",
                 hint,
             )
         )
@@ -209,7 +211,8 @@ class Export(ModelStep):
                     fresh.restore()
                     model.forward([s.name for s in self.inputs], tensors)
                     return self._export(writer, model.module, tensors, out, tried.places)
-            raise self._failure(writer, error, scripts.is_script(model.module)) from error
+            hint = scripts.hint if scripts.is_script(model.module) else None
+            raise failures.of_exporter(writer, error, self.inputs, self._at(), hint) from error
 
     def _casting(self) -> AbstractContextManager[Any]:
         import torch
@@ -310,37 +313,6 @@ class Export(ModelStep):
             )
         )
 
-    def _failure(self, writer: str, error: Exception, scripted: bool) -> StepError:
-        """The exporter's complaint without its decoration, with the axis and the line it is about."""
-        said = _summary(error)
-        static = re.search(
-            r"inferred a static shape of (\d+) for dimension inputs\['?(\w+)'?\]\.shape\[(\d+)\]", said
-        )
-        if static:
-            size, name, index = static[1], static[2], int(static[3])
-            spec = next((s for s in self.inputs if s.name == name), None)
-            if spec is None and name.isdigit():
-                spec = self.inputs[int(name)]
-            axis = spec.shape[index] if spec else f"{index}"
-            name = spec.name if spec else name
-            return StepError(
-                Diagnostic(
-                    "baked-axis",
-                    f"axis `{axis}` of input `{name}` is fixed at {size}, the traced size, by the "
-                    f"model's code{_place(error)}",
-                    "look for Python loops over this axis, int(x.shape[i]), or a tensor made at its size",
-                )
-            )
-        return StepError(
-            Diagnostic(
-                "export-failed",
-                f"the {writer} exporter fails at {self._at()}: {said}{_place(error)}",
-                scripts.hint(said)
-                if scripted
-                else "the whole traceback is in the log; another `exporter` may manage",
-            )
-        )
-
     def _at(self) -> str:
         return ", ".join(f"{n}={v}" for n, v in self.traced.items()) or "the recipe's shapes"
 
@@ -394,35 +366,3 @@ def _by_position(module: torch.nn.Module, names: Sequence[str]) -> Iterator[None
             module.forward = real
         else:
             del module.forward
-
-
-def _summary(error: BaseException) -> str:
-    """What went wrong at the root, in a line or two."""
-    text = str(error)
-    _, marker, tail = text.partition("## Exception summary")
-    if marker:
-        tail = tail.partition("(Refer to")[0].strip()
-        tail = re.sub(r"^<class '([\w.]+)'>: ", lambda m: m[1].rpartition(".")[2] + ": ", tail)
-        lines = [line.strip(" -\t") for line in tail.splitlines() if line.strip()]
-        return " ".join(lines[:3])[:600]
-    root = error
-    while root.__cause__ is not None:
-        root = root.__cause__
-    return first_line(root)
-
-
-def _place(error: BaseException) -> str:
-    """`` (net.py:14 in forward)``: the last line of the user's own code on the way to the error."""
-    place = ""
-    for link in _chain(error):
-        for frame in traceback.extract_tb(link.__traceback__):
-            inside = "site-packages" in frame.filename or frame.filename.startswith(_OURS)
-            if not inside and "/lib/python" not in frame.filename and "<" not in frame.filename:
-                place = f" ({Path(frame.filename).name}:{frame.lineno} in {frame.name})"
-    return place
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
