@@ -240,7 +240,7 @@ class _Planner:
         proof = f"verify {action}"
         step = self._proof(precision, sizes, tolerance, keep)
         needs = {"model": action, "reference": "reference"}
-        self._add(Action(proof, step, needs, discovers=step.function is not None))
+        self._add(Action(proof, step, needs, discovers=step.asks_code))
         axes = {a.name: sizes[a.name] for a in self.axes if a.name in sizes}
         self.artifacts.append(Artifact(self._file(precision, sizes), "onnx", precision, axes, action, proof))
 
@@ -251,10 +251,11 @@ class _Planner:
             inputs=tuple(s.pinned(sizes) for s in self.specs),
             sizes=dict(sizes),
             rows=None if sizes else len(self.rows),
-            tolerance=Tolerance.of(tolerance.model_dump(exclude_none=True)),
+            tolerance=Tolerance.of(tolerance.model_dump(exclude_none=True)).filled(precision),
             keep_io_types=keep,
             function=self.recipe.verify.function,
             source=self._source,
+            model=self.source if precision == "fp32" else None,
         )
 
     @property
@@ -289,12 +290,14 @@ class _Planner:
             asked = getattr(recipe.precision, engine.precision)
             check = VerifyEngine(
                 filename, engine.precision, tuple(s.pinned(sizes) for s in self.specs),
-                dict(sizes), None, Tolerance.of(asked.tolerance.model_dump(exclude_none=True)),
-                function=recipe.verify.function, source=self._source, backend=engine.backend,
+                dict(sizes), None,
+                Tolerance.of(asked.tolerance.model_dump(exclude_none=True)).filled(engine.precision),
+                function=recipe.verify.function, source=self._source,
+                model=self.source if engine.precision == "fp32" else None, backend=engine.backend,
                 onnx=self._file(engine.precision, sizes), profiles=step.profiles,
             )  # fmt: skip
             needs = {"model": action, "onnx": model, "reference": "reference"}
-            self._add(Action(proof, check, needs, discovers=check.function is not None))
+            self._add(Action(proof, check, needs, discovers=check.asks_code))
         self.artifacts.append(
             Artifact(filename, "engine", engine.precision, axes, action, proof, engine.backend)
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 MEASURED = ("rtol", "atol", "relative_l2", "cosine")
 """The bounds of outputs that are measured; ``mismatch`` is that of outputs that are counted."""
@@ -16,7 +16,8 @@ class Tolerance:
     ``rtol`` and ``atol`` are one bound, numpy's: |candidate - reference| <= atol + rtol * |reference|,
     element by element. ``relative_l2`` is ||candidate - reference|| / ||reference||. ``cosine`` is a
     lower bound. ``mismatch`` is the share of the elements of an integer or bool output that may differ
-    where floats decide them. ``outputs`` has the bounds of outputs that have their own.
+    where floats decide them. ``conditioning`` is how many times PyTorch's own error is allowed where the
+    others do not hold. ``outputs`` has the bounds of outputs that have their own.
     """
 
     rtol: float | None = None
@@ -24,6 +25,7 @@ class Tolerance:
     relative_l2: float | None = None
     cosine: float | None = None
     mismatch: float | None = None
+    conditioning: float | None = None
     outputs: Mapping[str, Tolerance] = field(default_factory=dict)
 
     @classmethod
@@ -36,7 +38,7 @@ class Tolerance:
 
     def named(self) -> dict[str, float]:
         """The bounds of all outputs that have none of their own."""
-        every = ((n, getattr(self, n)) for n in (*MEASURED, "mismatch"))
+        every = ((n, getattr(self, n)) for n in (*MEASURED, "mismatch", "conditioning"))
         return {n: v for n, v in every if v is not None}
 
     @property
@@ -50,6 +52,7 @@ class Tolerance:
         return Tolerance(
             **{n: getattr(bounds, n) for n in MEASURED},
             mismatch=rest.mismatch if self.mismatch is None else self.mismatch,
+            conditioning=rest.conditioning if self.conditioning is None else self.conditioning,
         )
 
     def at(self, output: str, precision: str) -> Tolerance:
@@ -59,6 +62,17 @@ class Tolerance:
         every = self.over(DEFAULTS[precision])
         own = self.outputs.get(output)
         return every if own is None else own.over(every)
+
+    def filled(self, precision: str) -> Tolerance:
+        """With the default bounds of a precision, where those of floats are left open and not given up."""
+        if self.is_measured or self == Tolerance():
+            return self
+        return replace(self.over(DEFAULTS[precision]), outputs=self.outputs)
+
+    @property
+    def is_conditioned(self) -> bool:
+        """Whether PyTorch's own error counts for any output."""
+        return self.conditioning is not None or any(t.is_conditioned for t in self.outputs.values())
 
     def __str__(self) -> str:
         said = ", ".join(f"{k} {v:g}" for k, v in self.named().items())

@@ -37,9 +37,11 @@ Those that are named must all hold, for every output, at every size. Where a rec
 `{rtol: 1e-3, atol: 1e-4, relative_l2: 1e-3, mismatch: 1e-3}`, fp16 `{relative_l2: 1e-2, cosine: 0.999,
 mismatch: 1e-2}`, bf16 `{relative_l2: 5e-2, cosine: 0.99, mismatch: 5e-2}`. `mismatch` is for integers and
 bools, the others for floats; where only the one kind is named, the other keeps its default. Of `rtol` and
-`atol`, one that is not named beside the other is 0. `relative_l2` and `cosine` hold for every slice of an
-output that has a size of its own, as scores beside boxes, not only for the whole. What an output names
-under `outputs` holds for it instead of the rest. `{}` bounds nothing: `verify.function` decides alone.
+`atol`, one that is not named beside the other is 0. `conditioning: 4` allows an fp32
+file that misses them four times what PyTorch is off by itself, its float32 against its float64: for models
+that magnify rounding. `relative_l2` and `cosine` hold for every slice of an output that has a size of its
+own, as scores beside boxes, not only for the whole. What an output names under `outputs` holds for it
+instead of the rest. `{}` bounds nothing: `verify.function` decides alone.
 """,
     "Fp16": """\
 `half` and `autocast` export the model itself in half precision, so the block lists mean nothing

@@ -130,6 +130,16 @@ def _tolerances(recipe: Recipe) -> Iterator[Problem]:
                 at, "`tolerance: {}` bounds nothing, and there is no `verify.function` to decide",
                 "leave `tolerance` out for the defaults, or name a function",
             )  # fmt: skip
+        own = [(at, tolerance), *(((*at, "outputs", o), b) for o, b in (tolerance.outputs or {}).items())]
+        for where, bounds in own:
+            if bounds.conditioning is not None and (name != "fp32" or recipe.model.onnx):
+                what = "there is none" if recipe.model.onnx else f"{name} rounds far more than that"
+                yield Problem(
+                    (*where, "conditioning"),
+                    f"`conditioning` measures PyTorch's own error in float32: {what}",
+                    "it is for `fp32` of a PyTorch model; widen another bound here",
+                    on_key=True,
+                )
         for output in tolerance.outputs or ():
             if recipe.outputs is not None and output not in recipe.outputs:
                 yield Problem(

@@ -128,6 +128,10 @@ class Bounds(Part):
         default=None,
         description="Of integers and bools that floats decide, the share that may differ.",
     )
+    conditioning: Annotated[Number, Field(gt=0)] | None = Field(
+        default=None,
+        description="Of fp32, where the others do not hold: how many times PyTorch's own error is allowed.",
+    )
 
     @model_validator(mode="before")
     @classmethod

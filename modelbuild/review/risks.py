@@ -86,10 +86,16 @@ def _loosened(precision: str, old: Bounds, new: Bounds, which: str) -> Iterator[
     for bound, value in old.named().items():
         if said := _looser(bound, value, new, spare):
             yield _Risk(WEAKENED, f"a tolerance is loosened: {which} {bound} {said}")
+    if new.conditioning is not None and old.conditioning is None:
+        yield _Risk(
+            WEAKENED, f"a tolerance is loosened: {which} conditioning not asked -> {new.conditioning:g}"
+        )
 
 
 def _looser(bound: str, old: float, tolerance: Bounds, spare: float | None) -> str | None:
     new = getattr(tolerance, bound)
+    if new is None and bound == "conditioning":
+        return None
     if new is None and bound == "mismatch":
         new = spare
     if new is None:

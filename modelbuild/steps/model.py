@@ -61,7 +61,7 @@ class LiveModel:
     module: torch.nn.Module
     source: ModelSource
     base: Path
-    trace: Trace
+    trace: Trace | None
     gradients: bool = False
 
     @classmethod
@@ -77,6 +77,20 @@ class LiveModel:
         import torch
 
         torch.set_num_threads(1)
+        live = cls.untraced(source, base)
+        trace.take_in_forks()
+        live.trace = trace
+        return live
+
+    @classmethod
+    def untraced(cls, source: ModelSource, base: Path) -> LiveModel:
+        """As ``make``, in a process that forks no more.
+
+        Raises:
+            StepError: as ``make``.
+        """
+        import torch
+
         torch.manual_seed(source.seed)
         made = resolve(source.spec, base)
         module = forms.as_module(made)
@@ -89,8 +103,7 @@ class LiveModel:
             load_weights(module, base / source.weights)
         forms.asleep(module)
         plain_paths.take()
-        trace.take_in_forks()
-        return cls(module, source, base, trace)
+        return cls(module, source, base, None)
 
     def call(self, names: Sequence[str], tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Run forward() on one value per input and flatten what comes out."""

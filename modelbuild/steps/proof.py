@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -11,6 +12,7 @@ import numpy as np
 from modelbuild.errors import Diagnostic, first_line
 from modelbuild.steps import compare, reference
 from modelbuild.steps.compare import Distance
+from modelbuild.steps.conditioning import Own, times, times_counted
 from modelbuild.steps.model import import_attribute
 from modelbuild.steps.samples import Array
 from modelbuild.steps.spread import Spread
@@ -29,7 +31,24 @@ _HINTS = {
 }
 
 
+_MARGIN = 1.5  # of what a hint allows over what was seen: a few inputs alone were looked at
+_AS_MUCH = 4.0  # times PyTorch's own error: up to there nobody can do better
+_ORDINARY = 2e-6  # the error relative to an output's size that float32 costs a deep network
 _WRONG = 0.1  # an error relative to an output's size that no precision excuses
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """An output that fails on an input on which PyTorch differs from itself."""
+
+    how: str
+    own: Distance
+    times: float  # the artifact's error by that
+    allowed: float | None
+
+    @property
+    def accepted(self) -> bool:
+        return self.allowed is not None and self.times <= self.allowed
 
 
 @dataclass(frozen=True)
@@ -76,6 +95,8 @@ class Proof:
         self.live = frozenset(names) if live is None else live
         self.bounds = {name: of.tolerance.at(name, of.precision) for name in names}
         self.by_output: dict[str, list[tuple[Sizes, Distance]]] = {n: [] for n in names}
+        self.files: dict[str, list[str]] = {n: [] for n in names}  # the inputs of ``by_output``
+        self.doubts: dict[tuple[str, str], Doubt] = {}  # by output and input
         self.spreads = {n: Spread() for n in names}
         self.shapes: list[dict[str, int]] = []
         self.counts: list[int] = []
@@ -129,6 +150,7 @@ class Proof:
                 continue
             found = compare.distance(want, have, self.bounds[name], counted=name in self.counted)
             self.by_output[name].append((sizes, found))
+            self.files[name].append(case.file)
             self.spreads[name].add(want, have)
             distances.append(found)
             if not found.passed and self.failing is None:
@@ -143,6 +165,55 @@ class Proof:
         )
         if self._function is not None:
             self._ask(expected, got, at)
+
+    def failing_files(self) -> list[str]:
+        """The inputs on which a value is too far off, those first on which it is farthest."""
+        worst: dict[str, float] = {}
+        for name, rows in self.by_output.items():
+            for file, (_, found) in zip(self.files[name], rows, strict=True):
+                if not found.passed and not found.one_sided:
+                    worst[file] = min(found.headroom, worst.get(file, found.headroom))
+        return sorted(worst, key=lambda file: worst[file])
+
+    def doubt(self, owns: Mapping[str, Own]) -> None:
+        """Hold what fails against PyTorch's own errors, by input; what is allowed of them passes."""
+        for index, name in enumerate(self.names):
+            failing = {
+                at: (file, found, own)
+                for at, (file, (_, found)) in enumerate(
+                    zip(self.files[name], self.by_output[name], strict=True)
+                )
+                if not found.passed and not found.one_sided and file in owns
+                if (own := owns[file].distances[index]) is not None
+            }
+            pooled = (
+                times_counted([(f, o) for _, f, o in failing.values()]) if self.is_counted(name) else None
+            )
+            allowed = self.bounds[name].conditioning
+            for at, (file, found, own) in failing.items():
+                doubt = Doubt(owns[file].how, own, times(found, own) if pooled is None else pooled, allowed)
+                self.doubts[name, file] = doubt
+                if allowed is not None and doubt.accepted:
+                    accepted = replace(found, headroom=allowed / doubt.times)
+                    self.by_output[name][at] = (self.by_output[name][at][0], accepted)
+
+    def allowances(self) -> list[Diagnostic]:
+        """What passes only because PyTorch is no better."""
+        found = []
+        for name in self.names:
+            taken = [d for (n, _), d in self.doubts.items() if n == name and d.accepted]
+            if taken:
+                worst = max(taken, key=lambda d: d.times)
+                found.append(
+                    Diagnostic(
+                        "ill-conditioned",
+                        f"output `{name}` misses its bounds; its error is {worst.times:.2g} times that of "
+                        f"PyTorch's float32 against itself {worst.how}, and `conditioning` allows "
+                        f"{worst.allowed:g} times",
+                        level="warning",
+                    )
+                )
+        return found
 
     def _note(self, name: str, want: Array) -> None:
         """Keep a few of PyTorch's outputs until it is clear that they vary."""
@@ -258,14 +329,41 @@ class Proof:
         else:
             said = (
                 f"relative L2 {worst.relative_l2:.3g}, largest error {worst.max_abs:.3g}, cosine "
-                f"{worst.cosine:.6f}, against {replace(bounds, mismatch=None)}; {far} are beyond it"
+                f"{worst.cosine:.6f}, against {replace(bounds, mismatch=None, conditioning=None)}; "
+                f"{far} are beyond it"
             )
+        told = [d for (n, _), d in self.doubts.items() if n == name and not d.accepted]
+        if told and all(d.times <= _AS_MUCH and self._magnifies(name, d) for d in told):
+            return self._ill(name, f"output `{name}` at {at}: {said}", max(told, key=lambda d: d.times))
+        farthest = max((d.times for d in told), default=0.0)
+        own = told and bounds.conditioning is not None
+        than = f"; {farthest:.2g} times PyTorch's own error" if own else ""
         return Diagnostic(
             "parity-failed",
-            f"output `{name}` at {at}: {said} (headroom {worst.headroom:.3g}); {worst.worst}{only}",
+            f"output `{name}` at {at}: {said} (headroom {worst.headroom:.3g}); {worst.worst}{only}{than}",
             "forward() branches on this size, or the tolerance is tighter than the precision"
             if only
             else None,
+        )
+
+    def _magnifies(self, name: str, doubt: Doubt) -> bool:
+        """Whether PyTorch's own error is more than a tight tolerance meets in any network."""
+        return self.is_counted(name) or doubt.own.relative_l2 > _ORDINARY
+
+    def _ill(self, name: str, said: str, worst: Doubt) -> Diagnostic:
+        own = worst.own
+        if self.is_counted(name):
+            flips = [d.own for (n, _), d in self.doubts.items() if n == name]
+            itself = f"{sum(o.beyond for o in flips):,} of {sum(o.elements for o in flips):,} elements differ"
+        else:
+            itself = f"relative L2 {own.relative_l2:.3g}, largest error {own.max_abs:.3g}"
+        allows = "" if worst.allowed is None else f"; `conditioning` allows {worst.allowed:g} times"
+        return Diagnostic(
+            "ill-conditioned",
+            f"{said}. PyTorch's float32 differs from itself as much {worst.how}: {itself}; the file is "
+            f"{worst.times:.2g} times as far off{allows}",
+            f"accept it with `tolerance: {{conditioning: {_allowing(worst.times)}}}`, or compute in float64 "
+            "what magnifies rounding",
         )
 
     def is_counted(self, name: str) -> bool:
@@ -300,3 +398,8 @@ class Proof:
         if wrong or len(found) == len(self.names):
             return list(found.values())
         return [replace(d, level="warning") for d in found.values()]
+
+
+def _allowing(times: float) -> int:
+    """The ``conditioning`` for errors that are so many times PyTorch's own on a few inputs."""
+    return math.ceil(max(_AS_MUCH, _MARGIN * times))

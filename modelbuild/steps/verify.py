@@ -20,12 +20,15 @@ from modelbuild.tolerance import Tolerance
 if TYPE_CHECKING:
     from modelbuild.graph.alarms import Alarms
     from modelbuild.graph.files import Model
+    from modelbuild.steps.conditioning import Own
     from modelbuild.steps.losses import Losses
+    from modelbuild.steps.model import ModelSource
     from modelbuild.steps.proof import Proof
     from modelbuild.steps.reference import Case
     from modelbuild.steps.samples import Array
 
 
+_ASKED = 3  # inputs of a failed proof on which PyTorch is held against itself
 # What a proof says where values are wrong, and not sizes or types.
 _WRONG_VALUES = frozenset({"parity-failed", "not-finite"})
 
@@ -43,10 +46,19 @@ class Verify(Step):
     keep_io_types: bool = True
     function: str | None = None
     source: str = "PyTorch"  # what the reference is, in messages
+    model: ModelSource | None = None  # asked for its own error where the proof fails
 
     kind: ClassVar[str] = "verify"
     version: ClassVar[int] = 6
     distributions: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "numpy")
+
+    @property
+    def asks_code(self) -> bool:
+        """Whether a verdict that holds may come from the recipe's code."""
+        return self.function is not None or (self.model is not None and self.tolerance.is_conditioned)
+
+    def declared(self, base: Path) -> tuple[Path, ...]:
+        return self.model.declared(base) if self.model is not None and self.tolerance.is_conditioned else ()
 
     @property
     def on_gpu(self) -> bool:
@@ -60,12 +72,16 @@ class Verify(Step):
             ProofError: it does not compute what PyTorch computes; in half precision with the range
                 of every tensor.
         """
+        return self.run_at(Path(), given, out)
+
+    def run_at(self, base: Path, given: Mapping[str, Path], out: Path) -> Outcome:
+        """As ``run``; ``base`` is the recipe's folder, where the model is made anew if it is asked."""
         try:
-            return self.prove(given)
+            return self.prove(given, base)
         except ProofError as error:
             raise self.explained(error, given) from None
 
-    def prove(self, given: Mapping[str, Path]) -> Outcome:
+    def prove(self, given: Mapping[str, Path], base: Path | None = None) -> Outcome:
         """The verdict alone.
 
         Raises:
@@ -90,11 +106,37 @@ class Verify(Step):
             proof.add(case, expected, running.run, arrays)
             own_data = own_data or case.row is None
         narrow = () if own_data else self._narrow()
+        self._doubt(proof, given["reference"], base)
         outcome = self._verdict(proof, running.evidence, (*other, *running.said, *narrow))
         lost = self._unnoticed(running, given["reference"]) if self.precision != "fp32" else None
         if lost is None:
             return outcome
         return Outcome((*outcome.diagnostics, *lost.diagnostics), {**outcome.data, "ranges": lost.rows})
+
+    def _doubt(self, proof: Proof, reference: Path, base: Path | None) -> None:
+        """Where the proof fails, ask how far PyTorch is from itself on the inputs that it fails on."""
+        from modelbuild.steps.reference import load_case
+
+        files = proof.failing_files()
+        if self.model is None or base is None or not files:
+            return
+        model, named = self.model, self.tolerance.is_conditioned
+
+        def ask() -> list[Own | None]:
+            from modelbuild.steps import conditioning
+
+            names = [s.name for s in self.inputs]
+            bounds = [(proof.bounds[n], n in proof.counted) for n in proof.names]
+            cases = (load_case(reference, file) for file in asked)
+            return conditioning.measured(model, base, names, cases, bounds)
+
+        asked = files if named else files[:_ASKED]
+        try:
+            owns = ask() if named else in_child(ask).like_a_call()
+        except Exception:
+            traceback.print_exc()  # what failed has failed without it
+            return
+        proof.doubt({file: own for file, own in zip(asked, owns, strict=True) if own is not None})
 
     def _unnoticed(self, running: _Running, reference: Path) -> Losses | None:
         """What leaves the range of a file that is proven: where an alarm rang, or where there is none."""
@@ -153,6 +195,7 @@ class Verify(Step):
         found = (
             *said,
             *proof.errors(),
+            *proof.allowances(),
             *proof.vacuous(any(s.values.varies for s in self.inputs if s.shape), self.source),
         )
         if any(d.level == "error" for d in found):
@@ -297,7 +340,7 @@ class VerifyEngine(Verify):
     kind: ClassVar[str] = "verify engine"
     distributions: ClassVar[tuple[str, ...]] = ("polygraphy", "numpy")
 
-    def run(self, given: Mapping[str, Path], out: Path) -> Outcome:
+    def run_at(self, base: Path, given: Mapping[str, Path], out: Path) -> Outcome:
         """Run every recorded input that a profile admits, through Polygraphy's runner.
 
         Raises:
@@ -320,6 +363,7 @@ class VerifyEngine(Verify):
         proof = Proof(self, names, counted=decided_by_floats(model), live=decided_by_values(model))
         for case, arrays, expected in cases:
             proof.add(case, expected, lambda _: [_full(o) for o in next(found)], arrays)
+        self._doubt(proof, given["reference"], base)
         return self._verdict(proof, "gpu", ())
 
     def _admits(self, sizes: Sizes) -> bool:

@@ -111,6 +111,11 @@ class Large(Linear):
         return x * torch.rsqrt((x * x).mean(-1, keepdim=True) + 1e-6)
 
 
+class Wave(Linear):
+    def forward(self, x):
+        return torch.sin(self.f(x) * 3e4)
+
+
 class Small(Linear):
     def forward(self, x):
         x = self.f(x) * 1e-5
@@ -172,6 +177,7 @@ RECIPES = {
     "tight": _recipe(
         "Linear", more="precision: {fp16: {method: convert, tolerance: {relative_l2: 1.0e-9}}}\n"
     ),
+    "wave": _recipe("Wave"),
     "function": _recipe("Linear").replace("samples: 2", 'samples: 2, function: "models:close_enough"'),
     "no_data": _recipe("Linear").replace("samples: 2", "samples: 2, data: nothing/*.npz"),
 }
@@ -229,6 +235,7 @@ def _diagnostics(recipe: dict[str, Any]) -> list[dict[str, Any]]:
         ("large", "fp16-overflow", "values leave fp16's range (65504) at `node_mul_"),
         ("small", "fp16-underflow", "values that are not zero become zero in fp16 at `node_mul_"),
         ("tight", "parity-failed", "against relative_l2 1e-09"),
+        ("wave", "ill-conditioned", "PyTorch's float32 differs from itself as much in float64: relative L2"),
         ("function", "parity-failed", "`models:close_enough` says False at batch=1"),
         ("no_data", "inputs-mismatch", "`verify.data`: `nothing/*.npz` matches no file"),
     ],

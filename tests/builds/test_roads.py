@@ -65,6 +65,10 @@ class KeywordOnly(Norm):
     def forward(self, x, scale=2.0, *, mask=None):
         return super().forward(x) * scale
 
+class Wave(Linear):
+    def forward(self, x):
+        return torch.sin(self.f(x) * 3e4)
+
 class OneSided(Linear):
     def forward(self, x):
         if x.amax() > 9:
@@ -111,6 +115,7 @@ RECIPES = {
         "OneSided", "{x: {shape: [batch, 6], values: {low: 0, high: 1}}}",
         "exporter: torchscript\n" + HALF % "convert",
     ),
+    "conditioned": _recipe("Wave", more="precision: {fp32: {tolerance: {conditioning: 12}}}\n"),
     "keyword_only": _recipe("KeywordOnly", more="exporter: torchscript\n"),
     "plain": _recipe("Convolution", IMAGE, "simplify: false\nconstant_folding: false\n"),
     "listed": _recipe(
@@ -186,6 +191,15 @@ def test_what_no_input_could_show_is_in_the_record_of_every_file(built: tuple[Pr
     ]
     assert [a["not_proven"] for a in _of(built, "one_sided")["artifacts"]] == [left, left]
     assert [a["not_proven"] for a in _of(built, "torchscript")["artifacts"]] == [[]]
+
+
+def test_a_file_as_far_off_as_pytorch_itself_is_published_where_the_recipe_allows_it(
+    built: tuple[Project, Answer],
+) -> None:
+    (artifact,) = _of(built, "conditioned")["artifacts"]
+    (said,) = (d for d in artifact["diagnostics"] if d["code"] == "ill-conditioned")
+    assert said["level"] == "warning"
+    assert artifact["parity"]["tolerance"].endswith("relative_l2 0.001, mismatch 0.001, conditioning 12")
 
 
 def test_torchscript_honours_an_old_opset(built: tuple[Project, Answer]) -> None:

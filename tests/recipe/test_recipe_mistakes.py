@@ -70,7 +70,7 @@ def test_a_file_name_that_names_no_artifact_is_told() -> None:
 
 
 def test_a_recipe_of_nothing_but_mistakes_ends_soon_and_in_few_words() -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     text = PLAIN + "outputs: [" + "1," * 20_000 + "]\nengines: [" + "{precision: x}," * 20_000 + "]\n"
     assert len(told_briefly(text)) == 51
     names = "".join(f"  axis_{i}: {{min: 1, opt: 1, max: 1}}\n" for i in range(5_000))
@@ -78,7 +78,7 @@ def test_a_recipe_of_nothing_but_mistakes_ends_soon_and_in_few_words() -> None:
     assert len(told_briefly(text)) == 51
     text = MODEL + INPUTS + "dynamic_axes: 3\nstatic: [" + "{a: !x 1}," * 50_000 + "]\n"
     assert len(told_briefly(text)) == 51
-    assert time.perf_counter() - began < 20
+    assert time.process_time() - began < 20
 
 
 def told_briefly(text: str) -> list[str]:

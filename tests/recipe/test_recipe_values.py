@@ -11,8 +11,10 @@ from typing import get_args
 import pytest
 
 from modelbuild.errors import RecipeError
+from modelbuild.plan import plan
 from modelbuild.recipe.loading import parse
 from modelbuild.recipe.schema import DType, Recipe, Tolerance
+from modelbuild.steps.verify import Verify
 from modelbuild.tensors import DTYPES, Axis, TensorSpec, Values
 
 SMALLEST = "model: {import: 'm:Net'}\ninputs: {x: {shape: [3]}}\n"
@@ -147,6 +149,27 @@ def test_a_tolerance_of_nothing_is_for_recipes_with_a_function() -> None:
     assert found.fp32 is not None
     assert found.fp32.tolerance.named() == {}
     with pytest.raises(RecipeError, match=r"bounds nothing, and there is no `verify\.function` to decide"):
+        recipe(text)
+
+
+def test_conditioning_alone_leaves_the_other_bounds_at_their_defaults() -> None:
+    found = recipe(SMALLEST + "precision: {fp32: {tolerance: {conditioning: 4}}}\n")
+    (step,) = [a.step for a in plan(found).actions if isinstance(a.step, Verify)]
+    assert str(step.tolerance) == "rtol 0.001, atol 0.0001, relative_l2 0.001, mismatch 0.001, conditioning 4"
+
+
+@pytest.mark.parametrize(
+    ("precision", "model", "why"),
+    [
+        ("fp16: {tolerance: {conditioning: 4}}", "", "fp16 rounds far more than that"),
+        ("fp32: {tolerance: {outputs: {y: {conditioning: 4}}}}", "onnx: net.onnx", "there is none"),
+    ],
+)
+def test_conditioning_is_for_fp32_of_a_pytorch_model(precision: str, model: str, why: str) -> None:
+    text = SMALLEST + f"precision: {{{precision}}}\n"
+    if model:
+        text = text.replace(text[text.index("{import") : text.index("}") + 1], f"{{{model}}}")
+    with pytest.raises(RecipeError, match=f"`conditioning` measures PyTorch's own error in float32: {why}"):
         recipe(text)
 
 

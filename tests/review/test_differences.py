@@ -40,6 +40,11 @@ EDITS = [
         "rtol: 1e-3", "rtol: 1e-2", "precision.fp32.tolerance.rtol: 0.001 -> 0.01",
         ["a tolerance is loosened: fp32 rtol 0.001 -> 0.01"],
     ),
+    (
+        "rtol: 1e-3", "rtol: 1e-3, conditioning: 4",
+        "precision.fp32.tolerance.conditioning: not asked -> 4",
+        ["a tolerance is loosened: fp32 conditioning not asked -> 4"],
+    ),
     ("rtol: 1e-3", "rtol: 1e-5", "precision.fp32.tolerance.rtol: 0.001 -> 1e-05", []),
     (
         "cosine: 0.99", "cosine: 0.9", "precision.fp16.tolerance.cosine: 0.99 -> 0.9",
