@@ -10,6 +10,7 @@ from typing import Any
 from modelbuild.recipe.schema import Bf16, Engine, Fp16, Recipe, Reduced, ReducedName
 from modelbuild.steps.adopt import Adopt, AdoptedReference
 from modelbuild.steps.base import ModelStep, Step
+from modelbuild.steps.checkpoints import Weights
 from modelbuild.steps.engine import ENGINES
 from modelbuild.steps.export import Export
 from modelbuild.steps.half import Half
@@ -314,9 +315,11 @@ def _source(recipe: Recipe) -> ModelSource | None:
     model = recipe.model
     if model.import_ is None:
         return None
-    return ModelSource(
-        model.import_, tuple(model.args), dict(model.kwargs), model.weights, model.files, model.seed
-    )
+    weights: str | Weights | None = None
+    if model.weights is not None:  # a file alone is told as what it is, in reasons as in recipes
+        weights = Weights(**model.weights.model_dump())
+        weights = weights if weights != Weights(weights.file) else weights.file
+    return ModelSource(model.import_, tuple(model.args), dict(model.kwargs), weights, model.files, model.seed)
 
 
 def _set(names: Sequence[str] | None) -> tuple[str, ...] | None:

@@ -12,6 +12,11 @@ exporter; `{import: torch.jit:load, args: [net.pt]}` reads it from a file beside
 `constant_folding`, `keep_initializers_as_inputs` and `initializer_names`; a half precision file is
 made by `convert`, `mixed` or `auto`.
 """,
+    "Weights": """\
+The state dict has to have every name of the model. Of a file that torch.save() wrote, only tensors and plain
+values are taken: nothing in it is run. With `strip_prefix`, names without it count where the model has them,
+and are left out where it has not. Without `key` and `strip_prefix`, `weights: net.safetensors` says the same.
+""",
     "InputSpec": """\
 If every input's name is a parameter of `forward()`, inputs are passed by name, in any order. If
 none is, by position: `image` for `forward(self, x)`. If only some are, that is
@@ -90,6 +95,13 @@ model:
   seed: 1
 inputs:
   input_ids: {shape: [1, 128], dtype: int64, values: {low: 0, high: 30522}}
+""",
+    "Weights": """\
+model:
+  import: net:Net
+  weights: {file: runs/best.ckpt, key: state_dict, strip_prefix: "model."}
+inputs:
+  x: {shape: [1, 6]}
 """,
     "InputSpec": """\
 model: {import: net:Tagger}

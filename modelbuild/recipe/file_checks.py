@@ -38,10 +38,11 @@ def outside(recipe: Recipe, folder: Path, root: Path) -> Iterator[Diagnostic]:
 
 def _named(recipe: Recipe) -> Iterator[tuple[Route, str]]:
     """Every file and pattern that a recipe names, and where."""
-    for key in ("weights", "onnx"):
-        if (name := getattr(recipe.model, key)) is not None:
-            yield ("model", key), name
     model = recipe.model
+    if model.weights is not None:
+        yield ("model", "weights", "file"), model.weights.file
+    if model.onnx is not None:
+        yield ("model", "onnx"), model.onnx
     if (name := archives.file_of(model.import_ or "", model.args, model.kwargs)) is not None:
         yield ("model", *(("args", 0) if model.args else ("kwargs", "f"))), name
     for i, name in enumerate(model.files):

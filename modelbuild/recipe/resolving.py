@@ -128,7 +128,9 @@ def _profiles(recipe: Recipe, number: int) -> list[dict[str, Any]]:
 
 def _values(value: Any, route: Route) -> Iterator[tuple[Route, Any]]:
     """Every value that stands in a line of its own, with its route."""
-    if isinstance(value, dict) and value and not _in_one_line(route):
+    if route == ("model", "weights") and value and list(filter(None, value.values())) == [value["file"]]:
+        yield route, value["file"]
+    elif isinstance(value, dict) and value and not _in_one_line(route):
         for key, inner in value.items():
             if not (route == ("precision",) and inner is None):
                 yield from _values(inner, (*route, key))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from modelbuild.recipe.words import (
     AxisName,
@@ -28,6 +28,7 @@ from modelbuild.recipe.words import (
     Text,
     Variants,
     Whole,
+    file_alone,
 )
 from modelbuild.tensors import Axis, TensorSpec, Values
 from modelbuild.tolerance import DEFAULTS
@@ -44,6 +45,22 @@ class Part(BaseModel):
     """A mapping whose keys are known, each of them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Weights(Part):
+    """A state dict in a file that holds other things too, or with a prefix before its names."""
+
+    file: Text = Field(description="The file (.safetensors, .pt); relative to the recipe.")
+    key: Text | None = Field(
+        default=None, description="What the state dict is under, as in a checkpoint; dots for what is nested."
+    )
+    strip_prefix: Text | None = Field(
+        default=None,
+        description="What a wrapper has put before the names, as `module.`; names of others are left out.",
+    )
+
+
+FILE_ALONE = BeforeValidator(file_alone, json_schema_input_type=Weights | Text | None)
 
 
 class ModelSource(Part):
@@ -63,8 +80,9 @@ class ModelSource(Part):
         default={},
         description="Keyword arguments of the call. {import, args, kwargs} makes an object.",
     )
-    weights: Text | None = Field(
-        default=None, description="A state dict (.safetensors, .pt); relative to the recipe."
+    weights: Annotated[Weights | None, FILE_ALONE] = Field(
+        default=None,
+        description="A state dict (.safetensors, .pt), relative to the recipe; or {file, key, strip_prefix}.",
     )
     files: tuple[Pattern, ...] = Field(
         default=(),

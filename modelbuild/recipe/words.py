@@ -90,6 +90,17 @@ def _several(value: Any) -> Any:
     return () if value is None else (value,) if isinstance(value, str) else value
 
 
+def file_alone(value: Any) -> Any:
+    """A file by its name alone is the `file` of the mapping."""
+    if value == "":
+        raise PydanticCustomError("string_too_short", "empty")
+    if value is None or isinstance(value, dict):
+        return value
+    if isinstance(value, str):
+        return {"file": value}
+    raise refused("a file or `{file, key, strip_prefix}`")
+
+
 def _as_a_set(targets: tuple[str, ...]) -> tuple[str, ...]:
     """Sorted, each once: their order does not matter, so it must not change a key."""
     return tuple(sorted(set(targets), key=lambda target: (len(target), target)))

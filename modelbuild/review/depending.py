@@ -42,7 +42,7 @@ def named(recipe: Recipe) -> Iterator[Named]:
     """What the recipe itself names: weights, files, data, and the modules of its code."""
     model = recipe.model
     if model.weights:
-        yield Named("model", "model.weights", model.weights)
+        yield Named("model", "model.weights", model.weights.file)
     if model.onnx:
         yield Named("model", "model.onnx", model.onnx)
         yield Named("model", "model.onnx", model.onnx + ".data")

@@ -227,7 +227,7 @@ def _knobs(knobs: Mapping[str, Any]) -> dict[str, Any]:
 def _declared(recipe: Recipe) -> Facts:
     """The files that a recipe names, as facts."""
     model = recipe.model
-    for name in (model.weights, model.onnx):
+    for name in (model.weights and model.weights.file, model.onnx):
         if name is not None:
             yield f"file {name}", None
     for pattern in (*model.files, *recipe.verify.data):

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from modelbuild import archives
 from modelbuild.errors import Diagnostic, StepError, first_line
-from modelbuild.steps import forms, plain_paths, scripts
+from modelbuild.steps import checkpoints, forms, plain_paths, scripts
+from modelbuild.steps.checkpoints import Weights
 from modelbuild.steps.patterns import matching
+from modelbuild.steps.words import import_failed, kind, listed
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +33,7 @@ class ModelSource:
     import_: str
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
-    weights: str | None = None
+    weights: str | Weights | None = None  # a file, or where in it
     files: tuple[str, ...] = ()
     seed: int = 0
 
@@ -41,9 +43,14 @@ class ModelSource:
         Raises:
             StepError: a pattern matches nothing.
         """
-        weights = (base / self.weights,) if self.weights else ()
+        weights = (base / found.file,) if (found := self.state) else ()
         loaded = [base / f for f in archives.files(self.spec)]
         return (*weights, *loaded, *matching(base, self.files, "model.files", "import-failed"))
+
+    @property
+    def state(self) -> Weights | None:
+        """Where the weights are."""
+        return Weights(self.weights) if isinstance(self.weights, str) else self.weights
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -95,12 +102,12 @@ class LiveModel:
         made = resolve(source.spec, base)
         module = forms.as_module(made)
         if module is None:
-            raise _import_failed(
-                f"`{source.import_}` gives {_kind(made)}, not a torch.nn.Module",
+            raise import_failed(
+                f"`{source.import_}` gives {kind(made)}, not a torch.nn.Module",
                 "name a Module class, a function that returns one, or an instance",
             )
-        if source.weights:
-            load_weights(module, base / source.weights)
+        if source.state:
+            checkpoints.load(module, base, source.state)
         forms.asleep(module)
         plain_paths.take()
         return cls(module, source, base, None)
@@ -155,9 +162,9 @@ def resolve(spec: Any, base: Path | None = None) -> Any:
     if not callable(attribute) or forms.as_module(attribute) is not None:
         given = [key for key in ("args", "kwargs") if spec.get(key)]
         if given:
-            raise _import_failed(
-                f"`{path}` is an object already ({_kind(attribute)}), and {_listed(given)} would do nothing",
-                f"remove {_listed(given)}, or name what makes the object",
+            raise import_failed(
+                f"`{path}` is an object already ({kind(attribute)}), and {listed(given)} would do nothing",
+                f"remove {listed(given)}, or name what makes the object",
             )
         return attribute
     args = [resolve(a, base) for a in spec.get("args", [])]
@@ -167,7 +174,7 @@ def resolve(spec: Any, base: Path | None = None) -> Any:
         return attribute(*args, **kwargs)
     except (Exception, SystemExit) as error:
         hint = forms.not_such_a_file(path) or "check `args` and `kwargs`"
-        raise _import_failed(f"calling `{path}` failed: {first_line(error)}", hint) from error
+        raise import_failed(f"calling `{path}` failed: {first_line(error)}", hint) from error
 
 
 def import_attribute(path: str) -> Any:
@@ -181,7 +188,7 @@ def import_attribute(path: str) -> Any:
         found: Any = importlib.import_module(module_name)
         for part in attribute.split("."):
             if not hasattr(found, part):
-                raise _import_failed(
+                raise import_failed(
                     f"module `{module_name}` has no attribute `{attribute}`{_near(found, part)}",
                     "check the spelling after the colon",
                 )
@@ -191,7 +198,7 @@ def import_attribute(path: str) -> Any:
     except ModuleNotFoundError as error:
         missing = error.name or module_name
         whose = "" if module_name.startswith(missing) else f" (needed by `{module_name}`)"
-        raise _import_failed(
+        raise import_failed(
             f"there is no module `{missing}`{whose}, which `{path}` names",
             "modules beside the recipe and in the current folder are found; others must be installed",
         ) from error
@@ -199,62 +206,13 @@ def import_attribute(path: str) -> Any:
         hint = "import it in a Python shell to see where it fails"
         if "torchvision::nms" in str(error):
             hint = "torch and torchvision come from different builds: install a matching pair"
-        raise _import_failed(f"importing `{path}` failed: {first_line(error)}", hint) from error
+        raise import_failed(f"importing `{path}` failed: {first_line(error)}", hint) from error
     return found
 
 
 def _near(owner: Any, name: str) -> str:
     near = difflib.get_close_matches(name, dir(owner), 1)
     return f"; did you mean `{near[0]}`?" if near else ""
-
-
-def load_weights(module: torch.nn.Module, path: Path) -> None:
-    """Load a state dict: every key of the model, and no other.
-
-    Raises:
-        StepError: ``import-failed``: unreadable, a pickle that would run code, or other keys.
-    """
-    import torch
-
-    if not path.is_file():
-        raise _import_failed(f"there is no weights file {path}", "`weights` is relative to the recipe")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        hint = "is it a state dict saved with torch.save() or safetensors?"
-        if "TorchScript archive" in str(error):
-            hint = f"it is a whole model: `model: {{import: torch.jit:load, args: [{path.name}]}}`"
-        elif "weights_only" in str(error):
-            hint = (
-                "it holds more than tensors, and loading it would run code: save "
-                "`model.state_dict()`, or convert it to .safetensors"
-            )
-        raise _import_failed(f"cannot load weights {path.name}: {first_line(error)}", hint) from error
-    if not isinstance(state, Mapping):
-        raise _import_failed(
-            f"weights {path.name} hold {_kind(state)}, not a state dict",
-            "save `model.state_dict()`",
-        )
-    try:
-        missing, unexpected = module.load_state_dict(state, strict=False)
-    except RuntimeError as error:
-        shapes = [line.strip() for line in str(error).splitlines()[1:]]
-        raise _import_failed(
-            f"weights {path.name} do not fit the model: {'; '.join(shapes[:8])}",
-            "is it the state dict of this model, with these arguments?",
-        ) from error
-    if missing or unexpected:
-        said = [f"missing {_listed(missing)}"] if missing else []
-        said += [f"unexpected {_listed(unexpected)}"] if unexpected else []
-        raise _import_failed(
-            f"weights {path.name} do not fit the model: {'; '.join(said)}",
-            "is it the state dict of this model, with these arguments?",
-        )
 
 
 def bind(
@@ -276,14 +234,14 @@ def bind(
     if known and len(known) < len(names):
         others = [n for n in names if n not in known]
         raise _inputs_mismatch(
-            f"{_listed(others)}: not a parameter of {signature}, while {_listed(known)} is",
+            f"{listed(others)}: not a parameter of {signature}, while {listed(known)} is",
             "name every input after a parameter of forward(), or none to pass them by position",
         )
     if known:
         lacking = [n for n in named if n in required and n not in known]
         if lacking:
             raise _inputs_mismatch(
-                f"{signature} also needs {_listed(lacking)}", "add it to the recipe's `inputs`"
+                f"{signature} also needs {listed(lacking)}", "add it to the recipe's `inputs`"
             )
         given = dict(zip(names, values, strict=True))
         return (), {n: given[n] for n in named if n in given}
@@ -297,8 +255,8 @@ def bind(
     lacking = [n for n in named if n in required and n not in positional[: len(names)]]
     if lacking:
         raise _inputs_mismatch(
-            f"{signature} also needs {_listed(lacking)}",
-            f"inputs {_listed(list(names))} are passed by position; add the missing ones",
+            f"{signature} also needs {listed(lacking)}",
+            f"inputs {listed(list(names))} are passed by position; add the missing ones",
         )
     return tuple(values), {}
 
@@ -333,24 +291,11 @@ def flatten(value: Any, path: str = "") -> list[tuple[str, torch.Tensor]]:
         raise StepError(
             Diagnostic(
                 "outputs-mismatch",
-                f"forward() returns {_kind(value)} at {path or 'the top'}, which no ONNX output can hold",
+                f"forward() returns {kind(value)} at {path or 'the top'}, which no ONNX output can hold",
                 hint,
             )
         )
     return [row for label, part in parts for row in flatten(part, label)]
-
-
-def _kind(value: Any) -> str:
-    return f"a `{type(value).__name__}`"
-
-
-def _listed(names: Sequence[str], limit: int = 12) -> str:
-    shown = ", ".join(f"`{n}`" for n in list(names)[:limit])
-    return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")
-
-
-def _import_failed(message: str, hint: str) -> StepError:
-    return StepError(Diagnostic("import-failed", message, hint))
 
 
 def _inputs_mismatch(message: str, hint: str) -> StepError:

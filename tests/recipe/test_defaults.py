@@ -248,13 +248,16 @@ engines:
 verify: {data: "x/*.npz", function: "m:f"}
 """
 ONNX = "model: {onnx: m.onnx}\ninputs: {x: {shape: [4]}}\n"
+WEIGHTS = 'model: {import: "m:Net", weights: w.pt}\ninputs: {x: {shape: [4]}}\n'
+CHECKPOINT = WEIGHTS.replace("w.pt", "{file: w.pt, key: ema.model, strip_prefix: module.}")
 
 
 @pytest.mark.parametrize("project", ["", TOLERANCE, PRECISION + TOLERANCE])
-@pytest.mark.parametrize("text", [RECIPE, BOTH, FULL, ONNX])
+@pytest.mark.parametrize("text", [RECIPE, BOTH, FULL, ONNX, WEIGHTS, CHECKPOINT])
 def test_what_is_written_out_is_a_recipe_that_means_the_same(tmp_path: Path, text: str, project: str) -> None:
     (tmp_path / "r.yaml").write_text(text)
     (tmp_path / "m.onnx").touch()
+    (tmp_path / "w.pt").touch()
     (tmp_path / "pyproject.toml").write_text(project)
     found = resolve(tmp_path / "r.yaml")
     again = parse(found.text(), "resolved.yaml", "other")
@@ -262,6 +265,17 @@ def test_what_is_written_out_is_a_recipe_that_means_the_same(tmp_path: Path, tex
     assert again.name == meant.name
     assert (plan(again).actions, plan(again).artifacts) == (plan(meant).actions, plan(meant).artifacts)
     assert yaml.safe_load(found.text()) == found.data()  # another reader sees the same
+
+
+@pytest.mark.parametrize("written", ["w.pt", "{file: w.pt}", "{file: w.pt, key: null, strip_prefix: ~}"])
+def test_a_file_alone_is_weights_like_the_mapping_of_it(tmp_path: Path, written: str) -> None:
+    (tmp_path / "r.yaml").write_text(WEIGHTS.replace("w.pt", written))
+    (tmp_path / "w.pt").touch()
+    found = resolve(tmp_path / "r.yaml")
+    assert found.data()["model"]["weights"] == yaml.safe_load(written)
+    made = plan(load(tmp_path / "r.yaml")).source
+    assert made is not None
+    assert made.weights == "w.pt"  # as it always was in the facts of a key
 
 
 def test_nothing_is_left_to_write_out_the_second_time(tmp_path: Path) -> None:
