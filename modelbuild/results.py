@@ -48,6 +48,7 @@ class ArtifactResult:
     def as_json(self) -> dict[str, Any]:
         data = dict(self.__dict__)
         data["seconds"] = round(self.seconds, 3)
+        data["not_proven"] = list(self.not_proven)
         data["diagnostics"] = [d.as_json() for d in self.diagnostics]
         return data
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("untimed", deadline=None)  # machines that run tests are busy
+settings.load_profile("untimed")
 
 TINY = """\
 import torch
@@ -117,6 +122,10 @@ class Project:
 
     def build(self, *arguments: str, recipe: str = "net.yaml") -> Answer:
         return self.run("build", recipe, "--format", "json", *arguments)
+
+    def take_cache(self, other: Project) -> None:
+        """Begin with a copy of what another project has built."""
+        shutil.copytree(other.folder / "cache", self.folder / "cache", symlinks=True)
 
     def output(self, name: str) -> Path:
         return self.folder / "build" / name.partition(".")[0] / name

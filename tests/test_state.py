@@ -23,7 +23,7 @@ from modelbuild.results import ArtifactResult, BuildResult, RecipeResult
 from modelbuild.store import hash_file
 from modelbuild.terminal import summary
 from modelbuild.trace import facts
-from tests.conftest import RECIPE, Answer, Project
+from tests.conftest import RECIPE, TINY, Answer, Project
 
 HEAVY = {"argparse", "dataclasses", "hashlib", "json", "numpy", "onnx", "pathlib", "pydantic", "re", "rich",
          "torch", "typing", "yaml"}  # fmt: skip
@@ -48,9 +48,20 @@ def quickly(project: Project, *arguments: str) -> tuple[int | None, str, set[str
     return None if result == "None" else int(result), text.rstrip("\n"), set(modules)
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """One whose cache the others begin with."""
+    made = Project(tmp_path_factory.mktemp("built"))
+    made.write("net.py", TINY)
+    made.recipe()
+    assert made.build().code == 0
+    return made
+
+
 @pytest.fixture
-def kept(project: Project) -> Project:
+def kept(project: Project, built: Project) -> Project:
     """A project with nothing to do, whose state has been looked at since."""
+    project.take_cache(built)
     project.build()
     time.sleep(AGED)
     assert quickly(project, "net.yaml")[0] == 0

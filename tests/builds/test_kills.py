@@ -27,7 +27,7 @@ from modelbuild.graph.runtime import session_of_file
 from modelbuild.store import Store, check
 from tests.conftest import Project
 
-KILLS = int(os.environ.get("MODELBUILD_KILLS", "60"))
+KILLS = int(os.environ.get("MODELBUILD_KILLS", "40"))
 SEED = int(os.environ.get("MODELBUILD_SEED", "0"))
 BUILDERS = 8
 ALONE = max(1, KILLS // 20)

@@ -89,9 +89,20 @@ def close(reference, candidate):
 """
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """One that has converted and searched; the others begin with its cache, and export nothing."""
+    made = Project(tmp_path_factory.mktemp("built"))
+    made.write("nets.py", NET)
+    assert _build(made, "Plain", "").code == 0
+    assert _build(made, "Norm", "{method: auto}").code == 0
+    return made
+
+
 @pytest.fixture
-def nets(project: Project) -> Project:
+def nets(project: Project, built: Project) -> Project:
     project.write("nets.py", NET)
+    project.take_cache(built)
     return project
 
 
@@ -147,7 +158,7 @@ def test_what_overflows_stays_in_fp32_and_is_said_and_recorded(nets: Project) ->
 
 
 def test_the_search_tells_how_far_it_is(nets: Project) -> None:
-    answer = _build(nets, "Norm", "{method: auto}")
+    answer = _build(nets, "Norm", "{method: mixed}")
     assert "net.yaml: fp16: the plain conversion breaks the tolerance" in answer.stderr
     assert "roundings in" in answer.stderr
 
@@ -198,7 +209,7 @@ def test_a_recipe_that_cannot_be_edited_is_said_and_the_files_are_there(nets: Pr
 def test_a_tolerance_below_the_rounding_of_the_weights_is_infeasible_at_once(nets: Project) -> None:
     answer = _build(nets, "Plain", "{method: auto, tolerance: {relative_l2: 1.0e-5}}")
     assert answer.code == 3
-    assert answer.statuses == {"net.fp32.onnx": "built", "net.fp16.onnx": "failed"}
+    assert answer.statuses == {"net.fp32.onnx": "cached", "net.fp16.onnx": "failed"}
     (said,) = [d for d in answer.diagnostics if d["code"] == "fp16-infeasible"]
     assert said["message"].startswith("rounding the weights to fp16 alone gives ")
     assert " times the error that relative_l2 1e-05 allows; most of it comes from `" in said["message"]
