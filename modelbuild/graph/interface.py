@@ -11,11 +11,8 @@ from onnx import GraphProto, ModelProto, NodeProto, helper
 
 from modelbuild.errors import Diagnostic, StepError
 from modelbuild.graph.files import Model
-from modelbuild.graph.shapes import infer_outputs
+from modelbuild.graph.shapes import INFERRED_AXIS, infer_outputs
 from modelbuild.tensors import TensorSpec
-
-INFERRED_AXIS = "unk__"
-"""How ONNX's shape inference begins the names of axes that it cannot tell."""
 
 
 @dataclass(frozen=True)

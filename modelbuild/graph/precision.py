@@ -22,6 +22,7 @@ from modelbuild.graph.files import Array, Model, Weight, empty_initializer, nump
 from modelbuild.graph.naming import Names, graphs, label, prepared, set_nodes
 from modelbuild.graph.placement import Placement, place
 from modelbuild.graph.rounding import BOUNDS, Bounds, Clamping, to_half
+from modelbuild.graph.shapes import forget
 from modelbuild.graph.types import (
     FLOAT,
     SHORT,
@@ -29,7 +30,6 @@ from modelbuild.graph.types import (
     domain,
     tensor_types,
     type_name,
-    type_string,
 )
 
 
@@ -151,8 +151,7 @@ class _Conversion:
     def run(self) -> Model:
         behind = dict(self._casts())  # what stands right behind the definition of a tensor
         types = dict(self._new_types())
-        for graph in graphs(self.proto.graph):
-            self._value_infos(graph)
+        forget(self.proto.graph)
         called = [label(step.node) for step in self.placement.steps]
         for step in self.placement.steps:
             self._set_output_type(step.node)
@@ -310,26 +309,6 @@ class _Conversion:
             release=weight.release,
         )
         return empty_initializer(name, dtype, weight.dims)
-
-    def _value_infos(self, graph: GraphProto) -> None:
-        """Say of each version what the file said of the tensor; drop what was stale."""
-        main = self.proto.graph
-        edges = {value.name: value for value in (*main.input, *main.output)}
-        kept: list[ValueInfoProto] = []
-        for value in (*graph.value_info, *(edges.values() if graph is main else ())):
-            type_ = self.types.get(value.name)
-            if type_ is not None and type_string(value.type) not in (None, type_):
-                continue
-            for version in self._versions(value.name) if type_ == FLOAT else [""]:
-                told = ValueInfoProto()
-                told.CopyFrom(value)
-                if version:
-                    told.name = self.name(value.name, version)
-                    self._retype(told, version)
-                if told.name not in edges:
-                    kept.append(told)
-        del graph.value_info[:]
-        graph.value_info.extend(kept)
 
     def _retype(self, value: ValueInfoProto, type_: str) -> None:
         if value.type.HasField("tensor_type"):

@@ -11,6 +11,32 @@ from modelbuild.errors import Diagnostic
 from modelbuild.graph.files import Model
 from modelbuild.graph.naming import graphs
 
+INFERRED_AXIS = "unk__"
+"""How ONNX's shape inference begins the names of axes that it cannot tell."""
+
+
+def annotate(model: Model) -> None:
+    """Write what inference knows of the tensors inside into the graph: types, ranks, sizes, axes.
+
+    Viewers and editors of graphs read them there. What the file said before is forgotten, and an
+    axis that inference gave a name of its own has none: two tools would number them differently.
+    """
+    graph = model.proto.graph
+    forget(graph)
+    own = {d.dim_param for value in graph.input for d in value.type.tensor_type.shape.dim}
+    for body, known in zip(graphs(graph), graphs(inferred(model.proto).graph), strict=True):
+        body.value_info.extend(known.value_info)
+        for value in (*body.value_info, *body.output):
+            for dim in value.type.tensor_type.shape.dim if value.type.HasField("tensor_type") else ():
+                if dim.dim_param.startswith(INFERRED_AXIS) and dim.dim_param not in own:
+                    dim.Clear()
+
+
+def forget(graph: GraphProto) -> None:
+    """Drop what a graph says of the tensors inside, for a rewriting that would make it untrue."""
+    for body in graphs(graph):
+        del body.value_info[:]
+
 
 def infer_outputs(model: Model) -> None:
     """Fill the outputs' types and dims from inference, where it knows more than the graph says."""
@@ -34,12 +60,12 @@ def pin(model: Model, sizes: Mapping[str, int]) -> tuple[Diagnostic, ...]:
     """
     graph = model.proto.graph
     free = [_dims(value.type) for value in graph.output]
+    forget(graph)
     for body in graphs(graph):
-        del body.value_info[:]
         for value in (*body.input, *body.output):
             _pin(value.type, sizes)
     pinned = [_copied(value.type) for value in graph.output]
-    _forget(graph)
+    _unshape(graph)
     infer_outputs(model)
     said = []
     kept = not _may_change_rank(graph)
@@ -80,7 +106,7 @@ def _copied(kind: TypeProto) -> TypeProto:
     return copy
 
 
-def _forget(graph: GraphProto) -> None:
+def _unshape(graph: GraphProto) -> None:
     """Take the shapes off everything that is computed, and off what bodies are given.
 
     A scalar stays one: no axis is pinned in it, and ONNX Runtime wants to know that of a Loop's counter.

@@ -35,7 +35,7 @@ class Half(Step):
     keep_initializers_as_inputs: bool | tuple[str, ...]  # or the names of those
 
     kind: ClassVar[str] = "half"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     distributions: ClassVar[tuple[str, ...]] = ("onnx", "onnxconverter-common", "numpy")
 
     def run(self, given: Mapping[str, Path], out: Path) -> Outcome:
@@ -53,11 +53,12 @@ class Half(Step):
         Raises:
             StepError: ``opset-mismatch``.
         """
-        from modelbuild.graph import files, interface, opset, widening
+        from modelbuild.graph import files, interface, opset, shapes, widening
         from modelbuild.graph.types import type_name
 
         (path,) = folder.glob("*.onnx")
         model = files.read(path)
+        shapes.forget(model.proto.graph)
         interface.set_initializers_as_inputs(model, False)
         options = self.options()
         said: tuple[Diagnostic, ...] = ()
@@ -73,9 +74,10 @@ class Half(Step):
 
     def convert(self, model: Model, out: Path, kept: tuple[str, ...] = ()) -> tuple[Diagnostic, ...]:
         """Write ``filename`` with these nodes in fp32, beside those that the recipe blocks."""
-        from modelbuild.graph import files, interface, precision
+        from modelbuild.graph import files, interface, precision, shapes
 
         half, clamped = precision.convert(model, self.options(kept))
+        shapes.annotate(half)
         interface.set_initializers_as_inputs(half, self.keep_initializers_as_inputs)
         files.write(half, out / self.filename)
         return clamped

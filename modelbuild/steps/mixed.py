@@ -39,7 +39,7 @@ class Mixed(Half):
     proof: Verify
 
     kind: ClassVar[str] = "mixed"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     distributions: ClassVar[tuple[str, ...]] = (*Half.distributions, "onnxruntime")
 
     def knobs(self) -> dict[str, Any]:

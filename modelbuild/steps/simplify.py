@@ -21,12 +21,12 @@ class Simplify(Step):
     keep_initializers_as_inputs: bool | tuple[str, ...]  # or the names of those, which nothing may fold
 
     kind: ClassVar[str] = "simplify"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     distributions: ClassVar[tuple[str, ...]] = ("onnx", "onnxsim", "onnxruntime", "numpy")
 
     def run(self, given: Mapping[str, Path], out: Path) -> Outcome:
         """Write ``filename``: simplified, or as it was with a warning where onnxsim fails."""
-        from modelbuild.graph import files, interface
+        from modelbuild.graph import files, interface, shapes
         from modelbuild.graph.simplification import simplify
 
         (source,) = given["model"].glob("*.onnx")
@@ -36,6 +36,7 @@ class Simplify(Step):
         held = () if isinstance(listed, bool) else listed
         if self.enabled:
             model, said = simplify(model, fold=self.constant_folding, held=held)
+        shapes.annotate(model)
         interface.set_initializers_as_inputs(model, listed)
         files.write(model, out / self.filename)
         return Outcome(said, {"nodes": len(model.proto.graph.node)})

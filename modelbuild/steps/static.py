@@ -22,7 +22,7 @@ class Static(Step):
     keep_initializers_as_inputs: bool | tuple[str, ...]  # or the names of those, which nothing may fold
 
     kind: ClassVar[str] = "static"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     distributions: ClassVar[tuple[str, ...]] = ("onnx", "onnxsim", "onnxruntime", "numpy")
 
     def run(self, given: Mapping[str, Path], out: Path) -> Outcome:
@@ -40,6 +40,7 @@ class Static(Step):
         if self.simplify:
             model, said = simplify(model, fold=self.constant_folding, fused=True, held=held)
             shapes.infer_outputs(model)
+        shapes.annotate(model)
         interface.set_initializers_as_inputs(model, listed)
         files.write(model, out / self.filename)
         return Outcome((*ranks, *said), {"nodes": len(model.proto.graph.node)})

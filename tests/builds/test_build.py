@@ -37,6 +37,9 @@ def test_a_recipe_becomes_proven_files_and_the_second_build_runs_nothing(project
         assert parity["outputs"]["y"]["headroom"] >= 1
         assert project.output(name).stat().st_size == artifact["bytes"]
         onnx.checker.check_model(str(project.output(name)), full_check=True)
+        graph = onnx.load(str(project.output(name))).graph
+        inside = {o for node in graph.node for o in node.output} - {"y"}
+        assert {v.name for v in graph.value_info} == inside != set()
     shapes = first.artifacts["net.fp32.onnx"]["parity"]["shapes"]
     assert shapes == [{"batch": 1}, {"batch": 2}, {"batch": 3}, {"batch": 8}]
     manifest = json.loads((project.folder / "build/net/manifest.json").read_text())

@@ -339,16 +339,10 @@ def test_a_body_uses_the_version_cast_outside():
     assert [n.output[0] for n in model.proto.graph.node][:3] == ["x_fp16", "s", "s_fp32"]
 
 
-def test_value_info_is_right_or_gone():
+def test_what_a_file_says_of_a_tensor_inside_is_gone_with_its_type():
     proto = graph_zoo.graph("linear")
     proto.graph.value_info.append(helper.make_tensor_value_info("h", FLOAT, ["batch", 3]))
-    model = half(proto)
-    assert [(v.name, v.type.tensor_type.elem_type) for v in model.proto.graph.value_info] == [
-        ("h", HALF), ("x_fp16", HALF), ("y_fp16", HALF),
-    ]  # fmt: skip
-    stale = graph_zoo.graph("linear")
-    stale.graph.value_info.append(helper.make_tensor_value_info("h", TensorProto.INT8, [3]))
-    assert "h" not in {v.name for v in half(stale).proto.graph.value_info}
+    assert not half(proto).proto.graph.value_info
 
 
 def test_float64_is_left_alone():
