@@ -25,6 +25,9 @@ Run = Callable[[Mapping[str, Array]], list[Array]]
 _HINTS = {
     "baked-axis": "the exporter fixed something at the traced size: look for Python loops or "
     "branches over it in forward()",
+    "squeezed": "`squeeze` in forward() drops an axis that is 1 at this size, and the graph has one rank for "
+    "all: name the axis that is always 1 (`squeeze(-1)`), begin this one at 2 (`min: 2`), or take "
+    "`exporter: torchscript`, which writes both",
     "counted": "values decide how many there are, and one near a threshold falls on its other side: keep "
     "what is compared in fp32 (`node_block_list`), or take `method: auto`",
     "parity-failed": "the function gets two lists of arrays: PyTorch's and the artifact's",
@@ -141,7 +144,9 @@ class Proof:
                 if name in self._sized():
                     self._fail("parity-failed", said, name, _HINTS["counted"])
                 else:
-                    self._fail("baked-axis", said, name)
+                    self._fail(
+                        "baked-axis", said, name, _HINTS["squeezed"] if _squeezed(want, have) else None
+                    )
                 misshapen = True
                 continue
             if want.dtype != have.dtype:
@@ -403,3 +408,9 @@ class Proof:
 def _allowing(times: float) -> int:
     """The ``conditioning`` for errors that are so many times PyTorch's own on a few inputs."""
     return math.ceil(max(_AS_MUCH, _MARGIN * times))
+
+
+def _squeezed(want: Array, have: Array) -> bool:
+    """Whether the two shapes differ in axes of size 1 alone, and in how many of them there are."""
+    sizes = [[n for n in array.shape if n != 1] for array in (want, have)]
+    return want.ndim != have.ndim and sizes[0] == sizes[1]

@@ -1,4 +1,4 @@
-"""ONNX for operators that PyTorch's dynamo exporter does not know.
+"""ONNX for operators that PyTorch's dynamo exporter does not know, or writes wrongly.
 
 Each is written as that exporter's own are, with onnxscript, and is exact: what is not the same for
 every input does not belong here.
@@ -18,6 +18,7 @@ def table() -> dict[Any, Callable[..., Any]]:
 
     named: dict[str, Callable[..., Any]] = {
         "prims::prod": _prod,
+        "aten::squeeze.dim": _squeeze,
         "aten::_is_all_true": _is_all_true,
         "aten::_is_any_true": _is_any_true,
         "aten::searchsorted.Tensor": _searchsorted,
@@ -51,6 +52,15 @@ def _prod(inp: Any, dims: list[int] | None = None, *, output_dtype: int | None =
     else:
         found = op.ReduceProd(inp, op.Constant(value_ints=list(dims)), keepdims=0)
     return found if output_dtype is None or output_dtype == -1 else op.Cast(found, to=output_dtype)
+
+
+def _squeeze(self: Any, dim: int) -> Any:
+    """Only what is 1: PyTorch leaves another axis as it is, where ONNX's Squeeze refuses it.
+
+    torch.export takes an axis whose size it does not know for another than 1.
+    """
+    op = _op()
+    return op.Squeeze(self, [dim]) if len(self.shape) and self.shape[dim] == 1 else op.Identity(self)
 
 
 def _is_all_true(self: Any) -> Any:

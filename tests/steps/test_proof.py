@@ -86,6 +86,22 @@ def test_rows_that_rounding_lets_through_are_no_baked_axis(counted: list[str], c
     assert [m.headroom for m in proof.measured] == [0.0]
 
 
+@pytest.mark.parametrize(
+    ("want", "have", "squeezed"),
+    [((3,), (1, 3), True), ((1, 3), (3,), True), ((3,), (1, 4), False), ((1, 3), (3, 1), False)],
+)
+def test_an_axis_that_squeeze_dropped_is_told_as_that(
+    want: tuple[int, ...], have: tuple[int, ...], squeezed: bool
+) -> None:
+    proof = Proof(Of(Tolerance(relative_l2=1e-2)), ["y"])
+    arrays = [np.ones(shape, np.float32) for shape in (want, have)]
+    proof.add(Case("", {"batch": 1}, 0), arrays[:1], lambda _: arrays[1:], {})
+    (said,) = proof.errors()
+    assert said.code == "baked-axis"
+    assert said.message == f"output `y` has shape {have}, PyTorch {want}, at batch=1"
+    assert ("`squeeze` in forward() drops an axis that is 1" in str(said.hint)) == squeezed
+
+
 def _proof(tolerance: Tolerance, pairs: Sequence[tuple[np.ndarray, np.ndarray]], **more: object) -> Proof:
     proof = Proof(Of(tolerance), ["y"], **more)  # type: ignore[arg-type]
     for sample, (want, got) in enumerate(pairs):
