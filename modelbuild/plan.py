@@ -198,10 +198,9 @@ class _Planner:
 
     def _simplify(self, precision: str, source: str) -> None:
         recipe = self.recipe
-        step = Simplify(
-            self._file(precision, {}), recipe.simplify, recipe.constant_folding,
-            self.listed,
-        )  # fmt: skip
+        done = recipe.exporter == "torchscript" or self.source is None  # by itself; or nobody asked for it
+        folding = recipe.constant_folding and (recipe.simplify or not done)
+        step = Simplify(self._file(precision, {}), recipe.simplify, folding, self.listed)
         self._add(Action(precision, step, {"model": source}))
 
     def _reduced(self, name: ReducedName, knobs: Fp16 | Bf16) -> None:

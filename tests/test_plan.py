@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from modelbuild.plan import plan
 from modelbuild.recipe.loading import parse
 
@@ -134,6 +136,23 @@ def test_measuring_reads_the_published_files_and_builds_nothing() -> None:
     measured = _plan(gpu="sm89").measuring(folder)
     assert {a.step.kind for a in measured.actions} == {"reference", "verify", "verify engine"}
     assert {a.folders.get("model") for a in measured.actions[1:]} == {folder}
+
+
+@pytest.mark.parametrize(
+    ("lines", "folds"),
+    [
+        ("", True),
+        ("simplify: false\n", True),
+        ("simplify: false\nconstant_folding: false\n", False),
+        ("simplify: false\nexporter: torchscript\n", False),
+    ],
+    ids=["simplified", "as exported", "as asked", "torchscript folds by itself"],
+)
+def test_constants_are_folded_without_simplification_where_no_exporter_does_it(
+    lines: str, folds: bool
+) -> None:
+    (step,) = (a.step for a in _plan(TEXT + lines).actions if a.step.kind == "simplify")
+    assert step.constant_folding == folds
 
 
 def test_the_order_of_targets_is_not_a_fact() -> None:

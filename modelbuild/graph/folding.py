@@ -22,11 +22,11 @@ from modelbuild.graph.files import Array, Model, Weight
 def fold_weights(model: Model) -> None:
     """Fold what can be folded without looking at the rest of the graph."""
     fold_constants(model)
-    _fold_transposes(model)
+    fold_transposes(model)
     _fold_batch_normalizations(model)
 
 
-def _fold_transposes(model: Model) -> None:
+def fold_transposes(model: Model) -> None:
     """Turn ``Transpose(weight)`` into a weight, transposed when it is written, and named after it.
 
     PyTorch keeps a Linear's weight the other way round, so that exporters write one for each. A
@@ -56,7 +56,7 @@ def _fold_transposes(model: Model) -> None:
         tensors[made] = files.empty_initializer(made, weight.dtype, dims)
     if names:
         interface.rename(model, names)
-        _replace(model, kept, list(tensors.values()))
+        replace(model, kept, list(tensors.values()))
 
 
 def _fold_batch_normalizations(model: Model) -> None:
@@ -95,7 +95,7 @@ def _fold_batch_normalizations(model: Model) -> None:
         gone.add(node.output[0])
     if gone:
         kept = [n for n in graph.node if n.op_type != "BatchNormalization" or n.output[0] not in gone]
-        _replace(model, kept, list(tensors.values()))
+        replace(model, kept, list(tensors.values()))
 
 
 def _foldable(node: NodeProto, conv: NodeProto, tensors: dict[str, TensorProto], uses: Counter[str]) -> bool:
@@ -132,7 +132,7 @@ def _scaled(model: Model, weight: TensorProto, k: npt.NDArray[np.float64]) -> Ca
     return load
 
 
-def _replace(model: Model, nodes: Sequence[NodeProto], tensors: Sequence[TensorProto]) -> None:
+def replace(model: Model, nodes: Sequence[NodeProto], tensors: Sequence[TensorProto]) -> None:
     """These nodes, and of these weights those that are still used."""
     graph = model.proto.graph
     kept = GraphProto(node=nodes, initializer=tensors)

@@ -25,8 +25,12 @@ class Simplify(Step):
     distributions: ClassVar[tuple[str, ...]] = ("onnx", "onnxsim", "onnxruntime", "numpy")
 
     def run(self, given: Mapping[str, Path], out: Path) -> Outcome:
-        """Write ``filename``: simplified, or as it was with a warning where onnxsim fails."""
+        """Write ``filename``: simplified, or as it was with a warning where onnxsim fails.
+
+        Without simplification only what follows from weights alone is computed, if asked for.
+        """
         from modelbuild.graph import files, interface, shapes
+        from modelbuild.graph.evaluation import fold_computed
         from modelbuild.graph.simplification import simplify
 
         (source,) = given["model"].glob("*.onnx")
@@ -36,6 +40,8 @@ class Simplify(Step):
         held = () if isinstance(listed, bool) else listed
         if self.enabled:
             model, said = simplify(model, fold=self.constant_folding, held=held)
+        elif self.constant_folding:
+            fold_computed(model, held)
         shapes.annotate(model)
         interface.set_initializers_as_inputs(model, listed)
         files.write(model, out / self.filename)
