@@ -301,7 +301,8 @@ class Verify(Part):
     )
     seed: Seed = Field(default=0, description="The seed of the random inputs.")
     data: Patterns = Field(
-        default=(), description="Real inputs: .npz files with arrays named as the inputs; globs."
+        default=(),
+        description="Real inputs: .npz files with arrays named as the inputs, .npy for the only one; globs.",
     )
     function: Import | None = Field(
         default=None,

@@ -86,7 +86,7 @@ class AdoptedReference(Step):
     sampling: Sampling
 
     kind: ClassVar[str] = "reference"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     distributions: ClassVar[tuple[str, ...]] = ("onnxruntime", "numpy")
 
     def declared(self, base: Path) -> tuple[Path, ...]:

@@ -78,7 +78,7 @@ class Reference(ModelStep):
     sampling: Sampling
 
     kind: ClassVar[str] = "reference"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     distributions: ClassVar[tuple[str, ...]] = ("torch", "numpy")
 
     def declared(self, base: Path) -> tuple[Path, ...]:
@@ -130,7 +130,7 @@ def record(
     """
     import numpy as np
 
-    from modelbuild.steps import samples
+    from modelbuild.steps import data, samples
 
     cases: list[Case] = []
     said: list[Diagnostic] = []
@@ -161,10 +161,11 @@ def record(
                 out_bytes = sum(a.nbytes for a in outs)
                 count = sampling.count(sizes, flops, out_bytes)
         counts.append({"sizes": dict(sizes), "samples": count})
+    own = data.OwnInputs(sampling.inputs, sampling.axes)
     for path in sampling.declared(base):
-        arrays = samples.read_data(path, sampling.inputs)
-        sizes = samples.sizes_of(sampling.inputs, arrays)
-        keep(arrays, _called(call, arrays, sizes), sizes, None)
+        arrays, sizes = own.read(path)
+        keep(arrays, _called(call, arrays, sizes, f" of {path.name}"), sizes, None)
+    said += own.said()
     if any(c["samples"] < sampling.samples for c in counts):
         told = ", ".join(f"{c['samples']} at {describe(c['sizes'])}" for c in counts)
         said.append(
@@ -257,14 +258,17 @@ def _acceptable(
 
 
 def _called(
-    call: Callable[[Mapping[str, Array]], list[Array]], arrays: Mapping[str, Array], sizes: Sizes
+    call: Callable[[Mapping[str, Array]], list[Array]],
+    arrays: Mapping[str, Array],
+    sizes: Sizes,
+    source: str = "",
 ) -> list[Array]:
     try:
         return call(arrays)
     except ModelbuildError:
         raise
     except Exception as error:
-        raise _fails(describe(sizes), error) from error
+        raise _fails(describe(sizes) + source, error) from error
 
 
 def _fails(at: str, error: Exception) -> StepError:

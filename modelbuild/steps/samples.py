@@ -1,15 +1,13 @@
-"""Input values: random ones from a recipe's ``values``, real ones from its ``data``."""
+"""Input values: random ones, as a recipe's ``values`` say."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from modelbuild.errors import Diagnostic, StepError, first_line
 from modelbuild.tensors import Sizes, TensorSpec
 
 if TYPE_CHECKING:
@@ -44,51 +42,7 @@ def _fill(spec: TensorSpec, shape: tuple[int, ...], rng: np.random.Generator) ->
     return np.asarray(rng.normal(mean, std, shape)).astype(dtype)
 
 
-def read_data(path: Path, specs: Sequence[TensorSpec]) -> dict[str, Array]:
-    """One file's arrays by input name, checked against the recipe.
-
-    Raises:
-        StepError: not an .npz, an input missing, another dtype or shape.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: np.asarray(file[name]) for name in file.files}
-    except Exception as error:
-        raise _bad_data(f"{path.name} cannot be read: {first_line(error)}") from error
-    sizes: dict[str, int] = {}
-    for spec in specs:
-        if spec.name not in arrays:
-            raise _bad_data(f"{path.name} has no array `{spec.name}`; it has {sorted(arrays)}")
-        array = arrays[spec.name]
-        if array.dtype != np.dtype(spec.dtype):
-            raise _bad_data(f"{path.name}: `{spec.name}` is {array.dtype}, the recipe says {spec.dtype}")
-        fits = len(array.shape) == len(spec.shape) and all(
-            sizes.setdefault(d, n) == n if isinstance(d, str) else d == n
-            for d, n in zip(spec.shape, array.shape, strict=True)
-        )
-        if not fits:
-            raise _bad_data(
-                f"{path.name}: `{spec.name}` has shape {array.shape}, the recipe says {list(spec.shape)}"
-            )
-    return {spec.name: arrays[spec.name] for spec in specs}
-
-
-def sizes_of(specs: Sequence[TensorSpec], arrays: dict[str, Array]) -> dict[str, int]:
-    """The dynamic axes' sizes in these arrays."""
-    return {
-        d: n
-        for spec in specs
-        for d, n in zip(spec.shape, arrays[spec.name].shape, strict=True)
-        if isinstance(d, str)
-    }
-
-
 def as_tensors(arrays: dict[str, Array]) -> list[torch.Tensor]:
     import torch
 
     return [torch.from_numpy(np.array(a)) for a in arrays.values()]
-
-
-def _bad_data(message: str) -> StepError:
-    hint = "`verify.data` takes .npz files with one array per input, of its dtype and shape"
-    return StepError(Diagnostic("inputs-mismatch", message, hint))
