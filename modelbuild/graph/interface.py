@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -171,6 +172,7 @@ def settle(
                 "give `outputs` one name for each, in this order",
             )
         )
+    _must_be_in_order(names or (), labels or ([o.name for o in graph.output] if keep_names else ()))
     if keep_names:
         _free_output_names(model)
     renamed = _own_outputs(graph, {s.name for s in specs})
@@ -179,6 +181,23 @@ def settle(
     _forget_traced_output_sizes(model, specs)
     told = map(_renamed, renamed.items()) if keep_names and names is None else ()
     return (*told, *unused_inputs(graph))
+
+
+def _must_be_in_order(names: Sequence[str], known: Sequence[str]) -> None:
+    """Names go by position, so that one which the model gives to another output would be a lie."""
+    at = {name: i for i, name in enumerate(known)}
+    wrong = next((n for i, n in enumerate(names) if at.get(n, i) != i), None)
+    if wrong is None:
+        return
+    have = ", ".join(re.sub(r"\W+", "_", name).strip("_") for name in known)
+    raise StepError(
+        Diagnostic(
+            "outputs-mismatch",
+            f"the recipe calls output {names.index(wrong) + 1} `{wrong}`, which is the model's name for "
+            f"output {at[wrong] + 1}",
+            f"names go by position: write them in the model's order, `outputs: [{have}]`, or other names",
+        )
+    )
 
 
 def _renamed(names: tuple[str, str]) -> Diagnostic:
