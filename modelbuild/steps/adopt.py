@@ -30,7 +30,7 @@ class Adopt(Step):
     opset: int | None
 
     kind: ClassVar[str] = "adopt"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     distributions: ClassVar[tuple[str, ...]] = ("onnx", "numpy")
 
     def reads(self, base: Path) -> tuple[Path, ...]:

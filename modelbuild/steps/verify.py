@@ -433,8 +433,8 @@ def _full(array: Array) -> Array:
 
 def _invalid(message: str) -> StepError:
     hint = (
-        "`simplify: false`, another `method` in half precision or, of a PyTorch model, another `exporter` may "
-        "give a valid one"
+        "`simplify: false`, another `method` in half precision or, of a PyTorch model, another `exporter` "
+        "may give a valid one"
     )
     return StepError(Diagnostic("export-failed", message, hint))
 
