@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-SAVED_BY = {"torch.jit:load": "torch.jit.save()"}
+SAVED_BY = {"torch.jit:load": "torch.jit.save()", "torch.export:load": "torch.export.save()"}
 """What reads a model from the file that is its first argument, ``f``, and what writes such files."""
 
 

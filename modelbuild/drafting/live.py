@@ -10,7 +10,8 @@ from modelbuild import memory
 from modelbuild.drafting.signature import Subject
 from modelbuild.errors import Diagnostic, StepError
 from modelbuild.steps import forms
-from modelbuild.steps.model import bind, flatten, resolve
+from modelbuild.steps.binding import bind
+from modelbuild.steps.model import flatten, resolve
 
 if TYPE_CHECKING:
     import torch

@@ -7,10 +7,11 @@ NOTES = {
 Give `import` or `onnx`. Modules beside the recipe, and in the folder that the command runs in, are
 importable. An argument that is itself an object is written as `{import, args, kwargs}` and made the
 same way, as deep as it takes. TorchScript is taken like a module, and goes through the torchscript
-exporter; `{import: torch.jit:load, args: [net.pt]}` reads it from a file beside the recipe. For
-`onnx`, `args`, `kwargs`, `weights` and `seed` mean nothing and are refused, as are `exporter`,
-`constant_folding`, `keep_initializers_as_inputs` and `initializer_names`; a half precision file is
-made by `convert`, `mixed` or `auto`.
+exporter; a `torch.export.ExportedProgram` is taken with the sizes that it was made for.
+`{import: torch.jit:load, args: [net.pt]}` and `{import: torch.export:load, args: [net.pt2]}` read
+them from a file beside the recipe. For `onnx`, `args`, `kwargs`, `weights` and `seed` mean nothing and are
+refused, as are `exporter`, `constant_folding`, `keep_initializers_as_inputs` and `initializer_names`; a
+half precision file is made by `convert`, `mixed` or `auto`.
 """,
     "Weights": """\
 The state dict has to have every name of the model. Of a file that torch.save() wrote, only tensors and plain

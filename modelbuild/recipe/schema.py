@@ -69,8 +69,8 @@ class ModelSource(Part):
     import_: Import | None = Field(
         default=None,
         alias="import",
-        description="`package.module:attribute`: called to get an nn.Module or TorchScript; a model is "
-        "taken as it is. Modules beside the recipe are importable.",
+        description="`package.module:attribute`: called to get an nn.Module, TorchScript or an "
+        "ExportedProgram; a model is taken as it is. Modules beside the recipe are importable.",
     )
     args: tuple[Any, ...] = Field(
         default=(),

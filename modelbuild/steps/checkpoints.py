@@ -93,6 +93,8 @@ def _read(path: Path) -> Any:
         refused = re.search(r"Unsupported global: GLOBAL ([\w.]+)", str(error))
         if "TorchScript archive" in str(error):
             hint = f"it is a whole model: `model: {{import: torch.jit:load, args: [{path.name}]}}`"
+        elif path.suffix == ".pt2":
+            hint = f"it is a whole model: `model: {{import: torch.export:load, args: [{path.name}]}}`"
         elif refused:
             said = f"it holds a `{refused[1]}` beside tensors"
             hint = (

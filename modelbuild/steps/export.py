@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from modelbuild import sources
 from modelbuild.errors import Diagnostic, StepError, first_line
 from modelbuild.isolate import in_child
-from modelbuild.steps import failures, scripts
+from modelbuild.steps import failures, forms, scripts
 from modelbuild.steps.base import ModelStep, Outcome
-from modelbuild.steps.model import LiveModel, ModelSource, bind
+from modelbuild.steps.binding import bind, dynamic_shapes
+from modelbuild.steps.model import LiveModel, ModelSource
 from modelbuild.tensors import TensorSpec
 
 if TYPE_CHECKING:
@@ -91,7 +92,11 @@ class Export(ModelStep):
             scripts.must_be_exportable(writer, self.opset, self.precision)
         values = samples.random_inputs(self.inputs, self.traced, (0, 1))
         tensors = self._tensors(values)
-        tried = eager.tried(model, [s.name for s in self.inputs], tensors, self._prepared, self._refused)
+        names = [s.name for s in self.inputs]
+        model.finish(names, samples.as_tensors(values))
+        tried = eager.tried(
+            model, names, tensors, self._prepared, lambda error: self._refused(error, model.module)
+        )
         said = eager.kept(model, self.inputs, self.traced, self.ranges, tried.changed)
         casting = self._prepared(model.module)
         fresh = Snapshot.of(model.module)
@@ -174,10 +179,12 @@ class Export(ModelStep):
             getattr(module, self._half)()
         return self._casting()
 
-    def _refused(self, error: Exception) -> StepError:
+    def _refused(self, error: Exception, module: torch.nn.Module) -> StepError:
         how = {"fp32": "forward()", "half": f"model.{self._half}()", "autocast": "autocast"}
         hint = "the recipe's shapes, dtypes and values must suit forward()"
-        if self.precision != "fp32":
+        if self.precision == "fp32":
+            hint = forms.hint_of_half(module, error) or hint
+        else:
             other = "auto or autocast" if self.precision == "half" else "auto"
             hint = f"a dtype written into forward()? try another method: {other}"
         return StepError(
@@ -212,7 +219,8 @@ class Export(ModelStep):
                     model.forward([s.name for s in self.inputs], tensors)
                     return self._export(writer, model.module, tensors, out, tried.places)
             hint = scripts.hint if scripts.is_script(model.module) else None
-            raise failures.of_exporter(writer, error, self.inputs, self._at(), hint) from error
+            is_program = forms.made_with(model.module) is not None
+            raise failures.of_exporter(writer, error, self.inputs, self._at(), hint, is_program) from error
 
     def _casting(self) -> AbstractContextManager[Any]:
         import torch
@@ -244,19 +252,16 @@ class Export(ModelStep):
         import torch
 
         from modelbuild.graph import files
-        from modelbuild.steps import attention, tracing, translations
+        from modelbuild.steps import attention, translations
 
         names = [s.name for s in self.inputs]
         args, kwargs = bind(module, names, tensors)
-        ordered = list(kwargs) or names
+        by_position, by_name = bind(module, names, names)
+        ordered = [*by_position, *by_name.values()]
         axes = {s.name: {i: d for i, d in enumerate(s.shape) if isinstance(d, str)} for s in self.inputs}
         if writer == "dynamo":
             # String dims keep an axis dynamic, or raise; Dim("batch") is dropped in silence.
-            shapes: Any = (
-                {n: axes[n] or None for n in kwargs}
-                if kwargs
-                else tracing.positional(module, [axes[n] or None for n in names])
-            )
+            shapes = dynamic_shapes(module, names, [axes[n] or None for n in names])
             program = torch.onnx.export(
                 module, args, kwargs=kwargs, dynamo=True, opset_version=self.opset,
                 input_names=ordered, dynamic_shapes=shapes, optimize=False, verbose=False,
@@ -265,7 +270,7 @@ class Export(ModelStep):
             assert program is not None
             return _structure(program.model)
         path = out / "torchscript.onnx"
-        args = args or tuple(kwargs.values())
+        args = (*args, *kwargs.values())
         spelled_out = attention.spelled_out() if self.opset < attention.WHOLE_FROM else nullcontext()
 
         def write(what: torch.nn.Module) -> None:
@@ -281,6 +286,9 @@ class Export(ModelStep):
         if scripts.is_script(module):
             flat = scripts.flat(module, args, list(kwargs), places)
             in_child(lambda: scripts.alone(write, flat)).like_a_call()
+        elif hasattr(module, "graph"):  # the exporter would take it for a script's
+            with spelled_out:
+                write(forms.around(module, list(kwargs)))
         else:
             with _by_position(module, list(kwargs)), spelled_out:
                 write(module)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelbuild import archives
-from modelbuild.errors import Diagnostic, StepError
-from modelbuild.steps import scripts
+from modelbuild.errors import Diagnostic, StepError, first_line
+from modelbuild.steps import failures, scripts
+from modelbuild.steps.words import import_failed, kind
 
 if TYPE_CHECKING:
     import torch
@@ -20,6 +22,8 @@ def as_module(made: Any) -> torch.nn.Module | None:
 
     if isinstance(made, torch.jit.ScriptFunction):
         return scripts.of_function(made)
+    if isinstance(made, torch.export.ExportedProgram):
+        made = made.module()
     if not isinstance(made, torch.nn.Module):
         return None
     # torch.compile's wrapper takes *args and **kwargs; its forward() says nothing of the inputs.
@@ -27,11 +31,73 @@ def as_module(made: Any) -> torch.nn.Module | None:
 
 
 def asleep(module: torch.nn.Module) -> torch.nn.Module:
-    """In eval mode, and without gradients."""
-    module.eval()
+    """In eval mode, and without gradients.
+
+    Raises:
+        StepError: ``import-failed``: its own eval() fails.
+    """
+    from torch.nn.parameter import is_lazy
+
+    for part in module.modules():
+        if made_with(part) is not None:
+            _settle(part)
+    try:
+        module.eval()
+    except Exception as error:
+        raise import_failed(
+            f"eval() of {kind(module)} fails: {first_line(error)}",
+            "the model is exported in eval mode: let its eval() and train() return it",
+        ) from error
     for parameter in module.parameters():  # requires_grad_() is nothing that TorchScript has
-        parameter.requires_grad_(False)
+        if not is_lazy(parameter):  # one that the first call gives its size
+            parameter.requires_grad_(False)
     return module
+
+
+def _settle(program: Any) -> None:
+    """The mode of an exported program was settled when it was made; it raises when asked for another."""
+    for part in program.modules():
+        part.training = False
+    program.train = lambda mode=True: program
+    program.eval = lambda: program
+
+
+def made_with(module: torch.nn.Module) -> int | None:
+    """How many positional arguments an exported program was made with, and takes; None for other modules."""
+    spec: Any = vars(module).get("_in_spec")
+    return None if spec is None or spec.num_children != 2 else int(spec.child(0).num_children)
+
+
+def around(module: torch.nn.Module, names: Sequence[str] = ()) -> torch.nn.Module:
+    """A module that calls this one, the last values by these names."""
+    import torch
+
+    class Around(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = module
+
+        def forward(self, *inputs: Any) -> Any:
+            first = len(inputs) - len(names)
+            return self.model(*inputs[:first], **dict(zip(names, inputs[first:], strict=True)))
+
+    return Around().eval()
+
+
+def is_unfinished(module: torch.nn.Module) -> bool:
+    """Whether it has torch's lazy layers, which their first input makes ordinary ones."""
+    from torch.nn.modules.lazy import LazyModuleMixin
+
+    lazy = (m for m in module.modules() if isinstance(m, LazyModuleMixin))
+    return any(hasattr(m, "_initialize_hook") for m in lazy)
+
+
+def hint_of_half(module: torch.nn.Module, error: Exception) -> str:
+    """What to do where inputs are float32 and weights are not, which PyTorch says in its own way."""
+    kinds = {str(p.dtype).removeprefix("torch.") for p in module.parameters()} & {"bfloat16", "float16"}
+    if not kinds or not re.search(r"dtype|data type|scalar type|Input type", str(error)):
+        return ""
+    return failures.AS_FLOAT32.format(kinds.pop())
 
 
 def placed(

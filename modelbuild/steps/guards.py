@@ -67,7 +67,7 @@ def places(module: torch.nn.Module, inputs: Sequence[TensorSpec]) -> Where:
     A program that dynamo traced numbers the inputs instead: ``L['flat_args'][0]``.
     """
     from modelbuild.steps import scripts
-    from modelbuild.steps.model import bind
+    from modelbuild.steps.binding import bind
 
     args, kwargs = bind(module, [s.name for s in inputs], list(inputs))
     found: dict[str, TensorSpec] = {f"L['{name}']": spec for name, spec in kwargs.items()}

@@ -5,9 +5,9 @@ Everything here runs in the model's host process and its forks. torch is importe
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelbuild import archives
 from modelbuild.errors import Diagnostic, StepError, first_line
-from modelbuild.steps import checkpoints, forms, plain_paths, scripts
+from modelbuild.steps import binding, checkpoints, forms, plain_paths
 from modelbuild.steps.checkpoints import Weights
 from modelbuild.steps.patterns import matching
 from modelbuild.steps.words import import_failed, kind, listed
@@ -123,7 +123,7 @@ class LiveModel:
         """What forward() returns for one value per input."""
         import torch
 
-        args, kwargs = bind(self.module, names, tensors)
+        args, kwargs = binding.bind(self.module, names, tensors)
         with torch.set_grad_enabled(self.gradients):
             try:
                 return self.module(*args, **kwargs)
@@ -135,6 +135,26 @@ class LiveModel:
             result = self.module(*args, **kwargs)
         self.gradients = True
         return result
+
+    def finish(self, names: Sequence[str], tensors: Sequence[torch.Tensor]) -> None:
+        """Settle what only the inputs say: lazy layers' sizes, by a plain call, and ``**kwargs``' names.
+
+        Each process has to, and gets the same weights.
+        """
+        import torch
+
+        binding.spell_out(self.module, names)
+        if not forms.is_unfinished(self.module):
+            return
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # this process is going to fork
+        torch.manual_seed(self.source.seed)
+        try:
+            with contextlib.suppress(Exception):  # the next call meets it again, and says so
+                self.forward(names, tensors)
+        finally:
+            torch.set_num_threads(threads)
+        forms.asleep(self.module)
 
     def need_gradients(self) -> None:
         """From now on, run with them: a call in a fork has found that forward() needs them."""
@@ -215,52 +235,6 @@ def _near(owner: Any, name: str) -> str:
     return f"; did you mean `{near[0]}`?" if near else ""
 
 
-def bind(
-    module: torch.nn.Module, names: Sequence[str], values: Sequence[Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Arguments for forward(): by name if every input is a parameter, by position if none is.
-
-    Names come back in the signature's order, because the exporters pair names and values by it.
-
-    Raises:
-        StepError: ``inputs-mismatch``.
-    """
-    parameters = scripts.signature(module).parameters
-    kinds = inspect.Parameter
-    named = {n: p for n, p in parameters.items() if p.kind not in (kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD)}
-    known = [n for n in names if n in named and named[n].kind is not kinds.POSITIONAL_ONLY]
-    signature = f"forward({', '.join(str(p).split(':')[0].split('=')[0] for p in parameters.values())})"
-    required = {n for n, p in named.items() if p.default is kinds.empty}
-    if known and len(known) < len(names):
-        others = [n for n in names if n not in known]
-        raise _inputs_mismatch(
-            f"{listed(others)}: not a parameter of {signature}, while {listed(known)} is",
-            "name every input after a parameter of forward(), or none to pass them by position",
-        )
-    if known:
-        lacking = [n for n in named if n in required and n not in known]
-        if lacking:
-            raise _inputs_mismatch(
-                f"{signature} also needs {listed(lacking)}", "add it to the recipe's `inputs`"
-            )
-        given = dict(zip(names, values, strict=True))
-        return (), {n: given[n] for n in named if n in given}
-    positional = [n for n, p in named.items() if p.kind is not kinds.KEYWORD_ONLY]
-    open_ended = any(p.kind is kinds.VAR_POSITIONAL for p in parameters.values())
-    if len(names) > len(positional) and not open_ended:
-        raise _inputs_mismatch(
-            f"the recipe has {len(names)} inputs, {signature} takes {len(positional)}",
-            "remove inputs, or name them after the parameters",
-        )
-    lacking = [n for n in named if n in required and n not in positional[: len(names)]]
-    if lacking:
-        raise _inputs_mismatch(
-            f"{signature} also needs {listed(lacking)}",
-            f"inputs {listed(list(names))} are passed by position; add the missing ones",
-        )
-    return tuple(values), {}
-
-
 def flatten(value: Any, path: str = "") -> list[tuple[str, torch.Tensor]]:
     """The tensors of a forward()'s result, in order, each with where it was; None is dropped.
 
@@ -272,6 +246,14 @@ def flatten(value: Any, path: str = "") -> list[tuple[str, torch.Tensor]]:
     if value is None:
         return []
     if isinstance(value, torch.Tensor):
+        if value.is_complex():
+            raise StepError(
+                Diagnostic(
+                    "outputs-mismatch",
+                    f"forward() returns a complex tensor at {path or 'the top'}; ONNX outputs hold none",
+                    "return torch.view_as_real(y), or its real and its imaginary part",
+                )
+            )
         return [(path or "output", value)]
     if hasattr(value, "to_tuple") and isinstance(value, Mapping):
         value = dict(value.items())
@@ -296,7 +278,3 @@ def flatten(value: Any, path: str = "") -> list[tuple[str, torch.Tensor]]:
             )
         )
     return [row for label, part in parts for row in flatten(part, label)]
-
-
-def _inputs_mismatch(message: str, hint: str) -> StepError:
-    return StepError(Diagnostic("inputs-mismatch", message, hint))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from modelbuild.errors import Diagnostic, ModelbuildError, StepError, first_line
+from modelbuild.steps import failures, forms
 from modelbuild.steps.base import ModelStep, Outcome
 from modelbuild.steps.model import LiveModel, ModelSource
 from modelbuild.steps.patterns import matching
@@ -105,12 +106,13 @@ class Reference(ModelStep):
 
         first = samples.random_inputs(self.sampling.inputs, self.sampling.rows[0], (0, 2))
         row = self.sampling.rows[0]
+        model.finish(names, samples.as_tensors(dict(first)))
         try:
             settled, flops = self_agreement(model.module, lambda: call(first), row)
         except ModelbuildError:
             raise
         except Exception as error:
-            raise _fails(describe(row), error) from error
+            raise _fails(describe(row), error, forms.hint_of_half(model.module, error)) from error
         said, counts = record(self.sampling, call, model.base, out, flops)
         if not agree(settled, _called(call, first, row)):
             raise stateful("the first input gives another output after the others have run")
@@ -271,12 +273,14 @@ def _called(
         raise _fails(describe(sizes) + source, error) from error
 
 
-def _fails(at: str, error: Exception) -> StepError:
+def _fails(at: str, error: Exception, hint: str = "") -> StepError:
+    if "Guard failed: " in str(error):
+        hint = failures.OTHER_SIZES
     return StepError(
         Diagnostic(
             "reference-failed",
             f"the model itself fails at {at}: {first_line(error)}",
-            "narrow the axes' min and max, or the inputs' values, to what the model takes",
+            hint or "narrow the axes' min and max, or the inputs' values, to what the model takes",
         )
     )
 

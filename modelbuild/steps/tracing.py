@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from modelbuild.steps import scripts
-from modelbuild.steps.model import LiveModel, bind
+from modelbuild.steps.binding import bind, dynamic_shapes
+from modelbuild.steps.model import LiveModel
 from modelbuild.tensors import TensorSpec
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def assumptions(
     dynamic = torch.export.Dim.AUTO
     axes = [{i: dynamic for i, d in enumerate(s.shape) if isinstance(d, str)} or None for s in inputs]
     args, kwargs = bind(module, names, values)
-    shapes = bind(module, names, axes)[1] or positional(module, axes)
+    shapes = dynamic_shapes(module, names, axes)
     try:
         with torch.set_grad_enabled(model.gradients):
             program = torch.export.export(
@@ -35,14 +36,3 @@ def assumptions(
     except Exception:
         return None
     return list(program._guards_code)
-
-
-def positional(module: torch.nn.Module, shapes: list[Any]) -> Any:
-    """Dynamic shapes for positional arguments; ``*args`` wants them one level deeper."""
-    import inspect
-
-    parameters = list(inspect.signature(module.forward).parameters.values())
-    plain = [p for p in parameters if p.kind is not inspect.Parameter.VAR_POSITIONAL]
-    if len(plain) == len(parameters):
-        return tuple(shapes)
-    return (*shapes[: len(plain)], tuple(shapes[len(plain) :]))

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from modelbuild import toolchain
 from modelbuild.engines.profiles import AxisRanges
 from modelbuild.engines.running import run_engine
-from modelbuild.errors import Diagnostic, ProofError, StepError, first_line
+from modelbuild.errors import Diagnostic, ProofError, StepError
 from modelbuild.isolate import in_child
+from modelbuild.steps import failures
 from modelbuild.steps.base import Outcome, Step
 from modelbuild.tensors import Sizes, TensorSpec, Values
 from modelbuild.tolerance import Tolerance
@@ -213,12 +214,12 @@ class Verify(Step):
             try:
                 return _Running(model, runtime.session_of_file(path), "cpu")
             except Exception as error:
-                said = f"ONNX Runtime does not load {path.name}: {first_line(error)}"
-                raise _invalid(said) from error
+                in_bfloat16 = runtime.lacks_kernels(error) and _has_bfloat16(model)
+                raise failures.of_runtime(path.name, error, in_bfloat16) from error
         loading = in_child(lambda: runtime.session_of_file(path) and None)
         words: tuple[Diagnostic, ...] = ()
         if loading.error is not None and not self._lacks_kernels(loading.error):
-            raise _invalid(f"ONNX Runtime does not load {path.name}: {first_line(loading.error)}")
+            raise failures.of_runtime(path.name, loading.error)
         if loading.died:
             again = in_child(lambda: runtime.session_of_file(path, extended=True) and None)
             if not again.ok:
@@ -317,7 +318,7 @@ class Verify(Step):
         }
         have = {p.name: p.dtype for p in interface.inputs(model)}
         if list(have) != list(wanted):
-            raise _invalid(f"the graph's inputs are {list(have)}, the recipe's {list(wanted)}")
+            raise failures.invalid(f"the graph's inputs are {list(have)}, the recipe's {list(wanted)}")
         for name, dtype in wanted.items():
             if have[name] != dtype:
                 got, want = (files.numpy_dtype(d) for d in (have[name], dtype))
@@ -384,7 +385,7 @@ def check_file(path: Path) -> None:
         onnx.checker.check_model(str(path), full_check=True)
     except Exception as error:
         said = " ".join(str(error).split())[:400]
-        raise _invalid(f"{path.name} does not pass ONNX's checker: {said}") from error
+        raise failures.invalid(f"{path.name} does not pass ONNX's checker: {said}") from error
 
 
 class _Running:
@@ -431,12 +432,10 @@ def _full(array: Array) -> Array:
     return array.astype("float32") if array.dtype.name in ("float16", "bfloat16") else array
 
 
-def _invalid(message: str) -> StepError:
-    hint = (
-        "`simplify: false`, another `method` in half precision or, of a PyTorch model, another `exporter` "
-        "may give a valid one"
-    )
-    return StepError(Diagnostic("export-failed", message, hint))
+def _has_bfloat16(model: Model) -> bool:
+    from modelbuild.graph.types import ELEM_TYPES
+
+    return any(t.data_type == ELEM_TYPES["bf16"] for t in model.proto.graph.initializer)
 
 
 def _crashed(message: str, level: Any) -> Diagnostic:

@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from modelbuild.errors import StepError
-from modelbuild.steps.model import LiveModel, ModelSource, bind, flatten, resolve
+from modelbuild.steps.model import LiveModel, ModelSource, flatten, resolve
+from modelbuild.steps.state import Snapshot
 from modelbuild.trace.recording import Trace
 
 CODE = """
@@ -175,42 +176,6 @@ def test_what_cannot_be_made_is_import_failed(folder: Path, spec: dict[str, Any]
     assert said.message.startswith(message)
 
 
-class Forward(nn.Module):
-    def forward(self, a: Any, b: Any, c: Any = None) -> None: ...
-
-
-class Open(nn.Module):
-    def forward(self, first: Any, *rest: Any) -> None: ...
-
-
-@pytest.mark.parametrize(
-    ("module", "names", "bound"),
-    [
-        pytest.param(Forward(), ["c", "a", "b"], ((), {"a": 2, "b": 3, "c": 1}), id="by-name-in-any-order"),
-        pytest.param(Forward(), ["image", "mask"], ((1, 2), {}), id="by-position"),
-        pytest.param(Open(), ["x", "y", "z"], ((1, 2, 3), {}), id="into-star-args"),
-    ],
-)
-def test_inputs_are_passed_by_name_or_by_position(module: nn.Module, names: list[str], bound: Any) -> None:
-    assert bind(module, names, list(range(1, len(names) + 1))) == bound
-
-
-@pytest.mark.parametrize(
-    ("names", "message"),
-    [
-        (["a", "x"], "`x`: not a parameter of forward(a, b, c), while `a` is"),
-        (["a"], "forward(a, b, c) also needs `b`"),
-        (["x"], "forward(a, b, c) also needs `b`"),
-        (["w", "x", "y", "z"], "the recipe has 4 inputs, forward(a, b, c) takes 3"),
-    ],
-)
-def test_inputs_that_forward_cannot_take_are_a_mismatch(names: list[str], message: str) -> None:
-    with pytest.raises(StepError) as caught:
-        bind(Forward(), names, names)
-    (said,) = caught.value.diagnostics
-    assert (said.code, said.message) == ("inputs-mismatch", message)
-
-
 def test_outputs_are_flattened_in_order_without_none() -> None:
     t = [torch.tensor(i) for i in range(5)]
     nested = {"a": t[0], "none": None, "b": (t[1], [t[2], {"c": t[3]}]), "d": t[4]}
@@ -237,3 +202,56 @@ def test_a_cache_among_the_outputs_names_the_setting() -> None:
     with pytest.raises(StepError) as found:
         flatten({"y": torch.zeros(1), "past": DynamicCache()})
     assert "use_cache" in str(found.value.diagnostics[0].hint)
+
+
+def test_a_complex_output_says_how_to_return_it() -> None:
+    with pytest.raises(StepError) as found:
+        flatten({"y": torch.zeros(1), "spectrum": torch.zeros(1, dtype=torch.complex64)})
+    (said,) = found.value.diagnostics
+    assert said.code == "outputs-mismatch"
+    assert said.message == "forward() returns a complex tensor at spectrum; ONNX outputs hold none"
+    assert "torch.view_as_real(y)" in str(said.hint)
+
+
+LAZY = """
+import torch
+from torch import nn
+
+class Lazy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.c = nn.LazyConv2d(4, 3, padding=1)
+        self.b = nn.LazyBatchNorm2d()
+        self.f = nn.LazyLinear(2)
+    def forward(self, x):
+        return self.f(self.b(self.c(x)).flatten(1))
+"""
+
+
+def test_lazy_layers_get_their_sizes_and_the_same_weights_in_each_process(tmp_path: Path) -> None:
+    (tmp_path / "a_lazy_file.py").write_text(LAZY)
+    sys.path.insert(0, str(tmp_path))
+    try:
+        one, two = (
+            LiveModel.make(ModelSource("a_lazy_file:Lazy", seed=3), tmp_path, Trace(tmp_path))
+            for _ in range(2)
+        )
+    finally:
+        sys.path.remove(str(tmp_path))
+    for model, batch in ((one, 1), (two, 5)):
+        model.finish(["x"], [torch.randn(batch, 3, 4, 4)])
+    state = one.module.state_dict()
+    assert state["f.weight"].shape == (2, 64)
+    assert all(torch.equal(t, two.module.state_dict()[n]) for n, t in state.items())
+    assert not any(m.training for m in one.module.modules())
+    assert not any(p.requires_grad for p in one.module.parameters())
+
+
+def test_lazy_layers_with_loaded_weights_are_finished_before_anything_looks_at_them() -> None:
+    net = nn.Sequential(nn.LazyLinear(3))
+    net.load_state_dict({"0.weight": torch.ones(3, 2), "0.bias": torch.zeros(3)})
+    model = LiveModel(net, ModelSource("a:b"), Path(), Trace.__new__(Trace))
+    model.finish(["input"], [torch.ones(1, 2)])
+    before = Snapshot.of(net)
+    assert model.call(["input"], [torch.ones(1, 2)])[0].tolist() == [[2, 2, 2]]
+    assert before.changed() == ()

@@ -16,9 +16,10 @@ from torch import nn
 from modelbuild.errors import StepError
 from modelbuild.recipe.model_checks import OPSETS
 from modelbuild.steps import forms, scripts
+from modelbuild.steps.binding import bind
 from modelbuild.steps.eager import called
 from modelbuild.steps.export import Export
-from modelbuild.steps.model import LiveModel, ModelSource, bind, flatten
+from modelbuild.steps.model import LiveModel, ModelSource, flatten
 from modelbuild.steps.state import Snapshot
 from modelbuild.tensors import TensorSpec
 from modelbuild.trace.recording import Trace
