@@ -244,15 +244,17 @@ def report(
     return reporting.write(_request(recipes, out, cache_dir), _path(path), Silent())
 
 
-def inspect(path: Place) -> dict[str, Any]:
+def inspect(path: Place, *, nodes: bool = False) -> dict[str, Any]:
     """What is in an ONNX file or an engine, as ``modelbuild inspect --format json`` says it.
+
+    ``nodes`` lists every node of an ONNX file, too.
 
     Raises:
         ModelbuildError: the file is missing, broken, or of another kind.
     """
     from modelbuild import inspection
 
-    return inspection.inspect_file(_path(path))
+    return inspection.inspect_file(_path(path), nodes=nodes)
 
 
 def _request(

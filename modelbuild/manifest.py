@@ -46,6 +46,8 @@ def actions(run: Run, old: Rows, kept: Collection[str]) -> list[dict[str, Any]]:
                 "seconds": round(entry.seconds if entry else ended.seconds, 3),
                 "peak": entry.peak if entry else None,
             }
+            if "sources" in ended.data:  # the lines of the model, which no file of it holds
+                found[action.id]["sources"] = ended.data["sources"]
     stays = [name for name, row in old.items() if row.get("artifact") in kept]
     for name in stays:
         stays += [n for n in old[name].get("needs", {}).values() if n in old and n not in stays]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from modelbuild.inspection import engine_file
+from modelbuild.inspection import nodes as listing
 from modelbuild.inspection.common import Info, no_model
 from modelbuild.inspection.provenance import from_manifest
 from modelbuild.inspection.text import render
@@ -18,11 +19,12 @@ __all__ = ["Info", "inspect_file", "render"]
 ENGINE_SUFFIXES = (".engine", ".plan")
 
 
-def inspect_file(path: Path) -> Info:
-    """Everything that can be told of ``path``, as JSON.
+def inspect_file(path: Path, *, nodes: bool = False) -> Info:
+    """Everything that can be told of ``path``, as JSON; with ``nodes``, of each node of an ONNX file.
 
     Raises:
-        RecipeError: ``recipe-invalid``: there is no such file, or it is no whole model.
+        RecipeError: ``recipe-invalid``: there is no such file, or it is no whole model;
+            or nodes are asked for of an engine.
     """
     if path.is_dir():
         raise no_model(f"{path} is a folder", "name a file in it: an .onnx or an .engine")
@@ -36,20 +38,26 @@ def inspect_file(path: Path) -> Info:
         if head.startswith(b"version https://git-lfs"):
             raise no_model(f"{path} is a Git LFS pointer, not the file", "run `git lfs pull`")
         is_engine = path.suffix in ENGINE_SUFFIXES or engine_file.has_magic(head)
-        what = engine_file.describe(path, head) if is_engine else _onnx(path)
+        if is_engine and nodes:
+            hint = "ask it of the ONNX file that the engine was built from"
+            raise no_model(f"{path} is an engine: `--nodes` lists those of an ONNX file", hint)
+        what = engine_file.describe(path, head) if is_engine else _onnx(path, nodes)
         hashed = hash_file(path)
     except OSError as error:
         message = f"{path} cannot be read: {error.strerror}"
         raise no_model(message, "check its permissions") from error
     info = {"file": str(path), "bytes": hashed.bytes, "sha256": hashed.sha256, **what}
     info["provenance"] = from_manifest(path, hashed.sha256)
+    if nodes:
+        listed, why = listing.with_lines(info.pop("node_list"), path, info["provenance"])
+        info |= {"node_list": listed, "without_lines": why}
     return info
 
 
-def _onnx(path: Path) -> Info:
+def _onnx(path: Path, nodes: bool) -> Info:
     from modelbuild.inspection import onnx_file
 
-    info, data = onnx_file.describe(path)
+    info, data = onnx_file.describe(path, nodes)
     info["external_data"] = []
     for file in data:
         hashed = hash_file(file)

@@ -14,15 +14,16 @@ from modelbuild.graph import files, interface, shapes
 from modelbuild.graph.files import Model
 from modelbuild.graph.interface import Port
 from modelbuild.graph.naming import graphs
+from modelbuild.inspection import nodes as listing
 from modelbuild.inspection.common import Info, no_model
 from modelbuild.inspection.precisions import dtype_name, halves, most_first, walk
 
 
-def describe(path: Path) -> tuple[Info, list[Path]]:
-    """What is told of the model, and the data files that hold weights of it."""
+def describe(path: Path, listed: bool = False) -> tuple[Info, list[Path]]:
+    """What is told of the model, ``listed`` with every node, and the data files that hold weights of it."""
     try:
         model = files.read(path)
-        info = _model(model)
+        info = _model(model, listed)
         json.dumps(info)  # refuses bytes, which is how a name that is not UTF-8 comes
     except OSError:
         raise
@@ -33,12 +34,14 @@ def describe(path: Path) -> tuple[Info, list[Path]]:
     return info, sorted(places)
 
 
-def _model(model: Model) -> Info:
+def _model(model: Model, listed: bool) -> Info:
     proto = model.proto
     if not proto.opset_import or not proto.graph.output:
         raise ValueError("not an ONNX model")
     nodes = tuple(walk(shapes.inferred(proto).graph))
     weights = _weights(model)
+    shares = halves(nodes, weights)
+    kept = {row["name"] for row in shares["kept_nodes"]}
     return {
         "kind": "onnx",
         "ir_version": proto.ir_version,
@@ -49,8 +52,9 @@ def _model(model: Model) -> Info:
         "nodes": len(nodes),
         "operators": most_first(Counter(seen.op_type for seen in nodes)),
         "node_precisions": most_first(Counter(seen.dtype for seen in nodes)),
-        **halves(nodes, weights),
+        **shares,
         "weights": weights,
+        **({"node_list": listing.rows(nodes, kept)} if listed else {}),
     }
 
 

@@ -9,6 +9,7 @@ from modelbuild.errors import first_line
 from modelbuild.inspection.common import Info
 
 MANIFEST = "manifest.json"
+PUBLISHED = "as published"
 
 
 def from_manifest(path: Path, sha256: str) -> Info | None:
@@ -27,7 +28,7 @@ def from_manifest(path: Path, sha256: str) -> Info | None:
         same = entry["sha256"] is not None and entry["sha256"].removeprefix("sha256:") == sha256
         return {
             "manifest": str(beside),
-            "status": "as published" if same else "changed since it was published",
+            "status": PUBLISHED if same else "changed since it was published",
             "recipe": manifest.get("recipe"),
             "key": entry.get("key"),
             "parity": entry.get("parity"),

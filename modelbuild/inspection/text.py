@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from modelbuild.inspection import nodes as listing
 from modelbuild.inspection.common import Info
 from modelbuild.inspection.provenance import MANIFEST
 
@@ -20,7 +21,10 @@ def render(info: Info) -> str:
         rows += [("weights in", f"{data['file']}, {_size(data['bytes'])}"), ("", data["sha256"])]
     rows += _provenance_rows(info["provenance"])
     width = max(len(label) for label, _ in rows) + 2
-    return "\n".join(f"{label:{width}}{_printable(text)}".rstrip() for label, text in rows)
+    lines = [f"{label:{width}}{_printable(text)}" for label, text in rows]
+    if "node_list" in info:
+        lines += ["", *map(_printable, listing.table(info["node_list"], info["without_lines"]))]
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _onnx_rows(info: Info) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ import onnx
 import pytest
 
 from modelbuild.graph.runtime import session_of_file
+from modelbuild.inspection import inspect_file
 from tests.conftest import RECIPE, TINY, Project
 
 EVERYTHING = (
@@ -40,6 +41,9 @@ def test_a_recipe_becomes_proven_files_and_the_second_build_runs_nothing(project
         graph = onnx.load(str(project.output(name))).graph
         inside = {o for node in graph.node for o in node.output} - {"y"}
         assert {v.name for v in graph.value_info} == inside != set()
+        listed = inspect_file(project.output(name), nodes=True)["node_list"]
+        lines = [n["source"] for n in listed if n["source"]]
+        assert [line for line in lines if line.endswith(" in forward")] == lines != []
     shapes = first.artifacts["net.fp32.onnx"]["parity"]["shapes"]
     assert shapes == [{"batch": 1}, {"batch": 2}, {"batch": 3}, {"batch": 8}]
     manifest = json.loads((project.folder / "build/net/manifest.json").read_text())
