@@ -21,6 +21,7 @@ from modelbuild.errors import Diagnostic
 # Codes whose messages name nodes in backticks.
 _ABOUT_NODES = frozenset({"fp16-overflow", "fp16-underflow", "not-finite"})
 _DYNAMO = re.compile(r'File "([^"]+)", line (\d+), in (\S+)')  # innermost last, as Python writes it
+_SQUEEZE = re.compile(r"(^|[_/])([Ss]queeze|view_of)(_\d+)?$")  # a node's name, by either exporter
 _TORCHSCRIPT = re.compile(r"^(.+)\((\d+)\): (\S+)$", re.MULTILINE)  # innermost first
 
 
@@ -72,6 +73,8 @@ def told(
 
     A node of ``rows`` has the line that it has there.
     """
+    if diagnostic.code == "baked-axis":
+        return _with_squeezes(diagnostic, known)
     if diagnostic.code not in _ABOUT_NODES:
         return diagnostic
     lines = {**known, **{row["node"]: row["source"] for row in rows or () if row["source"]}}
@@ -87,17 +90,26 @@ def told(
     return replace(diagnostic, message=message, where=diagnostic.where or next(iter(places), None))
 
 
+def _with_squeezes(diagnostic: Diagnostic, known: Mapping[str, str]) -> Diagnostic:
+    """The lines where the model calls ``squeeze``, for what says that one of them drops an axis."""
+    found = dict.fromkeys(line.partition(" in ")[0] for node, line in known.items() if _SQUEEZE.search(node))
+    if not found or "`squeeze`" not in diagnostic.message:
+        return diagnostic
+    message = diagnostic.message.replace("`squeeze`", f"`squeeze` ({', '.join(found)})", 1)
+    return replace(diagnostic, message=message)
+
+
 def _place(trace: str, base: Path, library: Path) -> str | None:
-    frames = list(_frames(trace))
+    found = list(frames(trace))
     inside = (str(library) + "/", str(library.resolve()) + "/")
-    own = [f for f in frames if not f[0].startswith(inside)]
-    if not own and not frames:
+    own = [f for f in found if not f[0].startswith(inside)]
+    if not own and not found:
         return None
-    path, line, function = (own or frames)[0]
+    path, line, function = (own or found)[0]
     return f"{relative(path, base)}:{line} in {function}"
 
 
-def _frames(trace: str) -> Iterator[tuple[str, str, str]]:
+def frames(trace: str) -> Iterator[tuple[str, str, str]]:
     """``(path, line, function)``, innermost first; without code that is in no file."""
     dynamo = _DYNAMO.findall(trace)
     for path, line, function in reversed(dynamo) if dynamo else _TORCHSCRIPT.findall(trace):

@@ -100,3 +100,16 @@ def test_other_messages_are_left_alone() -> None:
     assert sources.told(said, {"add": "net.py:3 in forward"}) == said
     placed = Diagnostic("not-finite", "first at `add`", where="here")
     assert sources.told(placed, {"add": "net.py:3 in forward"}).where == "here"
+
+
+def test_the_line_of_a_squeeze_that_drops_an_axis_is_told() -> None:
+    said = Diagnostic("baked-axis", "output `y` has shape (1, 6), at batch=1: `squeeze` drops an axis")
+    known = {
+        "node_squeeze": "net.py:3 in forward", "node_unsqueeze": "net.py:4 in forward",
+        "/head/Squeeze_1": "net.py:5 in head", "node_squeeze_2": "net.py:3 in forward",
+    }  # fmt: skip
+    told = sources.told(said, known).message
+    assert told == "output `y` has shape (1, 6), at batch=1: `squeeze` (net.py:3, net.py:5) drops an axis"
+    assert sources.told(said, {"node_unsqueeze": "net.py:4 in forward"}) == said
+    other = Diagnostic("baked-axis", "output `y` has shape (1, 6), PyTorch (2, 6)")
+    assert sources.told(other, known) == other

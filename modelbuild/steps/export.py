@@ -187,6 +187,7 @@ class Export(ModelStep):
         else:
             other = "auto or autocast" if self.precision == "half" else "auto"
             hint = f"a dtype written into forward()? try another method: {other}"
+        hint = failures.cure(error) or hint
         return StepError(
             Diagnostic(
                 "export-failed",

@@ -6,7 +6,9 @@ import re
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+from modelbuild import sources
 from modelbuild.errors import Diagnostic, StepError, first_line
 from modelbuild.tensors import TensorSpec
 
@@ -19,6 +21,12 @@ _FOREIGN = re.compile(
     rf"|UnsupportedOperatorException: {_OWN}(\w+\.\w+)"
 )
 _NO_KERNEL = re.compile(r"Fatal error: ([\w.]+):(\w+)\(-?\d+\) is not a registered function/op")
+_NO_AXIS = re.compile(r"isn't allowed in a leading, non-existing dimension")
+_OVERFLOWN = "numel: integer multiplication overflow"
+_SQUEEZE = (
+    "this exporter squeezes one axis at a time: write one `squeeze` after the other, and drop those of axes "
+    "that are never 1; `exporter: dynamo` takes several at once"
+)
 OTHER_SIZES = (
     "an exported program takes the sizes that it was made for: give torch.export.export() "
     "`dynamic_shapes` for this axis"
@@ -92,9 +100,15 @@ def of_exporter(
         Diagnostic(
             "export-failed",
             f"the {writer} exporter fails at {at}: {said}{place(error)}",
-            hint(said) if hint else f"the whole traceback is in the log; {_OTHER[writer]}",
+            hint(said) if hint else _hint(writer, error),
         )
     )
+
+
+def _hint(writer: str, error: BaseException) -> str:
+    if _written(error)[0] == "aten::squeeze":
+        return _SQUEEZE
+    return f"the whole traceback is in the log; {_OTHER[writer]}"
 
 
 def of_runtime(file: str, error: BaseException, in_bfloat16: bool = False) -> StepError:
@@ -136,14 +150,59 @@ def summary(error: BaseException) -> str:
 
 
 def place(error: BaseException) -> str:
-    """`` (net.py:14 in forward)``: the last line of the user's own code on the way to the error."""
-    place = ""
+    """`` (net.py:14 in forward)``: the last line of the user's own code on the way to the error.
+
+    Where an exporter was writing down what that code left, it is the line that made this operator.
+    """
+    frame = _own_frame(error)
+    if frame is not None:
+        return f" ({Path(frame.filename).name}:{frame.lineno} in {frame.name})"
+    return _written(error)[1]
+
+
+def cure(error: BaseException) -> str | None:
+    """What to do about what PyTorch itself said, where that is known."""
+    frame = _own_frame(error)
+    line = (frame.line if frame else None) or ""
+    if _NO_AXIS.search(str(error)) or (_OVERFLOWN in str(error) and "expand(" in line):
+        return (
+            "-1 in `expand` keeps an axis that is there, and here it stands for a new one: drop it, or name "
+            "the size that the new axis shall have"
+        )
+    return None
+
+
+def _own_frame(error: BaseException) -> traceback.FrameSummary | None:
+    found = None
     for link in _chain(error):
         for frame in traceback.extract_tb(link.__traceback__):
             inside = "site-packages" in frame.filename or frame.filename.startswith(_OURS)
             if not inside and "/lib/python" not in frame.filename and "<" not in frame.filename:
-                place = f" ({Path(frame.filename).name}:{frame.lineno} in {frame.name})"
-    return place
+                found = frame
+    return found
+
+
+def _written(error: BaseException) -> tuple[str, str]:
+    """The operator that an exporter was writing down, and the line that made it, as ``place`` has it.
+
+    Its frames hold the operator's node, and both kinds of nodes know where they come from.
+    """
+    for link in _chain(error):
+        for frame, _ in reversed(list(traceback.walk_tb(link.__traceback__))):
+            node = frame.f_locals.get("node")
+            operator, stack = _node(node) if type(node).__module__.startswith("torch") else ("", "")
+            for path, line, function in sources.frames(stack):
+                installed = "site-packages/" in path
+                if "site-packages/torch/" not in path and (installed or "/lib/python" not in path):
+                    return operator, f" ({Path(path).name}:{line} in {function})"
+    return "", ""
+
+
+def _node(node: Any) -> tuple[str, str]:
+    """The operator of a node of an exporter's graph, and the stack that made it."""
+    if hasattr(node, "sourceRange"):  # torchscript's
+        return str(node.kind()), str(node.sourceRange())
+    return str(getattr(node, "target", "")), str(getattr(node, "stack_trace", None) or "")
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

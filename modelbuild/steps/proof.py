@@ -25,8 +25,8 @@ Run = Callable[[Mapping[str, Array]], list[Array]]
 _HINTS = {
     "baked-axis": "the exporter fixed something at the traced size: look for Python loops or "
     "branches over it in forward()",
-    "squeezed": "`squeeze` in forward() drops an axis that is 1 at this size, and the graph has one rank for "
-    "all: name the axis that is always 1 (`squeeze(-1)`), begin this one at 2 (`min: 2`), or take "
+    "squeezed": "forward() drops an axis that is 1 at this size only, and the graph has one rank for all: "
+    "name the axis that is always 1 (`squeeze(-1)`), begin this one at 2 (`min: 2`), or take "
     "`exporter: torchscript`, which writes both",
     "counted": "values decide how many there are, and one near a threshold falls on its other side: keep "
     "what is compared in fp32 (`node_block_list`), or take `method: auto`",
@@ -143,10 +143,10 @@ class Proof:
                 said = f"output `{name}` has shape {have.shape}, PyTorch {want.shape}, at {at}"
                 if name in self._sized():
                     self._fail("parity-failed", said, name, _HINTS["counted"])
+                elif _squeezed(want, have):
+                    self._fail("baked-axis", f"{said}: `squeeze` drops an axis", name, _HINTS["squeezed"])
                 else:
-                    self._fail(
-                        "baked-axis", said, name, _HINTS["squeezed"] if _squeezed(want, have) else None
-                    )
+                    self._fail("baked-axis", said, name)
                 misshapen = True
                 continue
             if want.dtype != have.dtype:

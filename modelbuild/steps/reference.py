@@ -279,8 +279,10 @@ def _fails(at: str, error: Exception, hint: str = "") -> StepError:
     return StepError(
         Diagnostic(
             "reference-failed",
-            f"the model itself fails at {at}: {first_line(error)}",
-            hint or "narrow the axes' min and max, or the inputs' values, to what the model takes",
+            f"the model itself fails at {at}: {first_line(error)}{failures.place(error)}",
+            hint
+            or failures.cure(error)
+            or "narrow the axes' min and max, or the inputs' values, to what the model takes",
         )
     )
 

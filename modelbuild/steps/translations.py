@@ -19,6 +19,7 @@ def table() -> dict[Any, Callable[..., Any]]:
     named: dict[str, Callable[..., Any]] = {
         "prims::prod": _prod,
         "aten::squeeze.dim": _squeeze,
+        "prims::view_of": _same,
         "aten::_is_all_true": _is_all_true,
         "aten::_is_any_true": _is_any_true,
         "aten::searchsorted.Tensor": _searchsorted,
@@ -61,6 +62,11 @@ def _squeeze(self: Any, dim: int) -> Any:
     """
     op = _op()
     return op.Squeeze(self, [dim]) if len(self.shape) and self.shape[dim] == 1 else op.Identity(self)
+
+
+def _same(a: Any) -> Any:
+    """What is left of operators that change nothing, as ``squeeze`` of several axes none of which is 1."""
+    return _op().Identity(a)
 
 
 def _is_all_true(self: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from modelbuild.errors import Diagnostic
 from modelbuild.steps import failures
 from modelbuild.steps.export import Export
 from modelbuild.steps.model import ModelSource
@@ -131,3 +133,42 @@ def test_what_onnx_runtime_cannot_run_is_told_by_its_cause(
     (said,) = caught.value.diagnostics
     assert said.message.startswith(message)
     assert str(said.hint).startswith(hint)
+
+
+def _refused(writer: str, operator: Callable[[torch.Tensor], Any], tmp_path: Path) -> Diagnostic:
+    specs = (TensorSpec("x", "float32", (2, 4)),)
+    found: dict[str, Any] = {}
+    step = Export(ModelSource("a:b"), specs, None, {}, {}, 18, "auto", True)
+    names = {"write": step._export, "given": (writer, Net(operator), [torch.ones(2, 4)])}
+    # From code without a file, so that no line of this one is on the way.
+    exec(
+        "try: write(*given, out)\nexcept Exception as error: caught = error", names | {"out": tmp_path}, found
+    )
+    (said,) = failures.of_exporter(writer, found["caught"], specs, "the recipe's shapes").diagnostics
+    return said
+
+
+def test_what_an_exporter_cannot_write_is_told_with_the_line_that_made_it(tmp_path: Path) -> None:
+    """No frame of the model is on the stack by then: the exporter works through a graph."""
+    several = _refused("torchscript", lambda x: x.squeeze((0, 1)), tmp_path)
+    assert re.search(r" \(test_failures.py:\d+ in <lambda>\)$", several.message)
+    assert "write one `squeeze` after the other" in str(several.hint)
+    unknown = _refused("dynamo", lambda x: torch.special.bessel_j0(x), tmp_path)
+    assert re.search(r"bessel_j0.* \(test_failures.py:\d+ in forward\)$", unknown.message)
+    assert "`exporter: torchscript` may manage" in str(unknown.hint)
+
+
+@pytest.mark.parametrize(
+    ("call", "known"),
+    [
+        (lambda x: x.expand(-1, -1, -1), True),
+        (lambda x: x.sum().expand(-1), True),
+        (lambda x: x.expand(7, 7), False),
+        (lambda x: torch.empty(2**40, 2**40), False),
+    ],
+    ids=["a-new-axis", "of-a-scalar", "another-size", "too-large"],
+)
+def test_an_axis_that_expand_has_no_size_for_has_a_hint_of_its_own(call: Any, known: bool) -> None:
+    with pytest.raises(RuntimeError) as raised:
+        call(torch.ones(2, 4))
+    assert ("-1 in `expand` keeps an axis that is there" in str(failures.cure(raised.value))) == known

@@ -98,8 +98,9 @@ def test_an_axis_that_squeeze_dropped_is_told_as_that(
     proof.add(Case("", {"batch": 1}, 0), arrays[:1], lambda _: arrays[1:], {})
     (said,) = proof.errors()
     assert said.code == "baked-axis"
-    assert said.message == f"output `y` has shape {have}, PyTorch {want}, at batch=1"
-    assert ("`squeeze` in forward() drops an axis that is 1" in str(said.hint)) == squeezed
+    message = f"output `y` has shape {have}, PyTorch {want}, at batch=1"
+    assert said.message == message + ": `squeeze` drops an axis" * squeezed
+    assert ("name the axis that is always 1 (`squeeze(-1)`)" in str(said.hint)) == squeezed
 
 
 def _proof(tolerance: Tolerance, pairs: Sequence[tuple[np.ndarray, np.ndarray]], **more: object) -> Proof:

@@ -41,6 +41,7 @@ class _AllOfThem(nn.Module):
             "a free axis squeezed": (x * 2).squeeze(0),
             "an axis of one squeezed": x[:, None].squeeze(-2),
             "one of two axes squeezed": x[:, None].squeeze((1, 2)),
+            "several axes of other sizes squeezed": x.squeeze((0, 1)),
             "no axis to squeeze": x.prod().squeeze(0),
             "all true": torch.ops.aten._is_all_true(x > -1),
             "not all true": torch.ops.aten._is_all_true(x > 0.5),
