@@ -84,6 +84,14 @@ class StepError(ModelbuildError):
     """A step could not do its work."""
 
 
+class Refusal(StepError):
+    """What a step finds wrong with the model at the sizes that it was given: at others, it may be right.
+
+    It is found again for as long as the step's facts stay, and so is kept as a result is, unless
+    the data say ``"lasting": False``.
+    """
+
+
 class ProofError(ModelbuildError):
     """Built, but it is not what PyTorch computes, or nobody can tell."""
 

@@ -24,6 +24,8 @@ from modelbuild.steps.verify import Verify, VerifyEngine
 from modelbuild.tensors import Axis, sampled_sizes, traced_sizes
 from modelbuild.tolerance import Tolerance
 
+REFERENCE = "reference"  # the action that runs PyTorch at all sizes
+
 
 @dataclass(frozen=True)
 class Action:
@@ -31,7 +33,8 @@ class Action:
 
     ``needs`` maps a role of the step's input to the action whose files it gets; ``gates`` are
     actions that must have succeeded although their files are not read. ``folders`` are inputs that
-    no action makes. An action that ``discovers`` reads files by itself, which are traced.
+    no action makes. An action that ``discovers`` reads files by itself, which are traced. ``variant``
+    is the static one that it is for (``batch8-sequence128``), empty for the dynamic model.
     """
 
     id: str
@@ -41,6 +44,7 @@ class Action:
     folders: Mapping[str, Path] = field(default_factory=dict)
     discovers: bool = False
     remembered: bool = True  # looked up in the ledger and recorded in it
+    variant: str = ""
 
     @property
     def beside_model(self) -> bool:
@@ -66,19 +70,37 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Plan:
+    """What there is to do. ``exported`` and ``references`` are for static variants where the dynamic
+    model cannot be exported, or does not run at all of its sizes: see ``rerouting``."""
+
     recipe: Recipe
     actions: tuple[Action, ...]  # in an order that respects ``before``
     artifacts: tuple[Artifact, ...]
     source: ModelSource | None  # None: an ONNX file, no PyTorch
+    exported: tuple[Action, ...] = ()  # what makes the variants, each exported at its own sizes
+    references: tuple[Action, ...] = ()  # PyTorch at the sizes of one variant alone
+
+    def dependents(self, action: str) -> tuple[str, ...]:
+        """The actions that wait for this one, directly or not."""
+        found = {action}
+        for other in self.actions:
+            if found & set(other.before):
+                found.add(other.id)
+        return tuple(a.id for a in self.actions if a.id in found - {action})
+
+    def needed(self) -> set[str]:
+        """The actions that some artifact comes from."""
+        found = {i for a in self.artifacts for i in (a.action, a.proof) if i}
+        for action in reversed(self.actions):
+            if action.id in found:
+                found.update(action.before)
+        return found
 
     def only(self, wanted: Callable[[Artifact], bool]) -> Plan:
         """The plan for some of the artifacts: they, and what they need."""
-        artifacts = tuple(a for a in self.artifacts if wanted(a))
-        needed = {i for a in artifacts for i in (a.action, a.proof) if i}
-        for action in reversed(self.actions):
-            if action.id in needed:
-                needed.update(action.before)
-        return replace(self, artifacts=artifacts, actions=tuple(a for a in self.actions if a.id in needed))
+        part = replace(self, artifacts=tuple(a for a in self.artifacts if wanted(a)))
+        needed = part.needed()
+        return replace(part, actions=tuple(a for a in self.actions if a.id in needed))
 
     def with_ranges(self) -> Plan:
         """The plan that also measures what the tensors of each half precision model hold.
@@ -89,7 +111,7 @@ class Plan:
             Action(
                 f"ranges {a.action}",
                 Ranges(a.name, a.precision),
-                {"model": a.action, "reference": "reference"},
+                {"model": a.action, "reference": REFERENCE},
             )
             for a in self.artifacts
             if a.kind == "onnx" and a.precision != "fp32" and not a.axes
@@ -102,19 +124,20 @@ class Plan:
         proofs = {a.proof for a in artifacts}
         actions = []
         for action in self.actions:
-            if action.id == "reference":
+            if action.id == REFERENCE:
                 actions.append(replace(action, gates=()))
             elif action.id in proofs:
                 actions.append(
                     replace(
                         action,
-                        needs={"reference": "reference"},
+                        needs={"reference": REFERENCE},
                         gates=(),
                         folders={"model": folder, "onnx": folder},
                         remembered=False,
                     )
                 )
-        return replace(self, actions=tuple(actions), artifacts=artifacts)
+        own = tuple(replace(r, gates=()) for r in self.references)
+        return replace(self, actions=tuple(actions), artifacts=artifacts, exported=(), references=own)
 
 
 def plan(recipe: Recipe, *, gpu: str | None = None) -> Plan:
@@ -142,21 +165,49 @@ class _Planner:
             self._reference()
         precisions = recipe.precision
         if precisions.fp32 is not None or any(map(self._converted, precisions.reduced.values())):
-            self._export("export", "fp32")
+            self._export("export", "fp32", {})
             if self.source is None:
                 self._reference()
-            self._simplify("fp32", "export")
+            self._simplify("fp32", "export", {})
         if precisions.fp32 is not None:
             self._onnx("fp32", "fp32", {}, precisions.fp32.tolerance, True)
         for name, knobs in precisions.reduced.items():
-            self._reduced(name, knobs)
+            self._reduced(name, knobs, {})
             self._onnx(name, name, {}, knobs.tolerance, knobs.keep_io_types)
+        exported = recipe.static_by == "export" and self.source is not None
         for sizes in recipe.static:
+            if exported:
+                self._exported_variant(sizes)
+                continue
             for precision in precisions.names:
                 self._static(precision, sizes)
         for engine in recipe.engines:
             self._engine(engine)
-        return Plan(recipe, tuple(self.actions), tuple(self.artifacts), self.source)
+        references = tuple(map(self._own_reference, recipe.static))
+        return Plan(
+            recipe, tuple(self.actions), tuple(self.artifacts), self.source, self._exported(), references
+        )
+
+    def _exported(self) -> tuple[Action, ...]:
+        """What is another action where variants are exported by themselves."""
+        if self.recipe.static_by != "auto" or not self.recipe.static or self.source is None:
+            return ()
+        other = self.recipe.model_copy(update={"static_by": "export"})
+        own = {a.id: a for a in self.actions}
+        return tuple(a for a in _Planner(other, self.gpu).plan().actions if own.get(a.id) != a)
+
+    def _exported_variant(self, sizes: Mapping[str, int]) -> None:
+        """Every precision of this variant, made as the dynamic files are, with its sizes in the inputs."""
+        precisions = self.recipe.precision
+        export = f"export {self._made('fp32', sizes)}"
+        if precisions.fp32 is not None or any(map(self._converted, precisions.reduced.values())):
+            self._export(export, "fp32", sizes)
+            self._simplify("fp32", export, sizes)
+        if precisions.fp32 is not None:
+            self._onnx(self._made("fp32", sizes), "fp32", sizes, precisions.fp32.tolerance, True)
+        for name, knobs in precisions.reduced.items():
+            self._reduced(name, knobs, sizes)
+            self._onnx(self._made(name, sizes), name, sizes, knobs.tolerance, knobs.keep_io_types)
 
     @staticmethod
     def _converted(knobs: Reduced) -> bool:
@@ -164,7 +215,6 @@ class _Planner:
         return knobs.method not in ("half", "autocast")
 
     def _reference(self) -> None:
-        verify = self.recipe.verify
         rows = list(self.rows)
         for sizes in self.recipe.static:
             free = tuple(a for a in self.axes if a.name not in sizes)
@@ -172,64 +222,86 @@ class _Planner:
                 pinned = {a.name: {**row, **sizes}[a.name] for a in self.axes}
                 if pinned not in rows:
                     rows.append(pinned)
-        sampling = Sampling(self.specs, self.axes, tuple(rows), verify.samples, verify.seed, verify.data)
+        self._add(self._running(REFERENCE, self.axes, rows), {})
+
+    def _own_reference(self, sizes: Mapping[str, int]) -> Action:
+        """PyTorch at the sizes of this variant alone."""
+        free = tuple(a for a in self.axes if a.name not in sizes)
+        sampled = sampled_sizes(free, self.traced)
+        rows = [{a.name: {**row, **sizes}[a.name] for a in self.axes} for row in sampled]
+        variant = self.recipe.variant_suffix(sizes)
+        return replace(self._running(f"{REFERENCE} {variant}", free, rows), variant=variant)
+
+    def _running(self, name: str, axes: tuple[Axis, ...], rows: Sequence[Mapping[str, int]]) -> Action:
+        verify = self.recipe.verify
+        sampling = Sampling(self.specs, axes, tuple(rows), verify.samples, verify.seed, verify.data)
         if self.source is not None:
-            self._add(Action("reference", Reference(self.source, sampling), discovers=True))
-            return
+            return Action(name, Reference(self.source, sampling), discovers=True)
         # What is wrong with the file's interface is told once, by the action that adopts it.
         step = AdoptedReference(str(self.recipe.model.onnx), sampling)
-        self._add(Action("reference", step, gates=("export",), discovers=True))
+        return Action(name, step, gates=("export",), discovers=True)
 
     def _export(
-        self, name: str, precision: Any, dtype: ReducedName = "fp16", keep_io_types: bool = True
+        self,
+        name: str,
+        precision: Any,
+        sizes: Mapping[str, int],
+        dtype: ReducedName = "fp16",
+        keep_io_types: bool = True,
     ) -> None:
         recipe = self.recipe
         step: Step
         if self.source is None:
             step = Adopt(str(recipe.model.onnx), self.specs, recipe.outputs, recipe.opset)
         else:
+            free = [a for a in self.axes if a.name not in sizes]
+            specs = tuple(s.pinned(sizes) for s in self.specs)
+            fixed = {d for s in specs for d in s.shape if isinstance(d, int)}
             step = Export(
-                self.source, self.specs, recipe.outputs, self.traced,
-                {a.name: (a.min, a.max) for a in self.axes}, recipe.effective_opset,
+                self.source, specs, recipe.outputs, traced_sizes(free, fixed),
+                {a.name: (a.min, a.max) for a in free}, recipe.effective_opset,
                 recipe.exporter, recipe.constant_folding, precision, dtype, keep_io_types,
                 recipe.initializer_names or (),
             )  # fmt: skip
-        self._add(Action(name, step, discovers=True))
+        # What the model does not take at a variant's sizes is told once, by the run of PyTorch.
+        gates = (REFERENCE,) if sizes else ()
+        self._add(Action(name, step, gates=gates, discovers=True), sizes)
 
-    def _simplify(self, precision: str, source: str) -> None:
+    def _simplify(self, precision: str, source: str, sizes: Mapping[str, int]) -> None:
         recipe = self.recipe
         done = recipe.exporter == "torchscript" or self.source is None  # by itself; or nobody asked for it
         folding = recipe.constant_folding and (recipe.simplify or not done)
-        step = Simplify(self._file(precision, {}), recipe.simplify, folding, self.listed)
-        self._add(Action(precision, step, {"model": source}))
+        step = Simplify(self._file(precision, sizes), recipe.simplify, folding, self.listed)
+        self._add(Action(self._made(precision, sizes), step, {"model": source}), sizes)
 
-    def _reduced(self, name: ReducedName, knobs: Fp16 | Bf16) -> None:
+    def _reduced(self, name: ReducedName, knobs: Fp16 | Bf16, sizes: Mapping[str, int]) -> None:
+        made = self._made(name, sizes)
         if not self._converted(knobs):
-            self._export(f"export {name}", knobs.method, name, knobs.keep_io_types)
-            self._simplify(name, f"export {name}")
+            self._export(f"export {made}", knobs.method, sizes, name, knobs.keep_io_types)
+            self._simplify(name, f"export {made}", sizes)
             return
         options = (
-            self._file(name, {}), name, knobs.keep_io_types, knobs.disable_shape_infer,
+            self._file(name, sizes), name, knobs.keep_io_types, knobs.disable_shape_infer,
             _set(knobs.op_block_list), _set(knobs.node_block_list) or (),
             getattr(knobs, "min_positive_val", None),
             getattr(knobs, "max_finite_val", None), self.listed,
         )  # fmt: skip
         if knobs.method not in ("mixed", "auto"):
-            self._add(Action(name, Half(*options), {"model": "fp32"}))
+            self._add(Action(made, Half(*options), {"model": self._made("fp32", sizes)}), sizes)
             return
-        proof = self._proof(name, {}, knobs.tolerance, knobs.keep_io_types)
-        needs = {"model": "fp32", "reference": "reference"}
+        proof = self._proof(name, sizes, knobs.tolerance, knobs.keep_io_types)
+        needs = {"model": self._made("fp32", sizes), "reference": REFERENCE}
         mixed = Mixed(*options, knobs.method, proof)
-        self._add(Action(name, mixed, needs, discovers=proof.function is not None))
+        self._add(Action(made, mixed, needs, discovers=proof.function is not None), sizes)
 
     def _static(self, precision: str, sizes: Mapping[str, int]) -> None:
         recipe = self.recipe
-        name = f"{precision}.{recipe.variant_suffix(sizes)}"
+        name = self._made(precision, sizes)
         step = Static(
             self._file(precision, sizes), dict(sizes), recipe.simplify, recipe.constant_folding,
             self.listed,
         )  # fmt: skip
-        self._add(Action(name, step, {"model": precision}))
+        self._add(Action(name, step, {"model": precision}), sizes)
         asked = getattr(recipe.precision, precision)
         self._onnx(name, precision, sizes, asked.tolerance, getattr(asked, "keep_io_types", True))
 
@@ -239,8 +311,8 @@ class _Planner:
         """The artifact that ``action`` makes, and its proof."""
         proof = f"verify {action}"
         step = self._proof(precision, sizes, tolerance, keep)
-        needs = {"model": action, "reference": "reference"}
-        self._add(Action(proof, step, needs, discovers=step.asks_code))
+        needs = {"model": action, "reference": REFERENCE}
+        self._add(Action(proof, step, needs, discovers=step.asks_code), sizes)
         axes = {a.name: sizes[a.name] for a in self.axes if a.name in sizes}
         self.artifacts.append(Artifact(self._file(precision, sizes), "onnx", precision, axes, action, proof))
 
@@ -264,8 +336,7 @@ class _Planner:
 
     def _engine(self, engine: Engine) -> None:
         recipe, sizes = self.recipe, engine.variant
-        suffix = f".{recipe.variant_suffix(sizes)}" if sizes else ""
-        model = f"{engine.precision}{suffix}"
+        model = self._made(engine.precision, sizes)
         action = f"{model}.{engine.backend}"
         filename = f"{recipe.name}.{action}.engine"
         free = [a for a in self.axes if a.name not in sizes]
@@ -282,7 +353,7 @@ class _Planner:
             workspace=engine.builder.workspace,
             tf32=engine.builder.tf32,
         )
-        self._add(Action(action, step, {"model": model}, gates=(f"verify {model}",)))
+        self._add(Action(action, step, {"model": model}, gates=(f"verify {model}",)), sizes)
         axes = {a.name: sizes[a.name] for a in self.axes if a.name in sizes}
         proof = None
         if self.gpu and step.runs_on(self.gpu):
@@ -296,18 +367,21 @@ class _Planner:
                 model=self.source if engine.precision == "fp32" else None, backend=engine.backend,
                 onnx=self._file(engine.precision, sizes), profiles=step.profiles,
             )  # fmt: skip
-            needs = {"model": action, "onnx": model, "reference": "reference"}
-            self._add(Action(proof, check, needs, discovers=check.asks_code))
+            needs = {"model": action, "onnx": model, "reference": REFERENCE}
+            self._add(Action(proof, check, needs, discovers=check.asks_code), sizes)
         self.artifacts.append(
             Artifact(filename, "engine", engine.precision, axes, action, proof, engine.backend)
         )
 
-    def _file(self, precision: str, sizes: Mapping[str, int]) -> str:
-        suffix = f".{self.recipe.variant_suffix(sizes)}" if sizes else ""
-        return f"{self.recipe.name}.{precision}{suffix}.onnx"
+    def _made(self, precision: str, sizes: Mapping[str, int]) -> str:
+        """The action that makes this ONNX file."""
+        return f"{precision}.{self.recipe.variant_suffix(sizes)}" if sizes else precision
 
-    def _add(self, action: Action) -> None:
-        self.actions.append(action)
+    def _file(self, precision: str, sizes: Mapping[str, int]) -> str:
+        return f"{self.recipe.name}.{self._made(precision, sizes)}.onnx"
+
+    def _add(self, action: Action, sizes: Mapping[str, int]) -> None:
+        self.actions.append(replace(action, variant=self.recipe.variant_suffix(sizes)))
 
 
 def _source(recipe: Recipe) -> ModelSource | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from modelbuild.errors import EXIT_STEP_FAILED, Diagnostic, first_line
 from modelbuild.lockfile import Lock, mismatch
 from modelbuild.manifest import MANIFEST, actions, rows
 from modelbuild.plan import Artifact, Plan
+from modelbuild.rerouting import road
 from modelbuild.results import GOOD, ArtifactResult, RecipeResult
 from modelbuild.scheduling.runs import Ended, Run
 from modelbuild.store import Store, Tree, hash_file, publish_all, write_atomically
@@ -85,7 +86,7 @@ class Publisher:
             run.path,
             run.name,
             "failed" if code else "ok",
-            (*run.host_diagnostics, *shared),
+            (*run.host_diagnostics, *shared, *_exported(run, artifacts)),
             artifacts,
             code,
         )
@@ -122,6 +123,7 @@ class Publisher:
             parity=_measured("parity", made, proof),
             conversion=made.data.get("conversion") if made else None,
             ranges=ranges,
+            static_by=road(run.plan, artifact),
             not_proven=export.data.get("not_proven", ()) if export is not None else (),
             diagnostics=tuple(said),
         )  # fmt: skip
@@ -224,6 +226,27 @@ def _export(run: Run, artifact: Artifact) -> Ended | None:
             return ended
         todo += needs.get(action, {}).values()
     return None
+
+
+def _exported(run: Run, artifacts: Sequence[ArtifactResult]) -> tuple[Diagnostic, ...]:
+    """A word on variants that were made in another way than is usual."""
+    recipe = run.plan.recipe
+    names = [
+        recipe.variant_suffix(a.axes)
+        for a in artifacts
+        if a.static_by == "export" and a.status in (*GOOD, "stale")
+    ]
+    if recipe.static_by == "export" or not names:
+        return ()
+    return (
+        Diagnostic(
+            "variants-exported",
+            "the dynamic model is refused, so that these static variants are exported from PyTorch, each at "
+            f"its own sizes: {', '.join(dict.fromkeys(names))}",
+            "`static_by: export` asks for that in any case",
+            level="info",
+        ),
+    )
 
 
 def _good(run: Run, artifact: Artifact) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from modelbuild.errors import EXIT_INTERRUPTED, EXIT_OK, Diagnostic
 
@@ -24,8 +24,9 @@ class ArtifactResult:
     ``largest``, ``overflows``, ``zeros``, ``nonfinite``, ``elements``, ``mean`` and ``source``, the
     line of the model. A graph that is not half, or passed, has none. ``parity`` also has ``errors``,
     a row for each output at each shape, and ``spread``, a histogram of |error| for each output.
-    ``not_proven`` says, a sentence each, which inputs or sizes no comparison has covered that the
-    model's code treats in a way of their own.
+    ``static_by``, of a static variant, says how it was made: ``pin``, from the dynamic model, or
+    ``export``, from PyTorch at its own sizes. ``not_proven`` says, a sentence each, which inputs or
+    sizes no comparison has covered that the model's code treats in a way of their own.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ArtifactResult:
     parity: Mapping[str, Any] | None = None
     conversion: Mapping[str, Any] | None = None
     ranges: Sequence[Mapping[str, Any]] | None = None
+    static_by: Literal["pin", "export"] | None = None
     not_proven: Sequence[str] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from modelbuild.plan import plan
+from modelbuild.plan import Plan, plan
 from modelbuild.recipe.loading import parse
 
 TEXT = """\
@@ -21,7 +21,7 @@ engines:
 """
 
 
-def _plan(text: str = TEXT, gpu: str | None = None):  # type: ignore[no-untyped-def]
+def _plan(text: str = TEXT, gpu: str | None = None) -> Plan:
     return plan(parse(text, "net.yaml", "net"), gpu=gpu)
 
 
@@ -36,11 +36,13 @@ def test_the_files_that_come_out_have_the_names_of_the_contract() -> None:
     ]
 
 
+def _in_order(made: Plan) -> bool:
+    places = {a.id: i for i, a in enumerate(made.actions)}
+    return all(places[b] < i for i, a in enumerate(made.actions) for b in a.before)
+
+
 def test_actions_come_after_what_they_need() -> None:
-    done: set[str] = set()
-    for action in _plan(gpu="sm89").actions:
-        assert set(action.before) <= done, action.id
-        done.add(action.id)
+    assert _in_order(_plan(gpu="sm89"))
 
 
 def test_there_is_one_export_and_one_reference_for_everything() -> None:
@@ -160,3 +162,24 @@ def test_the_order_of_targets_is_not_a_fact() -> None:
         return next(a.step.knobs()["targets"] for a in _plan(text).actions if a.step.kind == "engine")
 
     assert targets(TEXT) == targets(TEXT.replace("[sm89, sm86]", "[sm86, sm89]"))
+
+
+def test_static_variants_by_export_are_exported_each_at_its_own_sizes() -> None:
+    made = _plan(TEXT + "static_by: export\n")
+    actions = {a.id: a for a in made.actions}
+    export = actions["export fp32.batch1"].step
+    assert [s.shape for s in export.inputs] == [(1, "sequence")]  # type: ignore[attr-defined]
+    assert set(export.traced) == set(export.ranges) == {"sequence"}  # type: ignore[attr-defined]
+    assert actions["export fp32.batch1"].before == ("reference",)  # which says first what PyTorch refuses
+    assert actions["fp32.batch1"].needs == {"model": "export fp32.batch1"}
+    assert actions["fp16.batch1"].needs["model"] == "fp32.batch1"
+    assert actions["fp32"].needs == {"model": "export"}
+    assert made.artifacts == _plan(TEXT + "static_by: pin\n").artifacts
+    assert _in_order(made)
+
+
+def test_a_half_export_of_a_variant_by_export_is_one_at_its_sizes() -> None:
+    text = TEXT.replace("fp16: {}", "fp16: {method: half}") + "static_by: export\n"
+    actions = {a.id: a for a in _plan(text).actions}
+    assert actions["fp16.batch1"].needs == {"model": "export fp16.batch1"}
+    assert actions["export fp16.batch1"].step.precision == "half"  # type: ignore[attr-defined]

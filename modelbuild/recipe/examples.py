@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 NOTES = {
+    "Recipe": """\
+A `static` variant is pinned from the dynamic file of its precision, as long as there can be one. Where
+the model's code fixes an axis ([`baked-axis`](../modelbuild/explanations/baked-axis.md)), or torch.export
+takes the model at fixed sizes only, the dynamic files are refused and each variant is exported from
+PyTorch at its own sizes, simplified, made half and proven there. Where PyTorch itself refuses some sizes,
+the variants at which it runs are compared by themselves. `static_by: export` asks for that road in any
+case, `pin` forbids it; an ONNX file as the source can only be pinned. `--only '*.batch*'` builds the
+variants without the dynamic files.
+""",
     "ModelSource": """\
 Give `import` or `onnx`. Modules beside the recipe, and in the folder that the command runs in, are
 importable. An argument that is itself an object is written as `{import, args, kwargs}` and made the

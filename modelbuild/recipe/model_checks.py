@@ -42,6 +42,9 @@ def only_for_import(recipe: Recipe) -> Iterator[Problem]:
         if route in given:
             message = f"`{dotted(route)}` is for `import` and does nothing to an ONNX file"
             yield Problem(route, message, "remove it", on_key=True, needs=(ONNX,))
+    if recipe.static_by == "export":
+        message = "`static_by: export` exports from PyTorch, and an ONNX file is exported already"
+        yield Problem(("static_by",), message, "remove it: variants are pinned from the file", needs=(ONNX,))
 
 
 def nested_objects(recipe: Recipe) -> Iterator[Problem]:

@@ -349,6 +349,11 @@ class Recipe(Part):
     static: Variants = Field(
         default=(), description="Variants with these axes pinned; the rest stay dynamic."
     )
+    static_by: Literal["auto", "pin", "export"] = Field(
+        default="auto",
+        description="pin: from the dynamic file; export: each from PyTorch at its own sizes. auto: pin, "
+        "and export where the dynamic export is refused.",
+    )
     engines: tuple[Engine, ...] = Field(default=(), description="Engines to build with TensorRT.")
     verify: Verify = Field(default=Verify(), description="How artifacts are compared with PyTorch.")
 

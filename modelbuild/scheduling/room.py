@@ -16,10 +16,17 @@ class Room:
     def __init__(self, runs: Sequence[Run], memories: Sequence[Memory], jobs: int) -> None:
         self._runs = runs
         self._jobs = jobs
-        kinds = peaks_by_kind(memories)
-        self._costs = {r.identity: Costs.of(r.plan, m, kinds) for r, m in zip(runs, memories, strict=True)}
-        self._heights = {r.identity: heights(r.plan.actions, self._costs[r.identity].seconds) for r in runs}
+        self._kinds = peaks_by_kind(memories)
+        self._costs: dict[str, Costs] = {}
+        self._heights: dict[str, dict[str, float]] = {}
+        for run, own in zip(runs, memories, strict=True):
+            self.learn(run, own)
         self._budget = Budget(memory.available(), memory.available)
+
+    def learn(self, run: Run, own: Memory) -> None:
+        """What the actions of a run's plan cost, which is new or has another road now."""
+        self._costs[run.identity] = Costs.of(run.plan, own, self._kinds)
+        self._heights[run.identity] = heights(run.plan.actions, self._costs[run.identity].seconds)
 
     def taken(self) -> int:
         """The places in which something runs."""

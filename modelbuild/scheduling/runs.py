@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from modelbuild.errors import Diagnostic
 from modelbuild.freshness import Verdict
 from modelbuild.plan import Action, Artifact, Plan
+from modelbuild.rerouting import rerouted
 from modelbuild.results import GOOD
 from modelbuild.steps.base import Outcome
 from modelbuild.store import Entry, Lock, Tree
@@ -101,6 +102,17 @@ class Run:
     def waiting(self) -> list[Action]:
         return [a for a in self.plan.actions if a.id not in self.ended and a.id not in self.running]
 
+    def reroute(self, refused: str, data: Mapping[str, Any]) -> bool:
+        """Go around an action that was refused, with these data. False if there is no way around it."""
+        plan = rerouted(self.plan, refused, data, self.ended.keys() | self.running.keys())
+        if plan == self.plan:
+            return False
+        before, self.plan = self.actions, plan
+        self.actions = {a.id: a for a in plan.actions}
+        for name in [n for n in self.judged if self.actions[n] != before[n]]:
+            del self.judged[name]
+        return True
+
     def all_ended(self) -> bool:
         return len(self.ended) == len(self.plan.actions)
 
@@ -125,12 +137,3 @@ class Run:
         """The files of an artifact; None if they were not made."""
         action = next(a.action for a in self.plan.artifacts if a.name == artifact)
         return self.ended[action].tree if action in self.ended else None
-
-
-def dependents(plan: Plan, action: str) -> Sequence[str]:
-    """The actions that wait for this one, directly or not."""
-    found = {action}
-    for other in plan.actions:
-        if found & set(other.before):
-            found.add(other.id)
-    return [a.id for a in plan.actions if a.id in found - {action}]

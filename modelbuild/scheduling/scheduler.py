@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from modelbuild.results import GOOD
 from modelbuild.scheduling import words
 from modelbuild.scheduling.judging import Judge
 from modelbuild.scheduling.room import Room, on_gpu
-from modelbuild.scheduling.runs import Ended, Options, Publishing, Reporter, Run, dependents
+from modelbuild.scheduling.runs import Ended, Options, Publishing, Reporter, Run
 from modelbuild.steps.base import Outcome
 from modelbuild.steps.engine import BuildEngine
 from modelbuild.store import Entry, Store
@@ -115,8 +116,8 @@ class Scheduler:
             progress = True
             while progress:
                 progress = False
-                for action in run.waiting():
-                    progress |= self._settle(run, action)
+                for action in run.waiting():  # which may have another way meanwhile
+                    progress |= self._settle(run, run.actions[action.id])
             self._let_go(run)
         ready = [(run, a) for run in self.runs for a in run.waiting() if a.id in run.judged]
         self._share = self._room.share(cores.available(), len(ready))
@@ -173,7 +174,11 @@ class Scheduler:
         self.judge.damaged.clear()
         if verdict.entry is None:
             return verdict
-        self._end(run, action, _from_entry("cached", verdict.entry))
+        if words.REFUSED in verdict.entry.data:
+            ended = words.refused(verdict.entry, self.store.log(run.name, action.id))
+            self._end(run, action, self._around(run, action, ended))
+        else:
+            self._end(run, action, _from_entry("cached", verdict.entry))
         return None
 
     # ---- starting ----
@@ -305,7 +310,7 @@ class Scheduler:
         assert tree is not None
         self._redone[run.identity, maker] = tree.digest
         self._set_aside(run, run.actions[maker], tree.digest)
-        for other in dependents(run.plan, maker):
+        for other in run.plan.dependents(maker):
             run.judged.pop(other, None)
             self._unlock(run, other)
         run.published -= {a.name for a in run.plan.artifacts if maker in (a.action, a.proof)}
@@ -333,26 +338,53 @@ class Scheduler:
             done = words.crashed(action.id, finished.status or 0, log)
         if done.tree is None:
             self.store.discard(work)
-            verdict = run.running.pop(action.id)
-            said = words.with_log(done.diagnostics, log)
-            code = done.exit_code or EXIT_STEP_FAILED
-            self._end(run, action, Ended("failed", None, verdict.reason, verdict.changes, said, done.data,
-                                         done.seconds, code))  # fmt: skip
+            self._failed(run, action, done, finished.peak)
             return
         if done.proof is not None:
             run.proofs[action.id] = done.proof
         self._record(run, action, done, finished.peak)
 
-    def _record(self, run: Run, action: Action, done: Done, peak: int) -> None:
-        """Write down what an action made, and end it."""
-        assert done.tree is not None
+    def _failed(self, run: Run, action: Action, done: Done, peak: int) -> None:
+        """End an action that made nothing; go around it if it was refused, and write that down."""
         verdict = run.running.pop(action.id)
+        said = words.with_log(done.diagnostics, self.store.log(run.name, action.id))
+        ended = Ended("failed", None, verdict.reason, verdict.changes, said, done.data, done.seconds,
+                      done.exit_code or EXIT_STEP_FAILED)  # fmt: skip
+        if done.refused:
+            ended = self._around(run, action, ended)
+            lasting = done.data.get("lasting", True) and not done.unstable and action.remembered
+            if lasting and run.plan.references:  # variants may be fine: they shall not wait for it again
+                data = {**done.data, words.REFUSED: done.exit_code}
+                tree = self.store.put(self.store.workspace())
+                entry = self._entry(run, action, replace(done, tree=tree, data=data), peak)
+                with contextlib.suppress(OSError):  # then it is refused anew next time
+                    self.store.record(verdict.cheap, entry)
+                    ended = replace(ended, entry=entry)
+        self._end(run, action, ended)
+
+    def _around(self, run: Run, action: Action, ended: Ended) -> Ended:
+        """How an action that was refused ends: skipped, if no file needs it by another way now."""
+        if not run.reroute(action.id, ended.data):
+            return ended
+        self._room.learn(run, self.judge.memory(run))
+        if action.id in run.plan.needed():
+            return ended
+        return replace(ended, status="skipped", diagnostics=(), exit_code=0)
+
+    def _entry(self, run: Run, action: Action, done: Done, peak: int) -> Entry:
+        """What the ledger keeps of a result."""
+        assert done.tree is not None
         known = self.judge.facts_of(run, action)
         data = {**done.data, "outlines": done.outlines} if done.outlines else dict(done.data)
-        entry = Entry(
+        return Entry(
             full_key(known, done.discovered), done.tree, known, dict(done.discovered),
             tuple(d.as_json() for d in done.diagnostics), data, done.seconds, peak,
         )  # fmt: skip
+
+    def _record(self, run: Run, action: Action, done: Done, peak: int) -> None:
+        """Write down what an action made, and end it."""
+        verdict = run.running.pop(action.id)
+        entry = self._entry(run, action, done, peak)
         said: list[Diagnostic] = []
         if done.unstable:
             run.unstable[action.id] = done.unstable
@@ -362,7 +394,7 @@ class Scheduler:
                 self.store.record(verdict.cheap, entry)
             except OSError as error:
                 said.append(words.unrecorded(action.id, self.store.root, error))
-        self._whole.add(done.tree.digest)
+        self._whole.add(entry.tree.digest)
         built = _from_entry("built", entry)
         said = [*built.diagnostics, *said]
         self._end(
@@ -408,9 +440,9 @@ class Scheduler:
         self.reporter.ended(run.path, action.id, ended)
         redone = self._redone.pop((run.identity, action.id), None)
         if redone is not None and ended.tree is not None and ended.tree.digest != redone:
-            for other in dependents(run.plan, action.id):  # they were judged by the lost bytes
+            for other in run.plan.dependents(action.id):  # they were judged by the lost bytes
                 run.ended.pop(other, None)
-        if ended.good and not self.options.dry_run:
+        if ended.entry is not None and not self.options.dry_run:
             self.judge.remember(run, action, ended)
         self._publish(run)
 

@@ -10,7 +10,10 @@ from pathlib import Path
 from modelbuild.errors import EXIT_STEP_FAILED, EXIT_TOOLCHAIN, Diagnostic
 from modelbuild.isolate import describe
 from modelbuild.scheduling.runs import Ended
+from modelbuild.store import Entry
 from modelbuild.worker.jobs import Done
+
+REFUSED = "refused"  # in the data of an entry that is a refusal: its exit code
 
 
 def crashed(what: str, status: int, log: Path) -> Done:
@@ -50,6 +53,12 @@ def damaged(action: str) -> Diagnostic:
         "look at the disk if this comes back; `modelbuild cache verify` looks at the rest",
         level="warning",
     )
+
+
+def refused(entry: Entry, log: Path) -> Ended:
+    """The end of an action that was refused when it ran, and would be again."""
+    said = with_log((Diagnostic.from_json(dict(d)) for d in entry.diagnostics), log)
+    return Ended("failed", entry, diagnostics=said, data=entry.data, exit_code=entry.data[REFUSED])
 
 
 def unstable(action: str, files: Sequence[str]) -> Diagnostic:

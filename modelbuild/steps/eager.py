@@ -69,6 +69,11 @@ def tried(
     return found
 
 
+def runs(model: LiveModel, names: Sequence[str], tensors: Sequence[torch.Tensor]) -> bool:
+    """Whether a plain call runs; in a fork."""
+    return in_child(lambda: called(model, names, tensors)).ok
+
+
 def called(model: LiveModel, names: Sequence[str], tensors: Sequence[torch.Tensor]) -> Tried:
     """Call it in this process."""
     before = Snapshot.of(model.module)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from modelbuild import sources
-from modelbuild.errors import Diagnostic, StepError, first_line
+from modelbuild.errors import Diagnostic, Refusal, StepError, first_line
 from modelbuild.isolate import in_child
 from modelbuild.steps import failures, forms, scripts
 from modelbuild.steps.base import ModelStep, Outcome
@@ -73,8 +73,17 @@ class Export(ModelStep):
         a zero row gives NaN), and onnxsim does the rest of its work.
 
         Raises:
-            StepError: export-failed, baked-axis, outputs-mismatch, inputs-mismatch, opset-mismatch.
+            Refusal: baked-axis; or export-failed, over sizes that vary.
+            StepError: export-failed, outputs-mismatch, inputs-mismatch, opset-mismatch.
         """
+        try:
+            return self._made(model, out)
+        except StepError as error:
+            if self.ranges and any(d.code == "baked-axis" for d in error.diagnostics):
+                raise Refusal(error.diagnostics, error.data) from error
+            raise
+
+    def _made(self, model: LiveModel, out: Path) -> Outcome:
         import torch
 
         from modelbuild.graph import files, interface, named_weights, opset
@@ -92,11 +101,9 @@ class Export(ModelStep):
             scripts.must_be_exportable(writer, self.opset, self.precision)
         values = samples.random_inputs(self.inputs, self.traced, (0, 1))
         tensors = self._tensors(values)
-        names = [s.name for s in self.inputs]
-        model.finish(names, samples.as_tensors(values))
-        tried = eager.tried(
-            model, names, tensors, self._prepared, lambda error: self._refused(error, model.module)
-        )
+        full = samples.as_tensors(values)
+        model.finish([s.name for s in self.inputs], full)
+        tried = self._tried(model, tensors, full)
         said = eager.kept(model, self.inputs, self.traced, self.ranges, tried.changed)
         casting = self._prepared(model.module)
         fresh = Snapshot.of(model.module)
@@ -179,6 +186,29 @@ class Export(ModelStep):
             getattr(module, self._half)()
         return self._casting()
 
+    def _tried(
+        self, model: LiveModel, tensors: Sequence[torch.Tensor], full: Sequence[torch.Tensor]
+    ) -> eager.Tried:
+        """The call before the export.
+
+        Raises:
+            Refusal: export-failed, and not for the precision: the model takes these sizes in none.
+            StepError: export-failed.
+        """
+        from modelbuild.steps import eager
+
+        names = [s.name for s in self.inputs]
+
+        def refused(error: Exception) -> StepError:
+            return self._refused(error, model.module)
+
+        try:
+            return eager.tried(model, names, tensors, self._prepared, refused)
+        except StepError as error:
+            if self.ranges and (self.precision == "fp32" or not eager.runs(model, names, full)):
+                raise Refusal(error.diagnostics, {"lasting": False}) from error
+            raise
+
     def _refused(self, error: Exception, module: torch.nn.Module) -> StepError:
         how = {"fp32": "forward()", "half": f"model.{self._half}()", "autocast": "autocast"}
         hint = "the recipe's shapes, dtypes and values must suit forward()"
@@ -209,8 +239,11 @@ class Export(ModelStep):
         """What the exporter makes of a fresh model; where it fails, of one that keeps what a call leaves.
 
         Raises:
+            Refusal: export-failed, where torch.export takes the model with all its sizes fixed.
             StepError: export-failed, baked-axis.
         """
+        from modelbuild.steps import tracing
+
         try:
             return self._export(writer, model.module, tensors, out, tried.places)
         except Exception as error:
@@ -221,7 +254,13 @@ class Export(ModelStep):
                     return self._export(writer, model.module, tensors, out, tried.places)
             hint = scripts.hint if scripts.is_script(model.module) else None
             is_program = forms.made_with(model.module) is not None
-            raise failures.of_exporter(writer, error, self.inputs, self._at(), hint, is_program) from error
+            failed = failures.of_exporter(writer, error, self.inputs, self._at(), hint, is_program)
+            if self.ranges and failures.of_capture(error):
+                with suppress(Exception):
+                    fresh.restore()
+                if tracing.takes(model, self.inputs, tensors):
+                    raise Refusal(failed.diagnostics) from error
+            raise failed from error
 
     def _casting(self) -> AbstractContextManager[Any]:
         import torch

@@ -134,6 +134,11 @@ def invalid(message: str) -> StepError:
     return StepError(Diagnostic("export-failed", message, hint))
 
 
+def of_capture(error: BaseException) -> bool:
+    """Whether it was torch.export that refused the model, and not what writes its program down."""
+    return any(type(link).__name__ == "TorchExportError" for link in _chain(error))
+
+
 def summary(error: BaseException) -> str:
     """What went wrong at the root, in a line or two."""
     text = str(error)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from modelbuild.errors import Diagnostic, ModelbuildError, StepError, first_line
+from modelbuild.errors import Diagnostic, ModelbuildError, Refusal, StepError, first_line
 from modelbuild.steps import failures, forms
 from modelbuild.steps.base import ModelStep, Outcome
 from modelbuild.steps.model import LiveModel, ModelSource
@@ -39,7 +39,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which inputs to run: random ones at these sizes, and the recipe's own."""
+    """Which inputs to run: random ones at these sizes, and the recipe's own.
+
+    Axes of the rows that are none of ``axes`` are pinned: of the recipe's own, those count that fit.
+    """
 
     inputs: tuple[TensorSpec, ...]
     axes: tuple[Axis, ...]
@@ -55,6 +58,11 @@ class Sampling:
             StepError: a pattern matches nothing.
         """
         return matching(base, self.data, "verify.data", "inputs-mismatch")
+
+    @property
+    def pinned(self) -> dict[str, int]:
+        free = {a.name for a in self.axes}
+        return {axis: size for axis, size in self.rows[0].items() if axis not in free}
 
     def count(self, row: Sizes, flops: float, out_bytes: int) -> int:
         """How many random inputs at this row: as asked, or what the work allows, but at least two.
@@ -89,7 +97,8 @@ class Reference(ModelStep):
         """Write one ``.npz`` per input and an index of them.
 
         Raises:
-            StepError: PyTorch itself fails at one of the sizes.
+            Refusal: PyTorch itself fails at one of the sizes, and not at all of them.
+            StepError: at all of them.
             ProofError: ``nondeterministic-reference``, ``stateful-reference``.
         """
         import torch
@@ -112,7 +121,8 @@ class Reference(ModelStep):
         except ModelbuildError:
             raise
         except Exception as error:
-            raise _fails(describe(row), error, forms.hint_of_half(model.module, error)) from error
+            failed = _fails(describe(row), error, forms.hint_of_half(model.module, error))
+            raise _refusal(self.sampling, call, failed, error) from error
         said, counts = record(self.sampling, call, model.base, out, flops)
         if not agree(settled, _called(call, first, row)):
             raise stateful("the first input gives another output after the others have run")
@@ -129,7 +139,52 @@ def record(
     """Run ``call`` on every input of ``sampling`` and write the cases.
 
     Returns what to say, and how many random inputs there were at which sizes.
+
+    Raises:
+        Refusal: it fails on one of them, and not at all sizes.
+        StepError: it fails at all sizes, or the recipe's own inputs are none.
     """
+    try:
+        return _recorded(sampling, call, base, out, flops)
+    except _Failed as failed:
+        raise _refusal(sampling, call, failed, failed.__cause__) from failed.__cause__
+
+
+class _Failed(StepError):
+    """The model itself fails."""
+
+
+def _refusal(
+    sampling: Sampling,
+    call: Callable[[Mapping[str, Array]], list[Array]],
+    failed: _Failed,
+    cause: BaseException | None,
+) -> StepError:
+    """``failed``; with the rows at which it is so, if there is one at which it is not."""
+    from modelbuild.steps import samples
+
+    def fails(row: Sizes) -> bool:
+        try:
+            call(samples.random_inputs(sampling.inputs, row, (0, 3)))
+        except Exception:
+            return True
+        return False
+
+    rows = [dict(row) for row in sampling.rows if fails(row)]
+    if len(rows) == len(sampling.rows):
+        return failed
+    # Another time there may be more memory.
+    lasting = not isinstance(cause, MemoryError | OSError) and "memory" not in str(cause)
+    return Refusal(failed.diagnostics, {"fails": rows, "lasting": lasting})
+
+
+def _recorded(
+    sampling: Sampling,
+    call: Callable[[Mapping[str, Array]], list[Array]],
+    base: Path,
+    out: Path,
+    flops: float,
+) -> tuple[tuple[Diagnostic, ...], list[dict[str, Any]]]:
     import numpy as np
 
     from modelbuild.steps import data, samples
@@ -166,6 +221,8 @@ def record(
     own = data.OwnInputs(sampling.inputs, sampling.axes)
     for path in sampling.declared(base):
         arrays, sizes = own.read(path)
+        if any(sizes[axis] != size for axis, size in sampling.pinned.items()):
+            continue
         keep(arrays, _called(call, arrays, sizes, f" of {path.name}"), sizes, None)
     said += own.said()
     if any(c["samples"] < sampling.samples for c in counts):
@@ -239,7 +296,9 @@ def _acceptable(
 
     error = refused(row)
     if error is not None:
-        rounded = {a: min(-(-n // units[a]) * units[a], limits[a]) for a, n in row.items()}
+        rounded = {
+            a: min(-(-n // units[a]) * units[a], limits[a]) if a in units else n for a, n in row.items()
+        }
         if strange and (not odd or refused(rounded)):
             told = Diagnostic(
                 "samples-reduced",
@@ -273,10 +332,10 @@ def _called(
         raise _fails(describe(sizes) + source, error) from error
 
 
-def _fails(at: str, error: Exception, hint: str = "") -> StepError:
+def _fails(at: str, error: Exception, hint: str = "") -> _Failed:
     if "Guard failed: " in str(error):
         hint = failures.OTHER_SIZES
-    return StepError(
+    return _Failed(
         Diagnostic(
             "reference-failed",
             f"the model itself fails at {at}: {first_line(error)}{failures.place(error)}",

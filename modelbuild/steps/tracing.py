@@ -36,3 +36,17 @@ def assumptions(
     except Exception:
         return None
     return list(program._guards_code)
+
+
+def takes(model: LiveModel, inputs: Sequence[TensorSpec], values: Sequence[torch.Tensor]) -> bool:
+    """Whether there is a program for these values' own sizes, whatever there is for others."""
+    import torch
+
+    fresh = [v.clone() for v in values]  # a failed export leaves marks of its axes on these
+    args, kwargs = bind(model.module, [s.name for s in inputs], fresh)
+    try:
+        with torch.set_grad_enabled(model.gradients):
+            torch.export.export(model.module, args, kwargs, strict=False)
+    except Exception:
+        return False
+    return True

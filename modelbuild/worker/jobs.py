@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from modelbuild import cores, telling
-from modelbuild.errors import EXIT_STEP_FAILED, Diagnostic, ModelbuildError, first_line
+from modelbuild.errors import EXIT_STEP_FAILED, Diagnostic, ModelbuildError, Refusal, first_line
 from modelbuild.steps.base import ModelStep, Outcome, Step
 from modelbuild.store import Store, Tree
 from modelbuild.trace.recording import Found, Trace
@@ -42,7 +42,8 @@ class Surroundings:
 class Done:
     """A step's result: an object in the store, or the diagnostics and exit code of a failure.
 
-    ``proof`` is that of the object, if the step has proven it while it made it.
+    ``proof`` is that of the object, if the step has proven it while it made it. A failure that is
+    ``refused`` was a ``Refusal``.
     """
 
     tree: Tree | None
@@ -54,6 +55,7 @@ class Done:
     seconds: float = 0.0
     exit_code: int = 0
     proof: Outcome | None = None
+    refused: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,11 @@ class RunStep:
                     trace = Trace(self.around.base, (self.around.cache, self.around.out))
                 outcome = self.step.run_at(self.around.base, self.given, self.work)
             tree = Store(self.around.cache).put(self.work)
+        except Refusal as error:
+            _write_down()
+            found = self._found(trace)
+            return Done(None, error.diagnostics, error.data, found.facts, found.outlines, found.unstable,
+                        _since(start), error.exit_code, refused=True)  # fmt: skip
         except ModelbuildError as error:
             _write_down()
             return Done(None, error.diagnostics, error.data, seconds=_since(start), exit_code=error.exit_code)
@@ -109,9 +116,12 @@ class RunStep:
         except Exception as error:
             _write_down()
             return _failed(self.step, error, start, None)
-        found = trace.found(self.step.reads(self.around.base)) if trace else Found()
+        found = self._found(trace)
         return Done(tree, outcome.diagnostics, outcome.data, found.facts, found.outlines, found.unstable,
                     _since(start), proof=outcome.proof)  # fmt: skip
+
+    def _found(self, trace: Trace | None) -> Found:
+        return trace.found(self.step.reads(self.around.base)) if trace else Found()
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from modelbuild.errors import Diagnostic, StepError
+from modelbuild.errors import Diagnostic, Refusal, StepError
 from modelbuild.steps.base import Outcome, Step
 
 
@@ -41,6 +41,21 @@ class Small(Step):
             text += f" {role}({(folder / 'text').read_text()})"
         (out / "text").write_text(text)
         return Outcome(data={"held": len(held)})
+
+
+@dataclass(frozen=True)
+class Refusing(Step):
+    """Find something wrong with the model, every time; a line in ``ran`` says that it has run."""
+
+    kind: ClassVar[str] = "refusing"
+
+    ran: str
+    lasting: bool = True
+
+    def run(self, given: Mapping[str, Path], out: Path) -> Outcome:
+        with Path(self.ran).open("a") as file:
+            file.write("ran\n")
+        raise Refusal(Diagnostic("baked-axis", "the batch is fixed"), {"lasting": self.lasting})
 
 
 def _meet(folder: Path, patience: float = 10.0) -> None:

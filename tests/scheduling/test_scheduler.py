@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from modelbuild import building, memory, toolchain
-from modelbuild.plan import Action, Plan
+from modelbuild.plan import Action, Artifact, Plan
 from modelbuild.recipe.loading import parse
+from modelbuild.recipe.schema import Recipe
 from modelbuild.request import Request
 from modelbuild.scheduling import scheduler
 from modelbuild.scheduling.runs import Ended, Options, Run
@@ -19,7 +21,7 @@ from modelbuild.scheduling.scheduler import Scheduler
 from modelbuild.store import Store
 from modelbuild.worker.jobs import Surroundings
 from tests.conftest import RECIPE, Project
-from tests.scheduling.small_steps import Small
+from tests.scheduling.small_steps import Refusing, Small
 
 ROOT = str(Path(__file__).parents[2])
 MIB = 1 << 20
@@ -31,6 +33,8 @@ class Recorder:
     def __init__(self) -> None:
         self.events: list[tuple[str, str]] = []
         self.statuses: dict[str, str] = {}
+        self.codes: dict[str, int] = {}
+        self.said: dict[str, list[str]] = {}
 
     def started(self, recipe: str, action: str, why: str | None) -> None:
         self.events.append(("started", action))
@@ -38,6 +42,8 @@ class Recorder:
     def ended(self, recipe: str, action: str, ended: Ended) -> None:
         self.events.append(("ended", action))
         self.statuses[action] = ended.status
+        self.codes[action] = ended.exit_code
+        self.said[action] = [d.message for d in ended.diagnostics]
 
     def told(self, recipe: str, action: str, word: str) -> None:
         pass
@@ -61,10 +67,14 @@ class Recorder:
 
 
 class Nobody:
-    """A publisher for plans without artifacts."""
+    """A publisher that leaves everything where it is."""
 
     def publish(self, run: Any, artifact: Any) -> bool:
-        raise AssertionError("nothing is to be published")
+        return True
+
+
+def _recipe(name: str) -> Recipe:
+    return parse("model: {onnx: x.onnx}\ninputs: {x: {shape: [1]}}\n", f"{name}.yaml", name)
 
 
 class Loop:
@@ -79,15 +89,14 @@ class Loop:
 
     def run(self, jobs: int, *recipes: Mapping[str, Action], force: bool = False) -> Recorder:
         """Each mapping is a recipe: its actions by name."""
-        runs = []
-        for number, actions in enumerate(recipes):
-            name = f"r{number}"
-            recipe = parse("model: {onnx: x.onnx}\ninputs: {x: {shape: [1]}}\n", f"{name}.yaml", name)
-            around = Surroundings(self.folder, self.folder, self.store.root, self.folder / "build")
-            plan = Plan(recipe, tuple(actions.values()), (), None)
-            runs.append(Run(plan, f"{name}.yaml", around, self.identity(name)))
+        plans = [Plan(_recipe(f"r{i}"), tuple(a.values()), (), None) for i, a in enumerate(recipes)]
+        return self.carry_out(Options(jobs, force=force), *plans)
+
+    def carry_out(self, options: Options, *plans: Plan) -> Recorder:
+        around = Surroundings(self.folder, self.folder, self.store.root, self.folder / "build")
+        runs = [Run(p, f"{p.recipe.name}.yaml", around, self.identity(p.recipe.name)) for p in plans]
         recorder = Recorder()
-        loop = Scheduler(runs, self.store, Options(jobs, force=force), recorder, Nobody())
+        loop = Scheduler(runs, self.store, options, recorder, Nobody())
         loop.run()
         loop.remember()
         return recorder
@@ -212,6 +221,70 @@ def test_a_gpu_does_one_action_at_a_time_and_the_cores_go_on(
     seen = loop.run(4, {**small("a", "b", gpu=True, meeting=meeting), **small("c", meeting=meeting)})
     assert set(seen.statuses.values()) == {"built"}
     assert seen.most_at_once("a", "b") == (1 if there else 2)
+
+
+# ---- refused -----------------------------------------------------------------------------------
+
+
+def _refused(loop: Loop, lasting: bool = True) -> Plan:
+    """A dynamic export that is refused, and a variant that can be pinned from it or exported alone."""
+    dynamic = {
+        "export": Action("export", Refusing(str(loop.folder / "ran"), lasting)),
+        **after("fp32", "export"),
+    }
+    exported = {**small("export fp32.batch1"), **after("fp32.batch1", "export fp32.batch1")}
+    pinned = after("fp32.batch1", "fp32")
+    of_variant = [{n: replace(a, variant="batch1") for n, a in some.items()} for some in (pinned, exported)]
+    artifacts = (
+        Artifact("r0.fp32.onnx", "onnx", "fp32", {}, "fp32", None),
+        Artifact("r0.fp32.batch1.onnx", "onnx", "fp32", {"batch": 1}, "fp32.batch1", None),
+    )
+    own = tuple(small("reference batch1").values())
+    actions = (*dynamic.values(), *of_variant[0].values())
+    return Plan(_recipe("r0"), actions, artifacts, None, tuple(of_variant[1].values()), own)
+
+
+def _times(loop: Loop) -> int:
+    return len((loop.folder / "ran").read_text().splitlines())
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_a_variant_goes_around_a_refused_export_whose_own_files_fail_as_ever(loop: Loop, jobs: int) -> None:
+    seen = loop.carry_out(Options(jobs), _refused(loop))
+    assert seen.statuses == {
+        "export": "failed", "fp32": "blocked", "export fp32.batch1": "built", "fp32.batch1": "built",
+    }  # fmt: skip
+    assert (seen.codes["export"], seen.said["export"]) == (1, ["the batch is fixed"])
+
+
+def test_what_was_refused_is_not_tried_again_and_said_again(loop: Loop) -> None:
+    first = loop.carry_out(Options(2), _refused(loop))
+    again = loop.carry_out(Options(2), _refused(loop))
+    assert again.order == []
+    assert again.statuses == {
+        "export": "failed", "fp32": "blocked", "export fp32.batch1": "cached", "fp32.batch1": "cached",
+    }  # fmt: skip
+    assert (again.codes, again.said["export"]) == (first.codes, first.said["export"])
+    assert loop.carry_out(Options(2, dry_run=True), _refused(loop)).statuses == again.statuses
+    assert _times(loop) == 1
+
+
+def test_what_was_refused_is_tried_again_when_forced_or_where_that_may_not_last(loop: Loop) -> None:
+    loop.carry_out(Options(2), _refused(loop))
+    loop.carry_out(Options(2, force=True), _refused(loop))
+    assert _times(loop) == 2
+    for _ in range(2):
+        seen = loop.carry_out(Options(2), _refused(loop, lasting=False))
+        assert seen.statuses["fp32.batch1"] in ("built", "cached")
+    assert _times(loop) == 4
+
+
+def test_a_refused_export_that_no_wanted_file_needs_is_skipped(loop: Loop) -> None:
+    for _ in range(2):
+        seen = loop.carry_out(Options(2), _refused(loop).only(lambda a: bool(a.axes)))
+        assert (seen.statuses["export"], seen.codes["export"]) == ("skipped", 0)
+        assert seen.statuses["fp32.batch1"] in ("built", "cached")
+    assert _times(loop) == 1
 
 
 # ---- made again --------------------------------------------------------------------------------
