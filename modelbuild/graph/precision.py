@@ -113,16 +113,21 @@ def _unknown_nodes(proto: ModelProto, wanted: tuple[str, ...]) -> Iterator[Diagn
     known = {label(node) for graph in graphs(proto.graph) for node in graph.node}
     for name in wanted:
         if name not in known:
-            yield _unknown("node_block_list", f"the node {name!r}", "the graph does not have", name, known)
+            hint = "`modelbuild inspect --nodes` lists those of a file, with the model's lines"
+            yield _unknown(
+                "node_block_list", f"the node {name!r}", "the graph does not have", name, known, hint
+            )
 
 
-def _unknown(key: str, what: str, why: str, name: str, known: set[str]) -> Diagnostic:
+def _unknown(
+    key: str, what: str, why: str, name: str, known: set[str], hint: str | None = None
+) -> Diagnostic:
     lower = {other.lower(): other for other in sorted(known, reverse=True)}
     close = difflib.get_close_matches(name.lower(), sorted(lower), 1)
     return Diagnostic(
         "recipe-invalid",
         f"`{key}` names {what}, which {why}",
-        hint=f"did you mean {lower[close[0]]!r}?" if close else None,
+        hint=f"did you mean {lower[close[0]]!r}?" if close else hint,
         level="warning",
     )
 

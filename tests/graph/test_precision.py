@@ -234,14 +234,21 @@ def test_a_node_is_blocked_by_its_name_or_its_first_output(block):
     assert casts(model) == ["h_to_fp16", "y_to_fp32"]
 
 
-def test_a_node_that_does_not_exist_is_pointed_out():
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("hh", "did you mean 'h'?"),
+        ("norm.7", "`modelbuild inspect --nodes` lists those of a file, with the model's lines"),
+    ],
+)
+def test_a_node_that_does_not_exist_is_pointed_out(name, hint):
     proto = graph_zoo.graph("linear")
-    _, said = convert(Model(proto), HalfOptions(node_block_list=("hh",)))
+    _, said = convert(Model(proto), HalfOptions(node_block_list=(name,)))
     assert said == (
         Diagnostic(
             "recipe-invalid",
-            "`node_block_list` names the node 'hh', which the graph does not have",
-            "did you mean 'h'?",
+            f"`node_block_list` names the node {name!r}, which the graph does not have",
+            hint,
             level="warning",
         ),
     )
