@@ -21,6 +21,7 @@ class Because:
 
     ``facts`` are what its key is made of: what is known before it runs, and what it discovered
     when it last ran. ``key`` is the key of its result; None if there is none for these facts.
+    ``wrong`` is what was found wrong with the model, if that still stands.
     """
 
     action: str
@@ -28,6 +29,7 @@ class Because:
     key: str | None
     changes: tuple[str, ...]
     facts: Mapping[str, Any]
+    wrong: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ def why(artifact: str, request: Request, reporter: Reporter) -> Why:
             run.ended[action.id].key,
             run.ended[action.id].changes,
             {**found.judge.facts_of(run, action), **last.get(action.id, {}).get("discovered", {})},
+            tuple(d.message for d in run.ended[action.id].diagnostics if d.level == "error"),
         )
         for action in run.plan.actions
     )

@@ -27,11 +27,14 @@ def written_back(recipe: Recipe, result: RecipeResult, texts: Mapping[str, bytes
     """Write each precision's kept nodes into the recipe's file; the result says what was done."""
     said: list[Diagnostic] = []
     text = texts.get(result.recipe)
+    found: dict[str, list[str]] = {}  # by precision: each variant that is exported by itself has a search
     for artifact in result.artifacts:
-        kept = _kept(artifact)
+        of_all = found.setdefault(artifact.precision, [])
+        of_all += [node for node in _kept(artifact) if node not in of_all]
+    for precision, kept in found.items():
         if not kept or text is None:
             continue
-        path, precision = Path(result.recipe), artifact.precision
+        path = Path(result.recipe)
         own = getattr(recipe.precision, precision).node_block_list
         try:
             if write_back(path, precision, (*own, *kept), text):

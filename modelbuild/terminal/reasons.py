@@ -11,11 +11,11 @@ from modelbuild.terminal import summary
 def render(why: Why, facts: bool = False) -> str:
     """What moved, action by action; with ``facts`` every fact of their keys."""
     lines = [_headline(why)]
-    own = [a for a in why.actions if a.changes]
+    own = [a for a in why.actions if a.changes or a.wrong]
     width = max((len(a.action) for a in own), default=0)
     for action in own:
-        for i, change in enumerate(action.changes):
-            lines.append(f"  {(action.action if i == 0 else '').ljust(width)}  {change}")
+        for i, told in enumerate((*action.changes, *action.wrong)):
+            lines.append(f"  {(action.action if i == 0 else '').ljust(width)}  {told}")
     waiting = [a.action for a in why.actions if a.status == "stale" and not a.changes]
     if waiting:
         lines.append(f"  then, unless the same bytes come out: {', '.join(waiting)}")

@@ -88,6 +88,8 @@ def test_a_baked_batch_gives_a_file_of_each_size_and_no_dynamic_one(nets: Projec
     assert (again.code, again.diagnostics) == (1, built.diagnostics)
     assert set(again.statuses.values()) == {"failed", "blocked", "cached"}
     assert not re.search(r"never built|: model", again.stderr)  # nothing was run, nor the model made
+    why = nets.run("why", "loop.fp16.onnx", "loop.yaml").stdout
+    assert re.search(r"^loop.fp16.onnx is failed\n  export  axis `batch` of input `x` is fixed at 2", why)
     alone = nets.build("--only", "*.batch*", recipe="loop.yaml")
     assert (alone.code, set(alone.statuses.values())) == (0, {"cached"})
 
