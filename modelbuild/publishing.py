@@ -15,6 +15,7 @@ from modelbuild.manifest import MANIFEST, actions, rows
 from modelbuild.plan import Artifact, Plan
 from modelbuild.rerouting import road
 from modelbuild.results import GOOD, ArtifactResult, RecipeResult
+from modelbuild.scheduling.repeats import repeated
 from modelbuild.scheduling.runs import Ended, Run
 from modelbuild.store import Store, Tree, hash_file, publish_all, write_atomically
 
@@ -76,7 +77,7 @@ class Publisher:
         artifacts = tuple(self._artifact(run, a) for a in run.plan.artifacts)
         own = {i for a in run.plan.artifacts for i in _owned(run.plan, a)}
         shared = [
-            d for a in run.plan.actions if a.id not in own and a.id in run.ended
+            d for a in run.plan.actions if a.id not in own | repeated(run.ended) and a.id in run.ended
             for d in run.ended[a.id].diagnostics
         ]  # fmt: skip
         codes = [e.exit_code for e in run.ended.values()]
@@ -97,7 +98,8 @@ class Publisher:
         made = run.ended.get(artifact.action)
         proof = run.ended.get(artifact.proof) if artifact.proof else None
         status = self._status(run, artifact)
-        said = [d for e in ended.values() for d in e.diagnostics]
+        again = repeated(run.ended)
+        said = [d for i, e in ended.items() if i not in again for d in e.diagnostics]
         problem = self.problems.get((run.path, artifact.name))
         if problem is not None:
             status, said = "failed", [*said, problem]

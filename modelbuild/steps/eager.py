@@ -45,7 +45,7 @@ def tried(
     names: Sequence[str],
     tensors: Sequence[torch.Tensor],
     prepared: Prepared,
-    refused: Callable[[Exception], StepError],
+    refused: Callable[[BaseException], StepError],
 ) -> Tried:
     """Call it in a fork, ``prepared`` for it: what PyTorch cannot run, an exporter only obscures.
 
@@ -59,7 +59,7 @@ def tried(
                 return called(model, names, tensors)
         except ModelbuildError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             traceback.print_exc()
             raise refused(error) from None
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from modelbuild import sources
-from modelbuild.errors import Diagnostic, Refusal, StepError, first_line
+from modelbuild.errors import Diagnostic, Refusal, StepError
 from modelbuild.isolate import in_child
 from modelbuild.steps import failures, forms, scripts
 from modelbuild.steps.base import ModelStep, Outcome
@@ -199,33 +199,26 @@ class Export(ModelStep):
 
         names = [s.name for s in self.inputs]
 
-        def refused(error: Exception) -> StepError:
-            return self._refused(error, model.module)
+        def refused(error: BaseException) -> StepError:
+            return self._refused(error, model)
 
         try:
             return eager.tried(model, names, tensors, self._prepared, refused)
         except StepError as error:
             if self.ranges and (self.precision == "fp32" or not eager.runs(model, names, full)):
-                raise Refusal(error.diagnostics, {"lasting": False}) from error
+                raise Refusal(error.diagnostics, {**error.data, "lasting": False}) from error
             raise
 
-    def _refused(self, error: Exception, module: torch.nn.Module) -> StepError:
+    def _refused(self, error: BaseException, model: LiveModel) -> StepError:
         how = {"fp32": "forward()", "half": f"model.{self._half}()", "autocast": "autocast"}
         hint = "the recipe's shapes, dtypes and values must suit forward()"
         if self.precision == "fp32":
-            hint = forms.hint_of_half(module, error) or hint
+            hint = forms.hint_of_half(model.module, error) or hint
         else:
             other = "auto or autocast" if self.precision == "half" else "auto"
             hint = f"a dtype written into forward()? try another method: {other}"
-        hint = failures.cure(error) or hint
-        return StepError(
-            Diagnostic(
-                "export-failed",
-                f"{how[self.precision]} fails in PyTorch itself, at {self._at()}: "
-                f"{first_line(error)}{failures.place(error)}",
-                hint,
-            )
-        )
+        said = f"{how[self.precision]} fails in PyTorch itself, at {self._at()}"
+        return StepError(*failures.of_forward("export-failed", said, error, hint, model.base))
 
     def _exported_graph(
         self,

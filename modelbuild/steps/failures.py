@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from modelbuild import sources
 from modelbuild.errors import Diagnostic, StepError, first_line
+from modelbuild.steps import origins
+from modelbuild.steps.origins import chain
+from modelbuild.steps.remedies import remedy
 from modelbuild.tensors import TensorSpec
 
-_OURS = str(Path(__file__).parent)
 _ON_VALUES = re.compile(r"GuardOnDataDependentSymNode|DataDependentOutputException|[Dd]ata-dependent")
 _OWN = r"(?!(?:aten|prims?|higher_order|quantized\w*|_?c10d\w*)\W)"  # PyTorch's own namespaces
 _FOREIGN = re.compile(
@@ -86,7 +88,7 @@ def of_exporter(
                 "write it with PyTorch's operators, or export by hand: `model: {onnx: file.onnx}`",
             )
         )
-    if any(_ON_VALUES.search(f"{type(link).__name__}: {link}") for link in _chain(error)):
+    if any(_ON_VALUES.search(f"{type(link).__name__}: {link}") for link in chain(error)):
         return StepError(
             Diagnostic(
                 "export-failed",
@@ -109,6 +111,28 @@ def _hint(writer: str, error: BaseException) -> str:
     if _written(error)[0] == "aten::squeeze":
         return _SQUEEZE
     return f"the whole traceback is in the log; {_OTHER[writer]}"
+
+
+def of_forward(
+    code: str, said: str, error: BaseException, otherwise: str, base: Path
+) -> tuple[Diagnostic, dict[str, Any]]:
+    """What the model's own code raised in a call of forward(), and the data of such an error.
+
+    ``said`` is what failed, and at which sizes. The same ``fault`` in the reference and in an export is
+    one, and is told once.
+    """
+    what = f"{first_line(error)}{place(error)}"
+    hint = remedy(error, base) or cure(error) or _of_inputs(error) or otherwise
+    return Diagnostic(code, f"{said}: {what}", hint), {"fault": re.sub(r"\d+", "N", what)}
+
+
+def _of_inputs(error: BaseException) -> str | None:
+    """A hint for what only the recipe's inputs, or only the code, can be the cause of."""
+    if isinstance(error, IndexError) and "index out of range in self" in str(error):
+        return "a number beyond an embedding's table? `values: {low: 0, high: N}` of the input, N its rows"
+    if isinstance(error, AttributeError | NameError | NotImplementedError | KeyError):
+        return "it is the model's own code that fails: call it in a Python shell, in eval mode and on the CPU"
+    return None
 
 
 def of_runtime(file: str, error: BaseException, in_bfloat16: bool = False) -> StepError:
@@ -136,7 +160,7 @@ def invalid(message: str) -> StepError:
 
 def of_capture(error: BaseException) -> bool:
     """Whether it was torch.export that refused the model, and not what writes its program down."""
-    return any(type(link).__name__ == "TorchExportError" for link in _chain(error))
+    return any(type(link).__name__ == "TorchExportError" for link in chain(error))
 
 
 def summary(error: BaseException) -> str:
@@ -159,16 +183,14 @@ def place(error: BaseException) -> str:
 
     Where an exporter was writing down what that code left, it is the line that made this operator.
     """
-    frame = _own_frame(error)
-    if frame is not None:
-        return f" ({Path(frame.filename).name}:{frame.lineno} in {frame.name})"
-    return _written(error)[1]
+    own = origins.frames(error)
+    return origins.where(own[-1]) if own else _written(error)[1] or origins.of_library(error)
 
 
 def cure(error: BaseException) -> str | None:
     """What to do about what PyTorch itself said, where that is known."""
-    frame = _own_frame(error)
-    line = (frame.line if frame else None) or ""
+    own = origins.frames(error)
+    line = (own[-1].line if own else None) or ""
     if _NO_AXIS.search(str(error)) or (_OVERFLOWN in str(error) and "expand(" in line):
         return (
             "-1 in `expand` keeps an axis that is there, and here it stands for a new one: drop it, or name "
@@ -177,22 +199,12 @@ def cure(error: BaseException) -> str | None:
     return None
 
 
-def _own_frame(error: BaseException) -> traceback.FrameSummary | None:
-    found = None
-    for link in _chain(error):
-        for frame in traceback.extract_tb(link.__traceback__):
-            inside = "site-packages" in frame.filename or frame.filename.startswith(_OURS)
-            if not inside and "/lib/python" not in frame.filename and "<" not in frame.filename:
-                found = frame
-    return found
-
-
 def _written(error: BaseException) -> tuple[str, str]:
     """The operator that an exporter was writing down, and the line that made it, as ``place`` has it.
 
     Its frames hold the operator's node, and both kinds of nodes know where they come from.
     """
-    for link in _chain(error):
+    for link in chain(error):
         for frame, _ in reversed(list(traceback.walk_tb(link.__traceback__))):
             node = frame.f_locals.get("node")
             operator, stack = _node(node) if type(node).__module__.startswith("torch") else ("", "")
@@ -208,9 +220,3 @@ def _node(node: Any) -> tuple[str, str]:
     if hasattr(node, "sourceRange"):  # torchscript's
         return str(node.kind()), str(node.sourceRange())
     return str(getattr(node, "target", "")), str(getattr(node, "stack_trace", None) or "")
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

@@ -92,7 +92,7 @@ def is_unfinished(module: torch.nn.Module) -> bool:
     return any(hasattr(m, "_initialize_hook") for m in lazy)
 
 
-def hint_of_half(module: torch.nn.Module, error: Exception) -> str:
+def hint_of_half(module: torch.nn.Module, error: BaseException) -> str:
     """What to do where inputs are float32 and weights are not, which PyTorch says in its own way."""
     kinds = {str(p.dtype).removeprefix("torch.") for p in module.parameters()} & {"bfloat16", "float16"}
     if not kinds or not re.search(r"dtype|data type|scalar type|Input type", str(error)):

@@ -17,7 +17,9 @@ from modelbuild import archives
 from modelbuild.errors import Diagnostic, StepError, first_line
 from modelbuild.steps import binding, checkpoints, forms, plain_paths
 from modelbuild.steps.checkpoints import Weights
+from modelbuild.steps.origins import place
 from modelbuild.steps.patterns import matching
+from modelbuild.steps.remedies import missing_package, remedy
 from modelbuild.steps.words import import_failed, kind, listed
 
 if TYPE_CHECKING:
@@ -178,7 +180,7 @@ def resolve(spec: Any, base: Path | None = None) -> Any:
     if "import" not in spec:
         return {k: resolve(v, base) for k, v in spec.items()}
     path = str(spec["import"])
-    attribute = import_attribute(path)
+    attribute = import_attribute(path, base)
     if not callable(attribute) or forms.as_module(attribute) is not None:
         given = [key for key in ("args", "kwargs") if spec.get(key)]
         if given:
@@ -193,11 +195,11 @@ def resolve(spec: Any, base: Path | None = None) -> Any:
     try:
         return attribute(*args, **kwargs)
     except (Exception, SystemExit) as error:
-        hint = forms.not_such_a_file(path) or "check `args` and `kwargs`"
-        raise import_failed(f"calling `{path}` failed: {first_line(error)}", hint) from error
+        hint = forms.not_such_a_file(path) or remedy(error, base) or "check `args` and `kwargs`"
+        raise import_failed(f"calling `{path}` failed: {first_line(error)}{place(error)}", hint) from error
 
 
-def import_attribute(path: str) -> Any:
+def import_attribute(path: str, base: Path | None = None) -> Any:
     """``package.module:attribute`` -> the object.
 
     Raises:
@@ -217,16 +219,18 @@ def import_attribute(path: str) -> Any:
         raise
     except ModuleNotFoundError as error:
         missing = error.name or module_name
-        whose = "" if module_name.startswith(missing) else f" (needed by `{module_name}`)"
+        if not f"{module_name}.".startswith(f"{missing}."):
+            said = f"importing `{path}` failed: there is no module `{missing}`{place(error)}"
+            raise import_failed(said, missing_package(missing)) from error
         raise import_failed(
-            f"there is no module `{missing}`{whose}, which `{path}` names",
+            f"there is no module `{missing}`, which `{path}` names",
             "modules beside the recipe and in the current folder are found; others must be installed",
         ) from error
     except (Exception, SystemExit) as error:
-        hint = "import it in a Python shell to see where it fails"
+        hint = remedy(error, base) or "import it in a Python shell to see where it fails"
         if "torchvision::nms" in str(error):
             hint = "torch and torchvision come from different builds: install a matching pair"
-        raise import_failed(f"importing `{path}` failed: {first_line(error)}", hint) from error
+        raise import_failed(f"importing `{path}` failed: {first_line(error)}{place(error)}", hint) from error
     return found
 
 

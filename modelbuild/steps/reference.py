@@ -26,6 +26,8 @@ INDEX = "cases.json"
 # Random samples at a shape stop here: 12 runs of a ResNet-50 at batch 1, 2 of anything larger.
 FLOPS_PER_SHAPE = 1e11
 BYTES_PER_SHAPE = 2**28
+_SUITS = "the recipe's dtypes and values have to suit forward(), and its shapes from min to max"
+_NARROW = "narrow the axes' min and max, or the inputs' values, to what the model takes"
 
 
 @dataclass(frozen=True)
@@ -120,11 +122,12 @@ class Reference(ModelStep):
             settled, flops = self_agreement(model.module, lambda: call(first), row)
         except ModelbuildError:
             raise
-        except Exception as error:
-            failed = _fails(describe(row), error, forms.hint_of_half(model.module, error))
+        except (Exception, SystemExit) as error:
+            hint = forms.hint_of_half(model.module, error) or _SUITS
+            failed = _fails(describe(row), error, model.base, hint)
             raise _refusal(self.sampling, call, failed, error) from error
         said, counts = record(self.sampling, call, model.base, out, flops)
-        if not agree(settled, _called(call, first, row)):
+        if not agree(settled, _called(call, first, row, model.base)):
             raise stateful("the first input gives another output after the others have run")
         return Outcome(said, {"counts": counts})
 
@@ -166,7 +169,7 @@ def _refusal(
     def fails(row: Sizes) -> bool:
         try:
             call(samples.random_inputs(sampling.inputs, row, (0, 3)))
-        except Exception:
+        except (Exception, SystemExit):
             return True
         return False
 
@@ -175,7 +178,7 @@ def _refusal(
         return failed
     # Another time there may be more memory.
     lasting = not isinstance(cause, MemoryError | OSError) and "memory" not in str(cause)
-    return Refusal(failed.diagnostics, {"fails": rows, "lasting": lasting})
+    return Refusal(failed.diagnostics, {**failed.data, "fails": rows, "lasting": lasting})
 
 
 def _recorded(
@@ -211,7 +214,7 @@ def _recorded(
         sample = 0
         while sample < count:
             arrays = samples.random_inputs(sampling.inputs, sizes, (sampling.seed, number, sample))
-            outs = _called(call, arrays, sizes)
+            outs = _called(call, arrays, sizes, base)
             keep(arrays, outs, sizes, number)
             sample += 1
             if not number and sample == 1:
@@ -223,7 +226,7 @@ def _recorded(
         arrays, sizes = own.read(path)
         if any(sizes[axis] != size for axis, size in sampling.pinned.items()):
             continue
-        keep(arrays, _called(call, arrays, sizes, f" of {path.name}"), sizes, None)
+        keep(arrays, _called(call, arrays, sizes, base, f" of {path.name}"), sizes, None)
     said += own.said()
     if any(c["samples"] < sampling.samples for c in counts):
         told = ", ".join(f"{c['samples']} at {describe(c['sizes'])}" for c in counts)
@@ -287,10 +290,10 @@ def _acceptable(
     if not odd and not strange:
         return dict(row), None
 
-    def refused(sizes: Sizes) -> Exception | None:
+    def refused(sizes: Sizes) -> BaseException | None:
         try:
             call(samples.random_inputs(sampling.inputs, sizes, (0, 3)))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             return error
         return None
 
@@ -322,28 +325,22 @@ def _called(
     call: Callable[[Mapping[str, Array]], list[Array]],
     arrays: Mapping[str, Array],
     sizes: Sizes,
+    base: Path,
     source: str = "",
 ) -> list[Array]:
     try:
         return call(arrays)
     except ModelbuildError:
         raise
-    except Exception as error:
-        raise _fails(describe(sizes) + source, error) from error
+    except (Exception, SystemExit) as error:
+        raise _fails(describe(sizes) + source, error, base, _NARROW) from error
 
 
-def _fails(at: str, error: Exception, hint: str = "") -> _Failed:
+def _fails(at: str, error: BaseException, base: Path, hint: str) -> _Failed:
     if "Guard failed: " in str(error):
         hint = failures.OTHER_SIZES
-    return _Failed(
-        Diagnostic(
-            "reference-failed",
-            f"the model itself fails at {at}: {first_line(error)}{failures.place(error)}",
-            hint
-            or failures.cure(error)
-            or "narrow the axes' min and max, or the inputs' values, to what the model takes",
-        )
-    )
+    said = f"the model itself fails at {at}"
+    return _Failed(*failures.of_forward("reference-failed", said, error, hint, base))
 
 
 def _numpy(tensor: torch.Tensor) -> Array:

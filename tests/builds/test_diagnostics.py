@@ -218,8 +218,8 @@ def _diagnostics(recipe: dict[str, Any]) -> list[dict[str, Any]]:
         ("text", "outputs-mismatch", "forward() returns a `str` at [1], which no ONNX output can hold"),
         ("dies", "worker-crashed", "the model's process was killed by SIGSEGV"),
         ("dies_in_forward", "worker-crashed", "export was killed by SIGSEGV"),
-        ("raises", "export-failed",
-         "forward() fails in PyTorch itself, at batch=2: ValueError: no such luck (models.py:"),
+        ("raises", "reference-failed",
+         "the model itself fails at batch=1: ValueError: no such luck (models.py:"),
         ("needs", "inputs-mismatch", "forward(x, mask) also needs `mask`"),
         ("partly_named", "inputs-mismatch", "`y`: not a parameter of forward(x, mask), while `x` is"),
         ("too_many", "inputs-mismatch", "the recipe has 2 inputs, forward(x) takes 1"),
@@ -229,7 +229,7 @@ def _diagnostics(recipe: dict[str, Any]) -> list[dict[str, Any]]:
         ("broken", "import-failed",
          "calling `models:broken` failed: RuntimeError: the factory is closed"),
         ("opset", "opset-mismatch", "the dynamo exporter returned opset 18, the recipe asks for 10"),
-        ("wrong_dtype", "export-failed", "forward() fails in PyTorch itself, at batch=2: RuntimeError"),
+        ("wrong_dtype", "reference-failed", "the model itself fails at batch=1: RuntimeError"),
         ("at_five", "baked-axis",
          "forward() takes another path at batch=5 than at the traced batch=2, and the graph holds"),
         ("large", "fp16-overflow", "values leave fp16's range (65504) at `node_mul_"),
@@ -247,6 +247,13 @@ def test_what_is_wrong_is_said_with_its_code_and_place(
     assert code in {d["code"] for d in found}, found
     said = " | ".join(d["message"] for d in found if d["code"] == code)
     assert message in said, said
+
+
+@pytest.mark.parametrize("name", ["raises", "needs", "partly_named", "text", "counting", "wrong_dtype"])
+def test_one_cause_is_told_once(answer: Answer, name: str) -> None:
+    recipe = _of(answer, name)
+    assert [d["level"] for d in _diagnostics(recipe)] == ["error"]
+    assert [a["status"] for a in recipe["artifacts"]] == ["failed"]
 
 
 @pytest.mark.parametrize("name", sorted(set(RECIPES) - {"good", "unused", "harmless"}))
