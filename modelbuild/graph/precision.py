@@ -17,6 +17,7 @@ import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from modelbuild.errors import Diagnostic
+from modelbuild.graph import masks
 from modelbuild.graph.casts import drop_redundant_casts
 from modelbuild.graph.files import Array, Model, Weight, empty_initializer, numpy_dtype
 from modelbuild.graph.naming import Names, graphs, label, prepared, set_nodes
@@ -92,7 +93,9 @@ def convert(model: Model, options: HalfOptions) -> tuple[Model, tuple[Diagnostic
     placement = place(proto, types, options.half, edge, options.blocks())
     unknown = (*_unknown_ops(proto, options.op_block_list), *_unknown_nodes(proto, options.node_block_list))
     conversion = _Conversion(model, proto, types, placement, options)
-    return conversion.run(), (*conversion.clamping.diagnostics(), *unknown)
+    half = conversion.run()
+    clamped = conversion.clamping.diagnostics(lambda low: masks.fills(prepared(model.proto), low))
+    return half, (*clamped, *unknown)
 
 
 def _unknown_ops(proto: ModelProto, wanted: tuple[str, ...] | None) -> Iterator[Diagnostic]:

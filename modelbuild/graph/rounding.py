@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +50,7 @@ class Clamped:
     tensor: str
     count: int
     extreme: float
+    highest: float
 
 
 @dataclass
@@ -67,17 +69,24 @@ class Clamping:
         below, above = _outside(array, self.bounds)
         if below:
             tiny = np.concatenate(below)
-            self.raised.append(Clamped(tensor, tiny.size, float(tiny[np.abs(tiny).argmin()])))
+            self.raised.append(_clamped(tensor, tiny, np.argmin))
         if above:
             huge = np.concatenate(above)
-            self.lowered.append(Clamped(tensor, huge.size, float(huge[np.abs(huge).argmax()])))
+            self.lowered.append(_clamped(tensor, huge, np.argmax))
 
-    def diagnostics(self) -> Iterator[Diagnostic]:
-        """At most one per direction, worst tensors first."""
-        if self.lowered:
-            bound, most = self.bounds.largest, BOUNDS[self.dtype].largest
-            worst = sorted(self.lowered, key=lambda c: (-abs(c.extreme), c.tensor))
-            said = f"{_values(self.lowered)} beyond ±{bound:g} became ±{bound:g}: {_listed(worst)}"
+    def diagnostics(self, fills: Callable[[Iterable[str]], set[str]]) -> Iterator[Diagnostic]:
+        """At most one per direction, worst tensors first.
+
+        ``fills`` are those of some tensors in which a low number is as good as any other: where they
+        are as low as the type allows, there is nothing to say of them.
+        """
+        bound, most = self.bounds.largest, BOUNDS[self.dtype].largest
+        low = [c.tensor for c in self.lowered if c.highest < 0] if bound >= most else []
+        silent = fills(low) if low else set()
+        lowered = [c for c in self.lowered if c.tensor not in silent]
+        if lowered:
+            worst = sorted(lowered, key=lambda c: (-abs(c.extreme), c.tensor))
+            said = f"{_values(lowered)} beyond ±{bound:g} became ±{bound:g}: {_listed(worst)}"
             hint = "keep the nodes that use them in fp32 with `node_block_list`"
             hint += ", or raise `max_finite_val`" if bound < most else ""
             if abs(worst[0].extreme) <= bound * (1 + _STEP[self.dtype]):
@@ -93,6 +102,10 @@ class Clamping:
                 f"±{bound:g}, became ±{bound:g}: {_listed(worst)}",
                 level="info",
             )
+
+
+def _clamped(tensor: str, values: Floats, most: Callable[[Floats], Any]) -> Clamped:
+    return Clamped(tensor, values.size, float(values[most(np.abs(values))]), float(values.max()))
 
 
 def to_half(array: Array, dtype: int, bounds: Bounds) -> Array:

@@ -64,7 +64,10 @@ def test_a_model_that_takes_some_sizes_is_refused_with_those_at_which_it_fails(t
     sampling = Sampling((BATCH,), (Axis("batch", 1, 4, 8),), ROWS, 1, 0)
     with pytest.raises(Refusal, match="the model itself fails at batch=1: ValueError") as refused:
         _run(tmp_path, lambda n: n % 4 == 0, sampling)
-    assert refused.value.data == {"fails": [{"batch": 1}, {"batch": 3}], "lasting": True}
+    assert refused.value.data == {
+        "fails": [{"batch": 1}, {"batch": 3}], "lasting": True,
+        "fault": "ValueError: no such shape (test_sampled_rows.py:N in call)",
+    }  # fmt: skip
 
 
 def test_a_model_that_takes_no_size_is_wrong_and_not_refused(tmp_path: Path) -> None:
