@@ -21,19 +21,18 @@ from modelbuild.tensors import Sizes
 def rerouted(plan: Plan, refused: str, data: Mapping[str, Any], settled: Collection[str]) -> Plan:
     """The plan without the ``refused`` action behind its static variants, as far as there is one.
 
-    ``data`` are those of the refusal. What is ``settled`` runs, or has come to its end.
+    ``data`` are those of the refusal. What is ``settled`` runs, or has come to its end. A variant in
+    which all that was found fixed still varies would be refused as well.
     """
-    able = None
+    pinned = {plan.recipe.variant_suffix(sizes): sizes for sizes in plan.recipe.static}
+    fixed = set(data.get("axes", ()))
+    able = {variant for variant, sizes in pinned.items() if not fixed or fixed & set(sizes)}
     if refused == REFERENCE:
         able = {r.variant for r in plan.references if _first_row(r) not in data["fails"]}
         plan = _with_own_references(plan, able, settled)
         plan = replace(plan, actions=tuple(_held_back(a, data["fails"], settled) for a in plan.actions))
     waiting = set(plan.dependents(refused)) - set(settled)
-    chosen = {
-        a.id: a
-        for a in plan.exported
-        if a.id in waiting and a.variant and (able is None or a.variant in able)
-    }
+    chosen = {a.id: a for a in plan.exported if a.id in waiting and a.variant in able}
     known = {a.id for a in plan.actions}
     needed = {i for a in chosen.values() for i in a.before}
     more: list[Action] = []

@@ -76,6 +76,15 @@ def test_a_refused_half_export_leaves_the_variants_of_fp32_pinned() -> None:
     assert roads["net.fp16.batch1.tensorrt.engine"] == "export"
 
 
+def test_a_variant_in_which_the_fixed_axis_still_varies_is_not_exported_either() -> None:
+    other = rerouted(_plan(), "export", {"axes": ["sequence"]}, {"export"})
+    assert {i for i in _by_id(other) if i.startswith("export")} == {"export", "export fp32.batch8-sequence32"}
+    either = rerouted(_plan(), "export", {"axes": ["sequence", "batch"]}, {"export"})
+    assert {i for i in _by_id(either) if i.startswith("export")} == {
+        "export", "export fp32.batch1", "export fp32.batch8-sequence32",
+    }  # fmt: skip
+
+
 def test_what_runs_or_has_ended_is_left_alone() -> None:
     made = _plan()
     assert rerouted(made, "export", {}, {a.id for a in made.actions}) == made

@@ -252,7 +252,7 @@ class Export(ModelStep):
                 with suppress(Exception):
                     fresh.restore()
                 if tracing.takes(model, self.inputs, tensors):
-                    raise Refusal(failed.diagnostics) from error
+                    raise Refusal(failed.diagnostics, failed.data) from error
             raise failed from error
 
     def _casting(self) -> AbstractContextManager[Any]:

@@ -76,7 +76,8 @@ def of_exporter(
                 OTHER_SIZES
                 if is_program
                 else "look for Python loops over this axis, int(x.shape[i]), or a tensor made at its size",
-            )
+            ),
+            {"axes": [axis]} if spec else None,
         )
     foreign = _FOREIGN.search(said)
     if foreign:

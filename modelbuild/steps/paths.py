@@ -261,5 +261,6 @@ def _baked(wrong: Sizes, traced: Sizes) -> StepError:
             f"forward() takes another path at {here} than at the traced {there}, and the graph holds "
             "only the traced one",
             "look for branches on this size in forward(), or keep it out of the axis's min and max",
-        )
+        ),
+        {"axes": moved},
     )

@@ -74,7 +74,8 @@ class Nobody:
 
 
 def _recipe(name: str) -> Recipe:
-    return parse("model: {onnx: x.onnx}\ninputs: {x: {shape: [1]}}\n", f"{name}.yaml", name)
+    text = "model: {onnx: x.onnx}\ninputs: {x: {shape: [batch]}}\nstatic: [{batch: 1}]\n"
+    return parse(text + "dynamic_axes: {batch: {min: 1, opt: 2, max: 4}}\n", f"{name}.yaml", name)
 
 
 class Loop:

@@ -82,6 +82,7 @@ def test_what_is_wrong_with_varying_sizes_alone_is_a_refusal(
     assert [d.code for d in error.diagnostics] == [code]
     assert said in error.diagnostics[0].message
     assert error.data.get("lasting", True) == lasting
+    assert error.data.get("axes") == (["batch"] if code == "baked-axis" else None)
 
 
 @pytest.mark.parametrize("module", [NoOperator(), OnValues()], ids=["no-operator", "a-branch-on-values"])
