@@ -54,7 +54,7 @@ class Export(ModelStep):
     initializer_names: tuple[str, ...] = ()  # for the weights, which nothing may fold then
 
     kind: ClassVar[str] = "export"
-    version: ClassVar[int] = 8
+    version: ClassVar[int] = 9
     distributions: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnxscript", "onnx-ir", "numpy")
 
     def knobs(self) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class Export(ModelStep):
         a zero row gives NaN), and onnxsim does the rest of its work.
 
         Raises:
-            Refusal: baked-axis; or export-failed, over sizes that vary.
+            Refusal: baked-axis, stateful-reference; or export-failed, over sizes that vary.
             StepError: export-failed, outputs-mismatch, inputs-mismatch, opset-mismatch.
         """
         try:
@@ -104,7 +104,7 @@ class Export(ModelStep):
         full = samples.as_tensors(values)
         model.finish([s.name for s in self.inputs], full)
         tried = self._tried(model, tensors, full)
-        said = eager.kept(model, self.inputs, self.traced, self.ranges, tried.changed)
+        said = eager.kept(model, self.inputs, self.traced, self.ranges, tried.changed, tried.plain)
         casting = self._prepared(model.module)
         fresh = Snapshot.of(model.module)
         recording = guards.recorded()

@@ -14,7 +14,8 @@ from modelbuild.steps import failures, forms
 from modelbuild.steps.base import ModelStep, Outcome
 from modelbuild.steps.model import LiveModel, ModelSource
 from modelbuild.steps.patterns import matching
-from modelbuild.steps.repeating import agree, self_agreement, stateful
+from modelbuild.steps.repeating import agree, keeps, self_agreement, stateful
+from modelbuild.steps.state import Snapshot
 from modelbuild.tensors import ITEM_BYTES, Axis, Sizes, TensorSpec, reorders
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class Reference(ModelStep):
     sampling: Sampling
 
     kind: ClassVar[str] = "reference"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     distributions: ClassVar[tuple[str, ...]] = ("torch", "numpy")
 
     def declared(self, base: Path) -> tuple[Path, ...]:
@@ -118,6 +119,7 @@ class Reference(ModelStep):
         first = samples.random_inputs(self.sampling.inputs, self.sampling.rows[0], (0, 2))
         row = self.sampling.rows[0]
         model.finish(names, samples.as_tensors(dict(first)))
+        fresh = Snapshot.of(model.module)
         try:
             settled, flops = self_agreement(model.module, lambda: call(first), row)
         except ModelbuildError:
@@ -126,9 +128,9 @@ class Reference(ModelStep):
             hint = forms.hint_of_half(model.module, error) or _SUITS
             failed = _fails(describe(row), error, model.base, hint)
             raise _refusal(self.sampling, call, failed, error) from error
-        said, counts = record(self.sampling, call, model.base, out, flops)
+        said, counts = record(self.sampling, lambda a: _kept_apart(call, a, fresh), model.base, out, flops)
         if not agree(settled, _called(call, first, row, model.base)):
-            raise stateful("the first input gives another output after the others have run")
+            raise stateful("the first input gives another output after the others have run", fresh.changed())
         return Outcome(said, {"counts": counts})
 
 
@@ -157,6 +159,10 @@ class _Failed(StepError):
     """The model itself fails."""
 
 
+class _Stateful(_Failed):
+    """It does after a call at other sizes, and a fresh one does not."""
+
+
 def _refusal(
     sampling: Sampling,
     call: Callable[[Mapping[str, Array]], list[Array]],
@@ -169,6 +175,8 @@ def _refusal(
     def fails(row: Sizes) -> bool:
         try:
             call(samples.random_inputs(sampling.inputs, row, (0, 3)))
+        except _Stateful:
+            return False
         except (Exception, SystemExit):
             return True
         return False
@@ -293,6 +301,8 @@ def _acceptable(
     def refused(sizes: Sizes) -> BaseException | None:
         try:
             call(samples.random_inputs(sampling.inputs, sizes, (0, 3)))
+        except ModelbuildError:
+            raise
         except (Exception, SystemExit) as error:
             return error
         return None
@@ -319,6 +329,27 @@ def _acceptable(
         )
         return (None if rounded in sampling.rows else rounded), told
     return dict(row), None
+
+
+def _kept_apart(
+    call: Callable[[Mapping[str, Array]], list[Array]], arrays: Mapping[str, Array], fresh: Snapshot
+) -> list[Array]:
+    """Call it; where that fails, and does not on the model as it was before any call, say so."""
+    try:
+        return call(arrays)
+    except ModelbuildError:
+        raise
+    except Exception as error:
+        kept = fresh.changed()
+        if not kept:
+            raise
+        fresh.restore()
+        try:
+            call(arrays)
+        except (Exception, SystemExit):
+            raise error from None
+        said = f"PyTorch fails after a call at other sizes, and not on a fresh model: {first_line(error)}"
+        raise _Stateful(keeps(said, kept)) from error
 
 
 def _called(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelbuild.errors import Diagnostic, ModelbuildError, ProofError
 from modelbuild.steps import watching
+from modelbuild.steps.state import Snapshot
 from modelbuild.tensors import Sizes
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def self_agreement(module: torch.nn.Module, call: Call, sizes: Sizes) -> tuple[l
     """
     import torch
 
+    fresh = Snapshot.of(module)
     flops = _counted(call)
     if flops is None:
         call()
@@ -44,8 +46,12 @@ def self_agreement(module: torch.nn.Module, call: Call, sizes: Sizes) -> tuple[l
     if changed:
         raise stateful(f"calling the model changes {', '.join(changed[:5])}")
     if not agree(one, two):
-        raise stateful("the same input gives another output the second time, with the same seed")
+        said = "the same input gives another output the second time, with the same seed"
+        raise stateful(said, fresh.changed())
     if not agree(one, three):
+        torch.manual_seed(1)
+        if not agree(one, call()):
+            raise stateful("the same input gives another output after some calls", fresh.changed())
         raise ProofError(
             Diagnostic(
                 "nondeterministic-reference",
@@ -79,13 +85,17 @@ def _estimated(module: torch.nn.Module, sizes: Sizes) -> float:
     return 2.0 * weights * math.prod(sizes.values())
 
 
-def stateful(message: str) -> ProofError:
-    return ProofError(
-        Diagnostic(
-            "stateful-reference",
-            message,
-            "keep state out of forward(): an ONNX graph has none",
-        )
+def stateful(message: str, kept: Sequence[str] = ()) -> ProofError:
+    """``kept`` is what calls have left on the model and in its code."""
+    return ProofError(keeps(message, kept))
+
+
+def keeps(message: str, kept: Sequence[str]) -> Diagnostic:
+    what = ", ".join(f"`{n}`" for n in kept[:4])
+    return Diagnostic(
+        "stateful-reference",
+        message + (f"; it keeps {what} from one call to the next" if what else ""),
+        "keep state out of forward(): an ONNX graph has none",
     )
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn.attention.flex_attention import flex_attention
 
-from modelbuild.errors import ProofError
+from modelbuild.errors import ProofError, StepError
 from modelbuild.steps.model import LiveModel, ModelSource
+from modelbuild.steps.reference import _kept_apart
 from modelbuild.steps.repeating import self_agreement
+from modelbuild.steps.samples import Array
+from modelbuild.steps.state import Snapshot
 from modelbuild.trace.recording import Trace
 
 
@@ -95,3 +99,79 @@ def test_a_model_that_a_call_changes_is_told() -> None:
         self_agreement(
             model.module, lambda: [t.numpy() for t in model.call(["x"], [torch.ones(2)])], {"batch": 2}
         )
+
+
+class Switches(nn.Module):
+    """Another model after so many calls."""
+
+    calls = 0
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.after = after
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        Switches.calls += 1
+        return x * (2 if Switches.calls > self.after else 1)
+
+
+class Grid(nn.Module):
+    grid: torch.Tensor | None = None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.grid is None:
+            self.grid = torch.arange(x.shape[1])
+        return x + self.grid
+
+
+@pytest.mark.parametrize(
+    ("after", "said"),
+    [
+        (2, "the same input gives another output the second time, with the same seed"),
+        (3, "the same input gives another output after some calls"),
+    ],
+)
+def test_what_a_class_keeps_is_named_where_it_changes_the_output(
+    after: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Switches, "calls", 0)
+    model = _live(Switches(after))
+    with pytest.raises(ProofError) as caught:
+        self_agreement(
+            model.module, lambda: [t.numpy() for t in model.call(["x"], [torch.ones(2)])], {"batch": 2}
+        )
+    (told,) = caught.value.diagnostics
+    assert told.code == "stateful-reference"
+    assert told.message == f"{said}; it keeps `{__name__}.Switches.calls` from one call to the next"
+
+
+def test_a_size_that_fails_only_after_a_call_at_another_is_state_and_not_the_size() -> None:
+    model = _live(Grid())
+
+    def call(arrays: Mapping[str, Array]) -> list[Array]:
+        return [t.numpy() for t in model.call(["x"], [torch.from_numpy(arrays["x"])])]
+
+    fresh = Snapshot.of(model.module)
+    _kept_apart(call, {"x": np.ones((1, 4), np.float32)}, fresh)
+    with pytest.raises(StepError) as caught:
+        _kept_apart(call, {"x": np.ones((1, 5), np.float32)}, fresh)
+    (said,) = caught.value.diagnostics
+    assert said.code == "stateful-reference"
+    assert said.message.startswith(
+        "PyTorch fails after a call at other sizes, and not on a fresh model: RuntimeError: The size of "
+    )
+    assert said.message.endswith("; it keeps `grid` from one call to the next")
+
+
+def test_a_size_that_a_fresh_model_refuses_too_is_the_models_own_error() -> None:
+    model = _live(Grid())
+
+    def call(arrays: Mapping[str, Array]) -> list[Array]:
+        if arrays["x"].shape[1] % 2:
+            raise ValueError("even lengths alone")
+        return [t.numpy() for t in model.call(["x"], [torch.from_numpy(arrays["x"])])]
+
+    fresh = Snapshot.of(model.module)
+    _kept_apart(call, {"x": np.ones((1, 4), np.float32)}, fresh)
+    with pytest.raises(ValueError, match="even lengths alone"):
+        _kept_apart(call, {"x": np.ones((1, 5), np.float32)}, fresh)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -147,3 +150,196 @@ def test_a_call_in_a_fork_raises_as_one_here() -> None:
     with pytest.raises(ValueError, match="no such luck"):
         in_child(fails).like_a_call()
     assert in_child(lambda: 3).like_a_call() == 3
+
+
+CODE = """
+import functools
+import torch
+from torch import nn
+
+CALLS = 0
+SEEN = []
+TABLE = {"calls": 0}
+GRID = None
+NOTES = set()
+
+class Tracker:
+    def __init__(self):
+        self.calls = 0
+        self.last = "none"
+
+TRACKER = Tracker()
+
+def make():
+    calls = 0
+    def count():
+        nonlocal calls
+        calls += 1
+        return calls
+    return count
+
+closure = make()
+
+def counter():
+    counter.calls += 1
+    return counter.calls
+counter.calls = 0
+
+def default(kept={"calls": 0}):
+    kept["calls"] += 1
+    return kept["calls"]
+
+def in_global():
+    global CALLS
+    CALLS += 1
+    return CALLS
+
+def in_list():
+    SEEN.append(1)
+    return len(SEEN)
+
+def in_dict():
+    TABLE["calls"] += 1
+    return TABLE["calls"]
+
+def in_object():
+    TRACKER.calls += 1
+    return TRACKER.calls
+
+@functools.lru_cache
+def grid(size):
+    return torch.ones(size)
+
+class Net(nn.Module):
+    calls = 0
+    def __init__(self, count="in_class", rule=None):
+        super().__init__()
+        self.count, self.rule = count, rule or (lambda calls: 0.0)
+        self.own = 0
+    def in_class(self):
+        Net.calls += 1
+        return Net.calls
+    def in_module(self):
+        self.own += 1
+        return self.own
+    def forward(self, x):
+        count = getattr(self, self.count, None) or globals()[self.count]
+        return x + self.rule(count())
+
+class KeepsGrid(nn.Module):
+    def forward(self, x):
+        global GRID
+        if GRID is None:
+            GRID = torch.ones(1) * x.shape[1]
+        return x + GRID
+
+class Cached(nn.Module):
+    def forward(self, x):
+        return x + grid(x.shape[1])
+
+class Notes(nn.Module):
+    def forward(self, x):
+        NOTES.add("slow path")
+        return x
+"""
+
+COUNTS = {
+    "in_class": "kept_nets.Net.calls",
+    "in_module": "own",
+    "in_global": "kept_nets.CALLS",
+    "in_list": "kept_nets.SEEN",
+    "in_dict": "kept_nets.TABLE",
+    "in_object": "kept_nets.TRACKER.calls",
+    "closure": "kept_nets.make.count.calls",
+    "counter": "kept_nets.counter.calls",
+    "default": "kept_nets.default.kept",
+}
+
+
+@pytest.fixture
+def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    (tmp_path / "kept_nets.py").write_text(CODE)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield importlib.import_module("kept_nets")
+    del sys.modules["kept_nets"]
+
+
+def _kept(model: LiveModel) -> tuple[Diagnostic, ...]:
+    tried = _tried(model)
+    ranges = {"batch": (1, 4), "length": (3, 5)}
+    sizes = {"batch": 2, "length": 5}
+    return eager.kept(model, X, sizes, ranges, tried.changed, tried.plain)
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_a_count_of_calls_is_seen_wherever_it_is_and_taken_back(nets: Any, count: str) -> None:
+    model = _live(nets.Net(count, float))
+    fresh = Snapshot.of(model.module)
+    (first,) = model.call(["x"], [torch.zeros(2, 5)])
+    assert fresh.changed() == (COUNTS[count],)
+    assert fresh.plain() == fresh.changed()
+    fresh.restore()
+    assert fresh.changed() == ()
+    (again,) = model.call(["x"], [torch.zeros(2, 5)])
+    assert torch.equal(first, again)
+
+
+def _late(calls: int) -> float:
+    return float(calls > 500)
+
+
+def _each_seventh(calls: int) -> float:
+    return float(calls % 7 == 0)
+
+
+@pytest.mark.parametrize(
+    ("count", "rule", "later"), [*((c, _late, 999) for c in COUNTS), ("in_class", _each_seventh, 3)]
+)
+def test_a_count_that_matters_only_later_is_an_error_now(
+    nets: Any, count: str, rule: Callable[[int], float], later: int
+) -> None:
+    with pytest.raises(StepError) as caught:
+        _kept(_live(nets.Net(count, rule)))
+    (said,) = caught.value.diagnostics
+    assert said.code == "stateful-reference"
+    assert said.message == (
+        f"forward() counts in `{COUNTS[count]}`, and uses it: {later} calls later, PyTorch gives something "
+        "else for the same input"
+    )
+
+
+@pytest.mark.parametrize("count", ["in_class", "in_list", "in_module"])
+def test_a_count_of_calls_that_changes_nothing_is_no_matter(nets: Any, count: str) -> None:
+    assert _kept(_live(nets.Net(count))) == ()
+
+
+@pytest.mark.parametrize(
+    ("net", "message"),
+    [
+        (
+            lambda nets: nets.Net("in_class", lambda calls: float(calls > 1)),
+            "forward() keeps `kept_nets.Net.calls` from one call to the next: a second call with the same "
+            "input, at batch=2, length=5, gives something else than a fresh model does",
+        ),
+        (
+            lambda nets: nets.KeepsGrid(),
+            "forward() keeps `kept_nets.GRID` from one call to the next: after a call at batch=2, length=5, "
+            "PyTorch gives something else at batch=1, length=3 than a fresh model does",
+        ),
+    ],
+)
+def test_what_changes_a_later_call_is_an_error(nets: Any, net: Callable[[Any], Any], message: str) -> None:
+    with pytest.raises(StepError) as caught:
+        _kept(_live(net(nets)))
+    (said,) = caught.value.diagnostics
+    assert (said.code, said.level, said.message) == ("stateful-reference", "error", message)
+
+
+def test_caches_by_argument_and_notes_are_no_matter_and_caches_are_emptied_after_a_trace(nets: Any) -> None:
+    for module in (nets.Cached(), nets.Notes()):
+        model = _live(module)
+        fresh = Snapshot.of(module)
+        model.call(["x"], [torch.zeros(2, 5)])
+        fresh.restore()
+        assert nets.grid.cache_info().currsize == 0
+        assert _kept(model) == ()
