@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelbuild import sources
-from modelbuild.graph.naming import label
 from modelbuild.inspection.common import Info
-from modelbuild.inspection.precisions import Seen
 from modelbuild.inspection.provenance import MANIFEST, PUBLISHED
+
+if TYPE_CHECKING:
+    from modelbuild.inspection.precisions import Seen
 
 
 def rows(nodes: Sequence[Seen], kept: Collection[str]) -> list[Info]:
     """A node's name as ``node_block_list`` takes it, its operator, the type that it computes in (or
     that of what it gives, if it computes nothing), and whether it is kept in fp32."""
+    from modelbuild.graph.naming import label
+
     return [
         {
             "name": label(seen.node),
