@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from modelbuild.errors import Diagnostic, ProofError, first_line
-from modelbuild.steps import variant_rows
+from modelbuild.steps import clamps, variant_rows
 from modelbuild.steps.base import Outcome, Step
 from modelbuild.steps.half import Half
 from modelbuild.steps.model import import_attribute
@@ -66,7 +66,13 @@ class Mixed(Half):
             if _is_broken(plain):  # not a little off: what leaves the range tells the search where to look
                 plain = self._explained(plain, given, out)
             return self._searched(model, given, out, plain, said)
+        clamped = self._that_matter(clamped, model, given)
         return Outcome((*said, *clamped), {"conversion": {"method": "convert", "kept": []}}, proof)
+
+    def _that_matter(
+        self, said: tuple[Diagnostic, ...], model: Model, given: Mapping[str, Path]
+    ) -> tuple[Diagnostic, ...]:
+        return clamps.that_matter(said, model, self.options().bounds().largest, given["reference"])
 
     def _proven(self, given: Mapping[str, Path], out: Path) -> Outcome:
         """The proof of the file, which has to hold at the rows of the variants made from it, too."""
@@ -128,6 +134,7 @@ class Mixed(Half):
                 continue
             fallback = self._fallback(model, found, plain)
             data = {"conversion": self._record(found, plain)}
+            clamped = self._that_matter(clamped, model, given)
             return Outcome((*said, *clamped, *fallback), data, proof)
         last = self._explained(last, given, out)
         raise ProofError((self._gave_up(tried, search, nearly), *last.diagnostics), last.data)
