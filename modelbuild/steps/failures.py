@@ -29,6 +29,7 @@ _SQUEEZE = (
     "this exporter squeezes one axis at a time: write one `squeeze` after the other, and drop those of axes "
     "that are never 1; `exporter: dynamo` takes several at once"
 )
+OF_PROGRAM = "exported program"  # a fault: it is called, or traced, at sizes that it was not made for
 OTHER_SIZES = (
     "an exported program takes the sizes that it was made for: give torch.export.export() "
     "`dynamic_shapes` for this axis"
@@ -72,12 +73,12 @@ def of_exporter(
             Diagnostic(
                 "baked-axis",
                 f"axis `{axis}` of input `{name}` is fixed at {size}, the traced size, by the "
-                f"model's code{place(error)}",
+                + ("exported program" if is_program else f"model's code{place(error)}"),
                 OTHER_SIZES
                 if is_program
                 else "look for Python loops over this axis, int(x.shape[i]), or a tensor made at its size",
             ),
-            {"axes": [axis]} if spec else None,
+            ({"axes": [axis]} if spec else {}) | ({"fault": OF_PROGRAM} if is_program else {}),
         )
     foreign = _FOREIGN.search(said)
     if foreign:

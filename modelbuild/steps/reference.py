@@ -368,9 +368,11 @@ def _called(
 
 
 def _fails(at: str, error: BaseException, base: Path, hint: str) -> _Failed:
+    said = f"the model itself fails at {at}"
     if "Guard failed: " in str(error):
         hint = failures.OTHER_SIZES
-    said = f"the model itself fails at {at}"
+        told, data = failures.of_forward("reference-failed", said, error, hint, base)
+        return _Failed(told, {**data, "fault": failures.OF_PROGRAM})
     return _Failed(*failures.of_forward("reference-failed", said, error, hint, base))
 
 

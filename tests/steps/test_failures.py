@@ -87,6 +87,7 @@ def test_a_size_that_an_exported_program_was_made_for_is_not_looked_for_in_the_m
         error = failures.of_exporter("dynamo", RuntimeError(said), specs, "", is_program=is_program)
         (told,) = error.diagnostics
         assert told.code == "baked-axis"
+        assert ("fault" in error.data) is is_program  # and the reference says the same one
         assert word in str(told.hint)
 
 
