@@ -26,6 +26,7 @@ _NO_NETWORK = re.compile(
     r"urlopen error",
     re.IGNORECASE,
 )
+_NO_FOLDER = re.compile(r"Repo id must|Incorrect path_or_model_id")  # a hub's, of what is no name there
 _NETWORK_ERRORS = {
     "URLError", "gaierror", "ConnectionRefusedError", "ConnectionResetError", "ConnectTimeout",
     "ConnectError", "OfflineModeIsEnabled", "LocalEntryNotFoundError", "MaxRetryError", "ProxyError",
@@ -60,6 +61,8 @@ def remedy(error: BaseException, base: Path | None = None) -> str | None:
             "it is to be downloaded, and the network was not reached (or `HF_HUB_OFFLINE` is set): download "
             "it beforehand, and give the model the folder or file that it is in"
         )
+    if _NO_FOLDER.search(said):
+        return f"there is no folder of that name in {Path.cwd()}, where the command runs; name it from there"
     for link in links:
         if isinstance(link, FileNotFoundError) and link.filename is not None:
             return _of_file(link, base)
@@ -93,12 +96,13 @@ def _of_file(error: FileNotFoundError, base: Path | None) -> str:
     file = Path(os.fsdecode(error.filename)) if not isinstance(error.filename, int) else Path()
     if file.is_absolute():
         return f"there is no {file} on this machine: name it relative to the model's code, with `__file__`"
-    folders = [Path(frame.filename).parent for frame in reversed(frames(error))]
-    for folder in dict.fromkeys([*folders, *([base] if base else [])]):
-        if (folder / file).exists():
+    code = [Path(os.path.abspath(frame.filename)).parent for frame in reversed(frames(error))]
+    for folder in dict.fromkeys([*code, *([base.absolute()] if base else [])]):
+        if code and (folder / file).exists():
+            path = os.path.relpath(folder / file, code[0])
             return (
-                f"it is in {folder}, and the code looks in {Path.cwd()}, where the command runs: "
-                f'`Path(__file__).parent / "{file}"` finds it from anywhere'
+                f"it is in {os.path.normpath(folder)}, and the code looks in {Path.cwd()}, where the command "
+                f'runs: `Path(__file__).parent / "{path}"` finds it from anywhere'
             )
     return (
         f"it is looked for in {Path.cwd()}, where the command runs: put it there, or name it relative to "

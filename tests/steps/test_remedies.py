@@ -134,6 +134,11 @@ SAVED = 'it was saved on a GPU: `torch.load(..., map_location="cpu")` reads it w
             '`if __name__ == "__main__":`, and pass them with `args` and `kwargs`',
             id="argparse",
         ),
+        pytest.param(
+            fails(OSError("Incorrect path_or_model_id: './no_dir'.")),
+            f"there is no folder of that name in {Path.cwd()}, where the command runs; name it from there",
+            id="no-folder-and-no-name-of-a-hub",
+        ),
         pytest.param(fails(ValueError("no such luck")), None, id="anything-else"),
         pytest.param(fails(BrokenPipeError(32, "Broken pipe")), None, id="a-pipe-is-no-network"),
     ],
@@ -192,6 +197,17 @@ def test_a_file_that_is_beside_the_code_is_found_there(folder: Path) -> None:
     assert hint == (
         f"it is in {folder}, and the code looks in {folder}/here, where the command runs: "
         '`Path(__file__).parent / "table.txt"` finds it from anywhere'
+    )
+
+
+def test_a_file_that_is_beside_the_recipe_is_named_from_the_code(folder: Path) -> None:
+    (folder / "recipes").mkdir()
+    (folder / "recipes" / "table.txt").touch()
+    with pytest.raises(StepError) as caught:
+        resolve({"import": "a_failing_file:reads", "args": ["table.txt"]}, folder / "recipes")
+    assert caught.value.diagnostics[0].hint == (
+        f"it is in {folder}/recipes, and the code looks in {folder}/here, where the command runs: "
+        '`Path(__file__).parent / "recipes/table.txt"` finds it from anywhere'
     )
 
 
