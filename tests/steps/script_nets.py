@@ -88,3 +88,15 @@ def scaled(x: torch.Tensor, by: int = 3) -> torch.Tensor:
     if x.size(0) > 3:
         return x * by
     return x - by
+
+
+class Late(nn.Module):
+    """Another function after so many calls."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.calls, self.after = 0, after
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return x * 2 if self.calls > self.after else x

@@ -17,7 +17,7 @@ from modelbuild.errors import StepError
 from modelbuild.recipe.model_checks import OPSETS
 from modelbuild.steps import forms, scripts
 from modelbuild.steps.binding import bind
-from modelbuild.steps.eager import called
+from modelbuild.steps.eager import called, kept
 from modelbuild.steps.export import Export
 from modelbuild.steps.model import LiveModel, ModelSource, flatten
 from modelbuild.steps.state import Snapshot
@@ -201,6 +201,19 @@ def test_what_a_script_counts_is_named_and_taken_back(tmp_path: Path) -> None:
         fresh.restore()
         assert module.calls == 0
         assert fresh.changed() == ()
+
+
+@pytest.mark.parametrize("after", [500, 10**9])
+def test_what_a_script_counts_is_told_only_where_it_is_used(after: int) -> None:
+    model = _live(torch.jit.script(nets.Late(after)))
+    specs = (TensorSpec("x", "float32", ("batch", 4)),)
+    tried = called(model, ["x"], [torch.ones(2, 4)])
+    assert (tried.changed, tried.plain) == (("calls",), ("calls",))
+    if after > 1e6:
+        assert kept(model, specs, {"batch": 2}, {"batch": (1, 4)}, tried.changed, tried.plain) == ()
+        return
+    with pytest.raises(StepError, match=r"forward\(\) counts in `calls`, and uses it: 999 calls later"):
+        kept(model, specs, {"batch": 2}, {"batch": (1, 4)}, tried.changed, tried.plain)
 
 
 @pytest.fixture
