@@ -128,6 +128,8 @@ class Export(ModelStep):
         without_split_sequences(graph)
         lines = sources.compact(interface.traces(graph.proto), model.base, Path(torch.__file__).parent)
         interface.strip(graph.proto)
+        if writer == "dynamo":
+            failures.must_be_computed(graph.proto)
         if graph.opset != self.opset:
             raise self._opset_mismatch(writer, graph.opset)
         if self.precision == "autocast":

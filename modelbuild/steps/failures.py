@@ -6,7 +6,7 @@ import re
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelbuild import sources
 from modelbuild.errors import Diagnostic, StepError, first_line
@@ -14,6 +14,9 @@ from modelbuild.steps import origins
 from modelbuild.steps.origins import chain
 from modelbuild.steps.remedies import remedy
 from modelbuild.tensors import TensorSpec
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 _ON_VALUES = re.compile(r"GuardOnDataDependentSymNode|DataDependentOutputException|[Dd]ata-dependent")
 _OWN = r"(?!(?:aten|prims?|higher_order|quantized\w*|_?c10d\w*)\W)"  # PyTorch's own namespaces
@@ -135,6 +138,25 @@ def _of_inputs(error: BaseException) -> str | None:
     if isinstance(error, AttributeError | NameError | NotImplementedError | KeyError):
         return "it is the model's own code that fails: call it in a Python shell, in eval mode and on the CPU"
     return None
+
+
+def must_be_computed(proto: ModelProto) -> None:
+    """Refuse what torch.onnx.ops.symbolic() has put into a graph: it is nothing but written down.
+
+    Raises:
+        StepError: ``export-failed``, with the operator.
+    """
+    own = {"", "ai.onnx", *(f.domain for f in proto.functions)}
+    for node in proto.graph.node:
+        if node.domain not in own:
+            raise StepError(
+                Diagnostic(
+                    "export-failed",
+                    f"PyTorch computes nothing for `{node.domain}::{node.op_type}`: "
+                    "torch.onnx.ops.symbolic() gives zeros, which no file can be compared with",
+                    "compute it in forward(), or export by hand: `model: {onnx: file.onnx}`",
+                )
+            )
 
 
 def of_runtime(file: str, error: BaseException, in_bfloat16: bool = False) -> StepError:

@@ -64,6 +64,22 @@ def test_an_operator_that_is_not_pytorchs_own_is_named(
     assert "`model: {onnx: file.onnx}`" in str(said.hint)
 
 
+def test_an_operator_that_pytorch_only_writes_down_is_named() -> None:
+    import onnx
+    from onnx import helper
+
+    def model(domain: str) -> onnx.ModelProto:
+        node = helper.make_node("Triple", ["x"], ["y"], domain=domain)
+        return helper.make_model(helper.make_graph([node], "net", [], []))
+
+    failures.must_be_computed(model(""))
+    inside = model("own")
+    inside.functions.append(helper.make_function("own", "Triple", ["x"], ["y"], [], []))
+    failures.must_be_computed(inside)
+    with pytest.raises(failures.StepError, match=r"PyTorch computes nothing for `com[.]acme::Triple`"):
+        failures.must_be_computed(model("com.acme"))
+
+
 @pytest.mark.parametrize(
     "said",
     [
