@@ -50,11 +50,16 @@ def errors(result: BuildResult) -> str:
 def _failures(recipes: Sequence[RecipeResult]) -> Iterator[str]:
     """A line for each thing that failed by itself, so that the last screen names them all."""
     for recipe in recipes:
-        if any(d.level == "error" for d in recipe.diagnostics):
+        told = _is_wrong(recipe.diagnostics)
+        if told:
             yield _failure(recipe.recipe, recipe.diagnostics)
         for artifact in recipe.artifacts:
-            if artifact.status == "failed":
+            if artifact.status == "failed" and (_is_wrong(artifact.diagnostics) or not told):
                 yield _failure(f"{recipe.recipe}: {artifact.name}", artifact.diagnostics)
+
+
+def _is_wrong(found: Sequence[Diagnostic]) -> bool:
+    return any(d.level == "error" for d in found)
 
 
 def _failure(what: str, found: Sequence[Diagnostic]) -> str:

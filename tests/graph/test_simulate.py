@@ -227,7 +227,7 @@ def test_a_mask_of_float32s_lowest_stays_finite_in_bfloat16(name, mask):
     options = HalfOptions(dtype=BFLOAT16)
     model, _ = opset.raised(Model(proto), BFLOAT16, options.blocks())
     model, said = convert(model, options)
-    assert [d.level for d in said] == ["info"]  # clamped, and no silent infinity
+    assert said == ()  # every low number gives the same
     scores = np.array([[[1.0, 2.0, -3.0, 0.5], [0.1, -9.0, 4.0, 0.0]]], np.float32)
     feeds = {"scores": scores, "mask": np.array([[mask]])}
     (wanted,) = session(Model(proto)).run(None, feeds)
