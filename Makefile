@@ -55,7 +55,7 @@ all-models: $(READY)
 
 # Two files at once: a build keeps one core busy while it imports, and both while it computes.
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # More of what the tests do in part: builds killed at 200 moments. Other ones: MODELBUILD_SEED=1.
 faults: $(READY)

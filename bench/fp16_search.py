@@ -37,13 +37,14 @@ MODELS = {
 }
 # Each above what rounding the weights alone costs and below what the plain conversion gives; for the
 # encoder and the ViT also below what the plain file shows on a CPU, so that the other side has to
-# search. The ResNet's second is below the cost of the weights: nobody can reach it.
+# search. The ResNet's second is below the cost of rounding the weights, unless some stay as they are. In
+# the Llama-like model three channels dwarf the others, which have to hold the tolerance by themselves.
 TOLERANCES = {
     "resnet50": (5.7e-4, 4.5e-4),
     "bert": (1.3e-3,),
     "encoder": (1.3e-3,),
     "vit": (8.0e-4,),
-    "rms": (1.0e-3,),
+    "rms": (1.0e-2, 1.0e-3),
 }
 LIMIT = 300.0
 
