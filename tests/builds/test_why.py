@@ -11,8 +11,19 @@ from tests.conftest import RECIPE, TINY, Project
 BOTH = "precision: {fp32: {}, fp16: {method: convert}}"
 
 
+@pytest.fixture(scope="module")
+def before(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """One whose cache the others begin with."""
+    made = Project(tmp_path_factory.mktemp("before"))
+    made.write("net.py", TINY)
+    made.recipe(BOTH)
+    assert made.build().code == 0
+    return made
+
+
 @pytest.fixture
-def built(project: Project) -> Project:
+def built(project: Project, before: Project) -> Project:
+    project.take_cache(before)
     project.recipe(BOTH)
     assert project.build().code == 0
     return project
