@@ -1,6 +1,12 @@
-"""The environment variables that modelbuild sets for its children: no fact of anybody's model."""
+"""The surroundings of modelbuild's children: environment variables, no fact of anybody's model, and paths."""
 
 from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # Set before any library is loaded.
 ENVIRONMENT = {
@@ -10,3 +16,11 @@ ENVIRONMENT = {
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # asking for a GPU must not spoil CUDA for the forks
     "TOKENIZERS_PARALLELISM": "false",  # a thread pool that a fork would lose
 }
+
+
+def make_importable(*folders: Path) -> None:
+    """Let modules in these folders be imported, those of the first before those of the others."""
+    for folder in map(str, reversed(folders)):
+        if folder in sys.path:
+            sys.path.remove(folder)
+        sys.path.insert(0, folder)

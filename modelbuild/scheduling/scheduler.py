@@ -354,10 +354,10 @@ class Scheduler:
             ended = self._around(run, action, ended)
             lasting = done.data.get("lasting", True) and not done.unstable and action.remembered
             if lasting and run.plan.references:  # variants may be fine: they shall not wait for it again
-                data = {**done.data, words.REFUSED: done.exit_code}
-                tree = self.store.put(self.store.workspace())
-                entry = self._entry(run, action, replace(done, tree=tree, data=data), peak)
-                with contextlib.suppress(OSError):  # then it is refused anew next time
+                data = {**done.data, words.REFUSED: ended.exit_code}
+                with contextlib.suppress(OSError):  # a full disk: then it is refused anew next time
+                    tree = self.store.put(self.store.workspace())
+                    entry = self._entry(run, action, replace(done, tree=tree, data=data), peak)
                     self.store.record(verdict.cheap, entry)
                     ended = replace(ended, entry=entry)
         self._end(run, action, ended)

@@ -6,13 +6,12 @@ compute without rounding. Asked only where a float32 proof fails.
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelbuild import environment
 from modelbuild.steps import compare
 from modelbuild.steps.compare import Distance
 from modelbuild.steps.model import LiveModel, ModelSource
@@ -62,10 +61,7 @@ def measured(
     Raises:
         StepError: the model cannot be made.
     """
-    if str(base) not in sys.path:
-        sys.path.insert(0, str(base))
-    if os.getcwd() not in sys.path:
-        sys.path.insert(1, os.getcwd())
+    environment.make_importable(base, Path.cwd())  # nothing else has, where the proof reads no code
     kept = [(dict(arrays), list(outs)) for arrays, outs in cases]
     ways: list[tuple[str, Callable[[Mapping[str, Array]], list[list[Array]]]]] = [
         (IN_FLOAT64, _in_float64(source, base, names)),

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modelbuild import cores, telling
+from modelbuild import cores, environment, telling
 from modelbuild.errors import EXIT_STEP_FAILED, Diagnostic, ModelbuildError, Refusal, first_line
 from modelbuild.steps.base import ModelStep, Outcome, Step
 from modelbuild.store import Store, Tree
@@ -32,10 +32,7 @@ class Surroundings:
 
     def enter(self) -> None:
         """Make the modules beside the recipe, and in the command's folder, importable."""
-        for folder in (self.cwd, self.base):
-            if str(folder) in sys.path:
-                sys.path.remove(str(folder))
-            sys.path.insert(0, str(folder))
+        environment.make_importable(self.base, self.cwd)
 
 
 @dataclass(frozen=True)
