@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,7 +19,7 @@ from modelbuild.request import Request
 from modelbuild.scheduling import scheduler
 from modelbuild.scheduling.runs import Ended, Options, Run
 from modelbuild.scheduling.scheduler import Scheduler
-from modelbuild.store import Store
+from modelbuild.store import Store, Tree
 from modelbuild.worker.jobs import Surroundings
 from tests.conftest import RECIPE, Project
 from tests.scheduling.small_steps import Refusing, Small
@@ -278,6 +279,21 @@ def test_what_was_refused_is_tried_again_when_forced_or_where_that_may_not_last(
         seen = loop.carry_out(Options(2), _refused(loop, lasting=False))
         assert seen.statuses["fp32.batch1"] in ("built", "cached")
     assert _times(loop) == 4
+
+
+def test_a_refusal_that_cannot_be_written_down_is_a_refusal_all_the_same(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(folder: Path) -> Tree:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop.store, "put", full)
+        seen = loop.carry_out(Options(2), _refused(loop))
+    assert (seen.statuses["export"], seen.said["export"]) == ("failed", ["the batch is fixed"])
+    assert seen.statuses["fp32.batch1"] == "built"
+    loop.carry_out(Options(2), _refused(loop))
+    assert _times(loop) == 2
 
 
 def test_a_refused_export_that_no_wanted_file_needs_is_skipped(loop: Loop) -> None:
