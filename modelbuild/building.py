@@ -22,6 +22,7 @@ from modelbuild.results import GOOD, BuildResult, RecipeResult
 from modelbuild.scheduling.runs import Options, Reporter, Run
 from modelbuild.scheduling.scheduler import Scheduler
 from modelbuild.store import Store, hash_file
+from modelbuild.trace.facts import question
 
 
 def build(request: Request, reporter: Reporter) -> BuildResult:
@@ -131,20 +132,23 @@ def _count(store: Store, runs: Sequence[Run]) -> None:
 
 def _keep(cache: Path, run: Run, result: RecipeResult, out: Path, started: tuple[int, int]) -> None:
     """Let the next build answer from stat rows, if this one left nothing to do."""
-    if result.exit_code or run.unstable or not all(a.status in (*GOOD, "skipped") for a in result.artifacts):
+    if result.exit_code or not all(a.status in (*GOOD, "skipped") for a in result.artifacts):
+        return
+    if run.unstable or run.passing:
         return
     said = [*result.diagnostics, *(d for a in result.artifacts for d in a.diagnostics)]
     if any(d.code.startswith("cache-") for d in said):
         return  # it is said of this build, and would not be true of the next one
-    read: dict[str, str | None] = {}
+    read: dict[tuple[str, str], str | None] = {}
     for entry in (e.entry for e in run.ended.values() if e.entry is not None):
         packages = {n: v for n, v in entry.facts.items() if n.startswith(PACKAGE)}
         for name, value in (packages | dict(entry.discovered)).items():
-            if read.setdefault(name, value) != value:
+            if read.setdefault((name, question(name, value)), value) != value:
                 return  # it changed between two actions
     folder = out / run.name
     trees = [run.ended[a.action].tree for a in run.plan.artifacts]
     files = {folder / name: f.sha256 for t in trees if t is not None for name, f in t.files.items()}
+    facts = tuple((name, value) for (name, _), value in read.items())
     with contextlib.suppress(OSError):
         files[folder / MANIFEST] = hash_file(folder / MANIFEST).sha256
-        keeping.keep(cache, Path(run.identity), run.path, out, result, read, files, run.plan.recipe, started)
+        keeping.keep(cache, Path(run.identity), run.path, out, result, facts, files, run.plan.recipe, started)

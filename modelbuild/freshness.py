@@ -85,6 +85,8 @@ def changes(known: Mapping[str, Any], world: World, last: Mapping[str, Any]) -> 
         return ("never built",)
     if unstable := last.get("unstable"):
         return (f"{unstable[0]} was saved while the last build read it",)
+    if passing := last.get("passing"):
+        return (f"the last build went on after what may be gone now: {passing[0]}",)
     knobs, packages = _parted(known)
     last_knobs, last_packages = _parted(last["facts"])
     said = moved(last_knobs, knobs)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from modelbuild import passing
 from modelbuild.errors import Elsewhere
 
 _PR_SET_PDEATHSIG = 1
@@ -27,6 +28,7 @@ class Ended:
     error: BaseException | None = None
     died: str | None = None
     status: int = 0  # the wait status of one that died
+    met: tuple[str, ...] = ()  # what it went on after, that may be gone the next time; see ``passing``
 
     @property
     def ok(self) -> bool:
@@ -49,8 +51,10 @@ class Ended:
 def in_child(function: Callable[[], Any]) -> Ended:
     """Call ``function`` in a fork and wait. Its value and exceptions come back pickled.
 
-    For work on what is already in memory; threads of the caller do not exist in the child.
+    For work on what is already in memory; threads of the caller do not exist in the child. How it ended,
+    and what it went on after, is told to ``passing`` here: a caller that goes on need not.
     """
+    known = passing.noted()
     # A file and not a pipe: a value of 100 MB would go through a pipe 64 KiB at a time.
     with tempfile.TemporaryFile() if _memfd is None else os.fdopen(_memfd("result"), "w+b") as file:
         sys.stdout.flush()
@@ -65,9 +69,9 @@ def in_child(function: Callable[[], Any]) -> Ended:
                 # Runtime would wait for its threads, which do not exist here, for ever.
                 gc.freeze()
                 try:
-                    ended = Ended(value=function())
+                    ended = Ended(value=function(), met=passing.noted(known))
                 except BaseException as error:
-                    ended = Ended(error=error)
+                    ended = Ended(error=error, met=passing.noted(known))
                 file.write(_pickled(ended))
                 file.flush()
                 status = 0
@@ -75,10 +79,15 @@ def in_child(function: Callable[[], Any]) -> Ended:
                 os._exit(status)
         _, status = os.waitpid(pid, 0)
         if status:
+            if passing.is_passing_death(status):
+                passing.note(describe(status))
             return Ended(died=describe(status), status=status)
         file.seek(0)
         ended = pickle.load(file)
     assert isinstance(ended, Ended)
+    passing.note(*ended.met)
+    if ended.error is not None:
+        passing.met(ended.error)
     return ended
 
 
@@ -90,7 +99,7 @@ def _pickled(ended: Ended) -> bytes:
         return data
     except Exception as unfit:
         error = ended.error or unfit
-        return pickle.dumps(Ended(error=Elsewhere(f"{type(error).__name__}: {error}")))
+        return pickle.dumps(Ended(error=Elsewhere(f"{type(error).__name__}: {error}"), met=ended.met))
 
 
 def describe(status: int) -> str:

@@ -12,7 +12,7 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,7 +43,7 @@ def keep(
     given: str,
     out: Path,
     result: RecipeResult,
-    read: Mapping[str, str | None],
+    read: Iterable[tuple[str, str | None]],
     published: Mapping[Path, str],
     meant: Recipe,
     started: tuple[int, int],
@@ -68,17 +68,18 @@ def keep(
         projects = _projects(base)
     except RecipeError:
         return
-    everything = {
-        **read,
+    read = tuple(read)
+    own = {
         **{f"file {path.absolute()}": f"sha256:{sha256}" for path, sha256 in published.items()},
         f"file {recipe}": _as_loaded(recipe, started[0]),
         **{f"glob {p}": _as_matched(p, base, read, started[0]) for p in _patterns(meant)},
         **projects,
     }
-    variables = {n.removeprefix("env "): v for n, v in read.items() if n.startswith("env ")}
+    everything = (*((n, v) for n, v in read if n not in own), *own.items())
+    variables = {n.removeprefix("env "): v for n, v in read if n.startswith("env ")}
     rows: dict[str, str] = {}
     kept: list[state.Fact] = []
-    for name, value in everything.items():
+    for name, value in everything:
         if name.startswith("env "):
             continue
         mine = _rows(name, value, base, started[0])
@@ -133,11 +134,11 @@ def _means(path: Path, recipe: Recipe) -> bool:
         return False
 
 
-def _as_matched(pattern: str, base: Path, read: Mapping[str, str | None], started: int) -> str | None:
+def _as_matched(pattern: str, base: Path, read: Iterable[tuple[str, str | None]], started: int) -> str | None:
     """What the pattern stands for, unless it matches more now than was read."""
     name = f"glob {pattern}"
     if any(state.young(state.row(p), started) for p in facts.guards(name, None, base)):
-        seen = {(base / n.removeprefix("file ")).resolve() for n in read if n.startswith("file ")}
+        seen = {(base / n.removeprefix("file ")).resolve() for n, _ in read if n.startswith("file ")}
         if any((base / m).resolve() not in seen for m in globs.matches(pattern, base)):
             return None
     return facts.current(name, None, base)

@@ -28,14 +28,15 @@ def written(
 ) -> RecipeResult:
     """Write the lock file of a build that is all good; the result says what was done."""
     path = lockfile.place(Path(run.path))
+    why = None
     if result.exit_code or not all(a.status in (*GOOD, "skipped") for a in result.artifacts):
-        said = Diagnostic(
-            "lock-unwritten",
-            f"{path} is not written: not everything is built and proven",
-            "see the errors above",
-            level="warning",
-        )
-        return _with(result, said)
+        why = "not everything is built and proven", "see the errors above"
+    elif run.passing:
+        action, reasons = next(iter(run.passing.items()))
+        why = f"`{action}` went on after {reasons[0]}, and the next build may give other bytes", "build again"
+    if why is not None:
+        unwritten = Diagnostic("lock-unwritten", f"{path} is not written: {why[0]}", why[1], level="warning")
+        return _with(result, unwritten)
     now = _lock(run, result, toolchain, store)
     with contextlib.suppress(RecipeError):  # there is none, or it is damaged: this one takes its place
         now = now.after(lockfile.load(path))

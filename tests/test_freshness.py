@@ -66,6 +66,11 @@ def test_the_same_facts_and_files_are_a_hit() -> None:
             "net.py was saved while the last build read it",
             id="saved-meanwhile",
         ),
+        pytest.param(
+            {"entries": 0, "last": {**LAST, "passing": ["killed by SIGKILL (out of memory?)"]}},
+            "the last build went on after what may be gone now: killed by SIGKILL (out of memory?)",
+            id="gone-on-after-a-death",
+        ),
     ],
 )
 def test_a_miss_has_a_reason_it_can_name(given: dict[str, Any], reason: str) -> None:

@@ -97,6 +97,19 @@ def test_a_fresh_build_imports_next_to_nothing(kept: Project) -> None:
     }  # fmt: skip
 
 
+def test_a_recipe_whose_own_function_judges_goes_the_short_way(project: Project, built: Project) -> None:
+    """Its process imports other modules than the model's does, and asks the same folders for them."""
+    project.take_cache(built)
+    project.write("near.py", "import numpy\n\n\ndef near(ours, theirs):\n    return True\n")
+    project.recipe(base=RECIPE.replace("samples: 2", 'samples: 2, function: "near:near"'))
+    assert project.build().code == 0
+    time.sleep(AGED)
+    code, text, _ = quickly(project, "net.yaml")
+    assert (code, "1 cached" in text or "cached" in text) == (0, True)
+    project.write("numpy.py", "raise ImportError('another')\n")
+    assert quickly(project, "net.yaml")[0] is None
+
+
 def test_both_ways_say_the_same(kept: Project) -> None:
     kept.write("other.yaml", (kept.folder / "net.yaml").read_text() + "name: other\n")
     for arguments in (["net.yaml"], ["./net.yaml", "--format=json"], ["."], [".", "--format", "json"],
@@ -237,8 +250,8 @@ class Small:
     def keep(self, started: tuple[int, int] | None = None, **more: str) -> None:
         read = {"file source.py": f"sha256:{hash_file(self.source).sha256}", **self.read, **more}
         published = {Path("build") / self.name / self.output.name: hash_file(self.output).sha256}
-        keeping.keep(self.folder / "cache", self.recipe, self.recipe.name, Path("build"), self.result(), read,
-                     published, load(self.recipe), started or state.now())  # fmt: skip
+        keeping.keep(self.folder / "cache", self.recipe, self.recipe.name, Path("build"), self.result(),
+                     read.items(), published, load(self.recipe), started or state.now())  # fmt: skip
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import onnx
 from onnx import GraphProto, ModelProto, TypeProto
 
+from modelbuild import passing
 from modelbuild.errors import Diagnostic
 from modelbuild.graph.files import Model
 from modelbuild.graph.naming import graphs
@@ -48,7 +49,8 @@ def inferred(proto: ModelProto) -> ModelProto:
     """The model with inferred types and shapes; as it was where inference gives up."""
     try:
         return onnx.shape_inference.infer_shapes(proto, data_prop=True)
-    except Exception:  # inference is advice: the checker and the proof judge the file
+    except Exception as error:  # inference is advice: the checker and the proof judge the file
+        passing.met(error)
         return proto
 
 

@@ -24,6 +24,7 @@ from onnx import (
     ValueInfoProto,
 )
 
+from modelbuild import passing
 from modelbuild.graph.naming import bodies, graphs
 
 FLOAT = "tensor(float)"
@@ -270,7 +271,8 @@ def _inferred(proto: ModelProto) -> ModelProto:
         del graph.value_info[:]
     try:
         return onnx.shape_inference.infer_shapes(bare)
-    except Exception:  # it is advice: what stays unknown stays in float32
+    except Exception as error:  # it is advice: what stays unknown stays in float32
+        passing.met(error)
         return bare
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from modelbuild import passing
 from modelbuild.graph.files import Array
 from modelbuild.mixed.choice import additions
 from modelbuild.mixed.sensitivity import Strain, shares
@@ -187,9 +188,10 @@ class Search:
         self.runs += 1
         try:
             return self.switches.run(trial.feeds, rounded)
-        except Exception:
+        except Exception as error:
             if not rounded:
                 raise
+            passing.met(error)
             return None
 
     def _strain(self, rounded: Collection[int], trial: Trial) -> Strain:

@@ -87,6 +87,7 @@ class Judge:
                 "discovered": dict(entry.discovered),
                 "outlines": entry.data.get("outlines", {}),
                 "unstable": list(run.unstable.get(action.id, ())),
+                "passing": list(run.passing.get(action.id, ())),
                 "tree": entry.tree.digest,
                 "key": entry.key,
                 "seconds": entry.seconds,

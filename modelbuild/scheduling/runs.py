@@ -88,6 +88,7 @@ class Run:
         self.locks: dict[str, list[Lock]] = {}
         self.damaged: dict[str, Diagnostic] = {}  # actions whose stored result was set aside
         self.unstable: dict[str, tuple[str, ...]] = {}  # files that moved while an action read them
+        self.passing: dict[str, tuple[str, ...]] = {}  # why what an action made is not to be kept
         self.proofs: dict[str, Outcome] = {}  # of what an action made, made by that action
         self.published: set[str] = set()
         self.host: Link | None = None

@@ -156,7 +156,8 @@ class Scheduler:
         if (proof := _proof_at_hand(run, action)) is not None:
             tree = self.store.put(self.store.workspace())
             run.running[action.id] = verdict
-            self._record(run, action, Done(tree, proof.diagnostics, proof.data), 0)
+            met = run.passing.get(action.needs["model"], ())
+            self._record(run, action, Done(tree, proof.diagnostics, proof.data, passing=met), 0)
             return True
         run.judged[action.id] = verdict
         return False
@@ -352,8 +353,9 @@ class Scheduler:
                       done.exit_code or EXIT_STEP_FAILED)  # fmt: skip
         if done.refused:
             ended = self._around(run, action, ended)
-            lasting = done.data.get("lasting", True) and not done.unstable and action.remembered
-            if lasting and run.plan.references:  # variants may be fine: they shall not wait for it again
+            lasting = done.data.get("lasting", True) and not (done.unstable or done.passing)
+            # Variants may be fine: they shall not wait for it again.
+            if lasting and action.remembered and run.plan.references:
                 data = {**done.data, words.REFUSED: ended.exit_code}
                 with contextlib.suppress(OSError):  # a full disk: then it is refused anew next time
                     tree = self.store.put(self.store.workspace())
@@ -389,6 +391,9 @@ class Scheduler:
         if done.unstable:
             run.unstable[action.id] = done.unstable
             said.append(words.unstable(action.id, done.unstable))
+        elif done.passing:
+            run.passing[action.id] = done.passing
+            said.append(words.passing(action.id, done.passing))
         elif action.remembered:
             try:
                 self.store.record(verdict.cheap, entry)

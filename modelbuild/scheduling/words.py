@@ -71,6 +71,16 @@ def unstable(action: str, files: Sequence[str]) -> Diagnostic:
     )
 
 
+def passing(action: str, reasons: Sequence[str]) -> Diagnostic:
+    return Diagnostic(
+        "not-kept",
+        f"`{action}` went on after what may be gone the next time: {reasons[0]}. Its result is used and not "
+        "cached",
+        "the next build tries again; is there enough memory and disk?",
+        level="warning",
+    )
+
+
 def unrecorded(action: str, cache: Path, error: OSError) -> Diagnostic:
     return Diagnostic(
         "cache-unwritable",

@@ -132,6 +132,8 @@ class _View:
                 return Reason(f"its last build here has no `{action.id}`", sure=False)
             if memory.get("unstable"):
                 return Reason("files were saved while its last build here read them", sure=False)
+            if memory.get("passing"):
+                return Reason(f"its last build here went on after {memory['passing'][0]}", sure=False)
             if not _knobs(action.step.knobs()).items() <= dict(memory["facts"]).items():
                 return Reason("its last build here was of another recipe", sure=False)
         for name, value in sorted(seen, key=str):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from modelbuild import passing
 from modelbuild.errors import Diagnostic, ProofError, StepError, first_line
 from modelbuild.steps.base import Outcome, Step
 from modelbuild.steps.reference import Sampling, record
@@ -135,6 +136,7 @@ class AdoptedReference(Step):
         except Exception as error:
             if runtime.lacks_kernels(error):
                 raise _no_kernel(self.path, first_line(error)) from error
+            passing.met(error)
             model = _read(path)
             adoption.mend(model)
             try:
@@ -176,7 +178,8 @@ def _files(path: Path) -> tuple[Path, ...]:
     found = [path]
     try:
         proto = onnx.load(str(path), load_external_data=False)
-    except Exception:  # the step itself says what is wrong with it
+    except Exception as error:  # the step itself says what is wrong with it
+        passing.met(error)
         return (path,)
     for tensor, _ in files.tensors(proto.graph):
         for entry in tensor.external_data:

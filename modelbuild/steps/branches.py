@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from modelbuild import sources
+from modelbuild import passing, sources
 from modelbuild.errors import Diagnostic, StepError
 from modelbuild.isolate import in_child
 from modelbuild.steps import concrete, samples
@@ -106,7 +106,8 @@ def _called(of: Exported, spots: Sequence[Spot], arrays: dict[str, Array]) -> _R
     try:
         with concrete.while_called(spots) as seen:
             outs = of.model.call(list(arrays), of.tensors(arrays))
-    except Exception:
+    except Exception as error:
+        passing.met(error)
         return None
     return _Ran(outs, [seen.at(s) for s in spots])
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelbuild import passing
 from modelbuild.errors import Diagnostic
 from modelbuild.steps import reference
 
@@ -29,7 +30,8 @@ def that_matter(
         return tuple(said)
     try:
         matter = not _same(model, largest, recorded)
-    except Exception:
+    except Exception as error:
+        passing.met(error)
         traceback.print_exc()  # a warning too many does no harm
         matter = True
     return tuple(d for d in said if matter or not _is_warning(d))

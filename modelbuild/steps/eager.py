@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from modelbuild import passing
 from modelbuild.errors import Diagnostic, ModelbuildError, Refusal, StepError
 from modelbuild.isolate import in_child
 from modelbuild.steps import scripts
@@ -153,13 +154,15 @@ def keeps_to_itself(model: LiveModel, first: dict[str, Array], then: dict[str, A
     fresh = Snapshot.of(model.module)
     try:
         want = _outputs(model, then)
-    except Exception:
+    except Exception as error:
+        passing.met(error)
         return True
     fresh.restore()
     _outputs(model, first)
     try:
         got = _outputs(model, then)
-    except Exception:
+    except Exception as error:
+        passing.met(error)
         return False
     return _agree(want, got)
 
@@ -182,7 +185,8 @@ def counts(model: LiveModel, arrays: dict[str, Array]) -> tuple[str, int] | None
             put(now + later * step)
             try:
                 got = _outputs(model, arrays)
-            except Exception:  # it was no count, but a place in something
+            except Exception as error:  # it was no count, but a place in something
+                passing.met(error)
                 continue
             if not _agree(want, got):
                 return name, later

@@ -5,12 +5,12 @@ from __future__ import annotations
 import gc
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from modelbuild import sources
+from modelbuild import passing, sources
 from modelbuild.errors import Diagnostic, Refusal, StepError
 from modelbuild.isolate import in_child
 from modelbuild.steps import failures, forms, scripts
@@ -243,7 +243,8 @@ class Export(ModelStep):
             return self._export(writer, model.module, tensors, out, tried.places)
         except Exception as error:
             if tried.changed:
-                with suppress(Exception):
+                passing.met(error)
+                with passing.gone_on_after():
                     fresh.restore()
                     model.forward([s.name for s in self.inputs], tensors)
                     return self._export(writer, model.module, tensors, out, tried.places)
@@ -251,7 +252,8 @@ class Export(ModelStep):
             is_program = forms.made_with(model.module) is not None
             failed = failures.of_exporter(writer, error, self.inputs, self._at(), hint, is_program)
             if self.ranges and failures.of_capture(error):
-                with suppress(Exception):
+                passing.met(error)
+                with passing.gone_on_after():
                     fresh.restore()
                 if tracing.takes(model, self.inputs, tensors):
                     raise Refusal(failed.diagnostics, failed.data) from error

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from modelbuild import passing
 from modelbuild.steps.conditions import Condition, Numbers, Where, parse
 from modelbuild.tensors import Sizes, TensorSpec
 
@@ -49,7 +50,8 @@ def recorded() -> Iterator[list[str]]:
     def export(*args: Any, **kwargs: Any) -> Any:
         try:
             program = real(*args, **{**kwargs, "prefer_deferred_runtime_asserts_over_guards": False})
-        except Exception:
+        except Exception as error:
+            passing.met(error)
             program = real(*args, **kwargs)
         found.extend(getattr(program, "_guards_code", None) or ())
         return program

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from modelbuild import passing
 from modelbuild.errors import Diagnostic, ProofError, first_line
 from modelbuild.steps import clamps, variant_rows
 from modelbuild.steps.base import Outcome, Step
@@ -194,7 +195,8 @@ class Mixed(Half):
         function = import_attribute(str(self.proof.function))
         try:
             verdict = function([a.copy() for a in expected], [a.copy() for a in outputs])
-        except Exception:
+        except Exception as error:
+            passing.met(error)
             return False
         return isinstance(verdict, bool | np.bool_) and bool(verdict)
 

@@ -5,7 +5,6 @@ Everything here runs in the model's host process and its forks. torch is importe
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import importlib
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelbuild import archives
+from modelbuild import archives, passing
 from modelbuild.errors import Diagnostic, StepError, first_line
 from modelbuild.steps import binding, checkpoints, forms, plain_paths
 from modelbuild.steps.checkpoints import Weights
@@ -132,6 +131,7 @@ class LiveModel:
             except Exception as error:
                 if self.gradients or "grad" not in str(error):
                     raise
+                passing.met(error)
         with torch.enable_grad():
             self._require_gradients()
             result = self.module(*args, **kwargs)
@@ -152,7 +152,7 @@ class LiveModel:
         torch.set_num_threads(1)  # this process is going to fork
         torch.manual_seed(self.source.seed)
         try:
-            with contextlib.suppress(Exception):  # the next call meets it again, and says so
+            with passing.gone_on_after():  # the next call meets it again, and says so
                 self.forward(names, tensors)
         finally:
             torch.set_num_threads(threads)

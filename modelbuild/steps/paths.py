@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modelbuild import passing
 from modelbuild.errors import Diagnostic, StepError
 from modelbuild.isolate import in_child
 from modelbuild.steps import guards, watching
@@ -67,7 +68,8 @@ class Exported:
                 feeds = {p.name: np.asarray(arrays[p.name], files.numpy_dtype(p.dtype)) for p in ports}
                 try:
                     found.append(list(session.run(None, feeds)))
-                except Exception:
+                except Exception as error:
+                    passing.met(error)
                     found.append(None)
             return found
 
@@ -148,11 +150,13 @@ class Comparison:
             try:
                 with _watching(ran):
                     outs = self.of.model.call(names, self.of.tensors(arrays))
-            except Exception:  # some operators cannot be watched
+            except Exception as error:  # some operators cannot be watched
+                passing.met(error)
                 ran.clear()
                 watching.forget()
                 outs = self.of.model.call(names, self.of.tensors(arrays))
-        except Exception:
+        except Exception as error:
+            passing.met(error)
             return None
         self.operators[tuple(sizes.values())] = tuple(ran)
         return arrays, outs

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from modelbuild import passing
 from modelbuild.errors import Diagnostic, ModelbuildError, Refusal, StepError, first_line
 from modelbuild.steps import failures, forms
 from modelbuild.steps.base import ModelStep, Outcome
@@ -177,15 +178,15 @@ def _refusal(
             call(samples.random_inputs(sampling.inputs, row, (0, 3)))
         except _Stateful:
             return False
-        except (Exception, SystemExit):
+        except (Exception, SystemExit) as error:
+            passing.met(error)
             return True
         return False
 
     rows = [dict(row) for row in sampling.rows if fails(row)]
     if len(rows) == len(sampling.rows):
         return failed
-    # Another time there may be more memory.
-    lasting = not isinstance(cause, MemoryError | OSError) and "memory" not in str(cause)
+    lasting = not (isinstance(cause, OSError) or passing.is_passing(cause))
     return Refusal(failed.diagnostics, {**failed.data, "fails": rows, "lasting": lasting})
 
 
@@ -304,6 +305,7 @@ def _acceptable(
         except ModelbuildError:
             raise
         except (Exception, SystemExit) as error:
+            passing.met(error)
             return error
         return None
 

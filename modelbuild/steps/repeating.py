@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from modelbuild import passing
 from modelbuild.errors import Diagnostic, ModelbuildError, ProofError
 from modelbuild.steps import watching
 from modelbuild.steps.state import Snapshot
@@ -72,7 +73,8 @@ def _counted(call: Call) -> float | None:
             call()
     except ModelbuildError:
         raise
-    except Exception:
+    except Exception as error:
+        passing.met(error)
         return None
     finally:
         watching.forget()

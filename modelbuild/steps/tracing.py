@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from modelbuild import passing
 from modelbuild.steps import scripts
 from modelbuild.steps.binding import bind, dynamic_shapes
 from modelbuild.steps.model import LiveModel
@@ -33,7 +34,8 @@ def assumptions(
                 module, args, kwargs, dynamic_shapes=shapes, strict=False,
                 prefer_deferred_runtime_asserts_over_guards=False,
             )  # fmt: skip
-    except Exception:
+    except Exception as error:
+        passing.met(error)
         return None
     return list(program._guards_code)
 
@@ -47,6 +49,7 @@ def takes(model: LiveModel, inputs: Sequence[TensorSpec], values: Sequence[torch
     try:
         with torch.set_grad_enabled(model.gradients):
             torch.export.export(model.module, args, kwargs, strict=False)
-    except Exception:
+    except Exception as error:
+        passing.met(error)
         return False
     return True

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from modelbuild import toolchain
+from modelbuild import passing, toolchain
 from modelbuild.engines.profiles import AxisRanges
 from modelbuild.engines.running import run_engine
 from modelbuild.errors import Diagnostic, ProofError, StepError
@@ -134,7 +134,8 @@ class Verify(Step):
         asked = files if named else files[:_ASKED]
         try:
             owns = ask() if named else in_child(ask).like_a_call()
-        except Exception:
+        except Exception as error:
+            passing.met(error)
             traceback.print_exc()  # what failed has failed without it
             return
         proof.doubt({file: own for file, own in zip(asked, owns, strict=True) if own is not None})
@@ -153,7 +154,8 @@ class Verify(Step):
         try:
             only = None if running.blind else running.rung.keys()
             return losses.unnoticed(running.model, self.precision, lambda: feeds, only)
-        except Exception:
+        except Exception as error:
+            passing.met(error)
             traceback.print_exc()  # the proof holds without it
             return None
 
@@ -179,7 +181,8 @@ class Verify(Step):
 
         try:
             found = losses(model, self.precision, feeds, broke="not-finite" in codes)
-        except Exception:
+        except Exception as reason:
+            passing.met(reason)
             traceback.print_exc()  # the verdict holds without its reasons
             return error
         return ProofError((*found.diagnostics, *error.diagnostics), {**error.data, "ranges": found.rows})
@@ -242,6 +245,7 @@ class Verify(Step):
             except Exception as error:
                 if not self._lacks_kernels(error):
                     raise
+                passing.met(error)
         alarms = Alarms.of(simulate.simulation(judged))
         session = runtime.session(alarms.model, prepack=True, in_order=True)
         return _Running(judged, session, f"{self.precision}-simulated", words, alarms)

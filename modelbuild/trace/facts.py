@@ -67,6 +67,16 @@ def current(name: str, value: str | None, base: Path) -> str | None:
     return "present" if found is None and value is None and distributions.can_be_imported(rest) else found
 
 
+def question(name: str, value: str | None) -> str:
+    """What was asked where the answer was ``value``: two runs may ask other names of one folder."""
+    kind = name.partition(" ")[0]
+    if kind in ("modules", "search"):
+        from modelbuild.trace import searching
+
+        return " ".join(searching.names_in(value or ""))
+    return "/".join((value or "").split("/")[1:]) if kind == "listing" else ""
+
+
 def guards(name: str, value: str | None, base: Path) -> list[str]:
     """Paths whose stat rows cannot all stay the same when the fact moves.
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modelbuild import cores, environment, telling
+from modelbuild import cores, environment, passing, telling
 from modelbuild.errors import EXIT_STEP_FAILED, Diagnostic, ModelbuildError, Refusal, first_line
 from modelbuild.steps.base import ModelStep, Outcome, Step
 from modelbuild.store import Store, Tree
@@ -53,6 +53,7 @@ class Done:
     exit_code: int = 0
     proof: Outcome | None = None
     refused: bool = False
+    passing: tuple[str, ...] = ()  # reasons that it is what it is and that may be gone the next time
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class RunStep:
             _write_down()
             found = self._found(trace)
             return Done(None, error.diagnostics, error.data, found.facts, found.outlines, found.unstable,
-                        _since(start), error.exit_code, refused=True)  # fmt: skip
+                        _since(start), error.exit_code, refused=True, passing=passing.noted())  # fmt: skip
         except ModelbuildError as error:
             _write_down()
             return Done(None, error.diagnostics, error.data, seconds=_since(start), exit_code=error.exit_code)
@@ -115,7 +116,7 @@ class RunStep:
             return _failed(self.step, error, start, None)
         found = self._found(trace)
         return Done(tree, outcome.diagnostics, outcome.data, found.facts, found.outlines, found.unstable,
-                    _since(start), proof=outcome.proof)  # fmt: skip
+                    _since(start), proof=outcome.proof, passing=passing.noted())  # fmt: skip
 
     def _found(self, trace: Trace | None) -> Found:
         return trace.found(self.step.reads(self.around.base)) if trace else Found()

@@ -107,6 +107,48 @@ def test_a_model_process_that_is_killed_fails_its_recipe_and_hangs_nothing(proje
     assert "killed by SIGKILL (out of memory?)" in out
 
 
+DYING = """\
+import os, signal, sys
+from pathlib import Path
+
+here = os.path.dirname(__file__)
+sys.path.remove(here)
+del sys.modules["onnxsim"]
+import onnxsim
+sys.path.insert(0, here)
+simplify = onnxsim.simplify
+
+
+def dying(*arguments, **options):
+    if Path(here, "once").exists():
+        Path(here, "once").unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return simplify(*arguments, **options)
+
+
+onnxsim.simplify = dying
+"""
+
+
+def test_a_simplifier_that_was_killed_once_is_asked_again(project: Project) -> None:
+    project.write("lib/onnxsim.py", DYING)
+    once = project.write("lib/once", "")
+    project.environment["PYTHONPATH"] = str(project.folder / "lib")
+    first = project.build("--lock")
+    assert not once.exists()
+    assert first.code == 0
+    assert "the next build may give other bytes" in first.said("lock-unwritten")
+    assert "onnxsim: killed by SIGKILL (out of memory?); the unsimplified graph goes on" in (
+        first.said("simplify-failed")
+    )
+    assert first.said("not-kept").startswith("`fp32` went on after what may be gone the next time: killed")
+    assert project.run("why", "net.fp32.onnx", "net.yaml").stdout.count("killed by SIGKILL") == 1
+    again = project.build()
+    assert again.diagnostics == []
+    assert again.statuses == {"net.fp32.onnx": "built"}
+    assert project.build().statuses == {"net.fp32.onnx": "cached"}
+
+
 def test_two_builds_of_one_recipe_at_once_both_succeed(project: Project) -> None:
     both = [_start(project, "--format", "json") for _ in range(2)]
     assert [p.communicate(timeout=120) and p.returncode for p in both] == [0, 0]

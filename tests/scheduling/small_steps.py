@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from modelbuild import passing
 from modelbuild.errors import Diagnostic, Refusal, StepError
 from modelbuild.steps.base import Outcome, Step
 
@@ -56,6 +57,22 @@ class Refusing(Step):
         with Path(self.ran).open("a") as file:
             file.write("ran\n")
         raise Refusal(Diagnostic("baked-axis", "the batch is fixed"), {"lasting": self.lasting})
+
+
+@dataclass(frozen=True)
+class GoingOn(Step):
+    """Do without what fails for as long as ``trouble`` is there, and say whether it did."""
+
+    kind: ClassVar[str] = "going on"
+
+    trouble: str
+
+    def run(self, given: Mapping[str, Path], out: Path) -> Outcome:
+        with passing.gone_on_after():
+            if Path(self.trouble).exists():
+                raise MemoryError("no room")
+        (out / "text").write_text(f"without: {Path(self.trouble).exists()}")
+        return Outcome()
 
 
 def _meet(folder: Path, patience: float = 10.0) -> None:

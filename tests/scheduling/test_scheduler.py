@@ -22,7 +22,7 @@ from modelbuild.scheduling.scheduler import Scheduler
 from modelbuild.store import Store, Tree
 from modelbuild.worker.jobs import Surroundings
 from tests.conftest import RECIPE, Project
-from tests.scheduling.small_steps import Refusing, Small
+from tests.scheduling.small_steps import GoingOn, Refusing, Small
 
 ROOT = str(Path(__file__).parents[2])
 MIB = 1 << 20
@@ -279,6 +279,25 @@ def test_what_was_refused_is_tried_again_when_forced_or_where_that_may_not_last(
         seen = loop.carry_out(Options(2), _refused(loop, lasting=False))
         assert seen.statuses["fp32.batch1"] in ("built", "cached")
     assert _times(loop) == 4
+
+
+def test_what_went_on_for_a_passing_reason_is_used_and_made_again(loop: Loop) -> None:
+    trouble = loop.folder / "trouble"
+    trouble.touch()
+    plan = {"one": Action("one", GoingOn(str(trouble))), **after("two", "one")}
+    for _ in range(2):
+        seen = loop.run(1, plan)
+        assert seen.statuses["one"] == "built"
+        assert seen.said["one"] == [
+            "`one` went on after what may be gone the next time: MemoryError: no room. "
+            "Its result is used and not cached"
+        ]
+    assert seen.statuses["two"] == "cached"  # it has the same input as before
+    trouble.unlink()
+    assert loop.run(1, plan).statuses == {"one": "built", "two": "built"}
+    seen = loop.run(1, plan)
+    assert seen.statuses == {"one": "cached", "two": "cached"}
+    assert seen.said["one"] == []
 
 
 def test_a_refusal_that_cannot_be_written_down_is_a_refusal_all_the_same(
