@@ -76,7 +76,7 @@ def _lock(run: Run, result: RecipeResult, toolchain: Mapping[str, str | None], s
         if artifact.kind == "engine":
             engines[artifact.name] = told.key
         elif _good(run, artifact):
-            tree = run.tree_of(artifact.name)
+            tree = run.tree_of(artifact)
             folder = store.folder(tree) if tree is not None else None
             if tree is not None and folder is not None:
                 onnx[artifact.name] = lockfile.row(told, folder, tree)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from modelbuild.steps.reference import Reference, Sampling
 from modelbuild.steps.simplify import Simplify
 from modelbuild.steps.static import Static
 from modelbuild.steps.verify import Verify, VerifyEngine
-from modelbuild.tensors import Axis, sampled_sizes, traced_sizes
+from modelbuild.tensors import Axis, distinct, sampled_sizes, traced_sizes
 from modelbuild.tolerance import Tolerance
 
 REFERENCE = "reference"  # the action that runs PyTorch at all sizes
@@ -79,6 +80,36 @@ class Plan:
     source: ModelSource | None  # None: an ONNX file, no PyTorch
     exported: tuple[Action, ...] = ()  # what makes the variants, each exported at its own sizes
     references: tuple[Action, ...] = ()  # PyTorch at the sizes of one variant alone
+
+    @cached_property
+    def by_id(self) -> Mapping[str, Action]:
+        return {a.id: a for a in self.actions}
+
+    @cached_property
+    def of_action(self) -> Mapping[str, tuple[Artifact, ...]]:
+        """By action: the artifacts that it makes or proves."""
+        found: dict[str, tuple[Artifact, ...]] = {}
+        for artifact in self.artifacts:
+            for action in dict.fromkeys(filter(None, (artifact.action, artifact.proof))):
+                found[action] = (*found.get(action, ()), artifact)
+        return found
+
+    @cached_property
+    def owned(self) -> Mapping[str, tuple[str, ...]]:
+        """By artifact: the actions whose trouble is told with it, in their order. Of several artifacts that
+        need an action that is the first, and none for the run of PyTorch at all sizes."""
+        owner: dict[str, str] = {}
+        for artifact in self.artifacts:
+            todo = [i for i in (artifact.action, artifact.proof) if i]
+            for action in todo:
+                if action in self.by_id and action not in owner:
+                    owner[action] = artifact.name
+                    todo += self.by_id[action].before
+        found: dict[str, list[str]] = {a.name: [] for a in self.artifacts}
+        for action in self.by_id:
+            if action in owner and action != REFERENCE:
+                found[owner[action]].append(action)
+        return {name: tuple(actions) for name, actions in found.items()}
 
     def dependents(self, action: str) -> tuple[str, ...]:
         """The actions that wait for this one, directly or not."""
@@ -153,7 +184,8 @@ class _Planner:
         self.specs = recipe.specs()
         fixed = {d for s in self.specs for d in s.shape if isinstance(d, int)}
         self.traced = traced_sizes(self.axes, fixed)
-        self.rows = sampled_sizes(self.axes, self.traced)
+        self._sampled: dict[tuple[str, ...], tuple[dict[str, int], ...]] = {}
+        self.rows = self._rows({})
         self.actions: list[Action] = []
         self.artifacts: list[Artifact] = []
         self.source = _source(recipe)
@@ -215,22 +247,23 @@ class _Planner:
         return knobs.method not in ("half", "autocast")
 
     def _reference(self) -> None:
-        rows = list(self.rows)
-        for sizes in self.recipe.static:
-            free = tuple(a for a in self.axes if a.name not in sizes)
-            for row in sampled_sizes(free, self.traced):
-                pinned = {a.name: {**row, **sizes}[a.name] for a in self.axes}
-                if pinned not in rows:
-                    rows.append(pinned)
+        rows = distinct(row for sizes in ({}, *self.recipe.static) for row in self._rows(sizes))
         self._add(self._running(REFERENCE, self.axes, rows), {})
+
+    def _rows(self, pinned: Mapping[str, int]) -> list[dict[str, int]]:
+        """The sizes of all axes to run at, where these are pinned. Many variants pin the same axes."""
+        free = tuple(a for a in self.axes if a.name not in pinned)
+        names = tuple(a.name for a in free)
+        if names not in self._sampled:
+            self._sampled[names] = sampled_sizes(free, self.traced)
+        return [{a.name: {**row, **pinned}[a.name] for a in self.axes} for row in self._sampled[names]]
 
     def _own_reference(self, sizes: Mapping[str, int]) -> Action:
         """PyTorch at the sizes of this variant alone."""
         free = tuple(a for a in self.axes if a.name not in sizes)
-        sampled = sampled_sizes(free, self.traced)
-        rows = [{a.name: {**row, **sizes}[a.name] for a in self.axes} for row in sampled]
         variant = self.recipe.variant_suffix(sizes)
-        return replace(self._running(f"{REFERENCE} {variant}", free, rows), variant=variant)
+        running = self._running(f"{REFERENCE} {variant}", free, self._rows(sizes))
+        return replace(running, variant=variant)
 
     def _running(self, name: str, axes: tuple[Axis, ...], rows: Sequence[Mapping[str, int]]) -> Action:
         verify = self.recipe.verify

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from modelbuild import sources, toolchain
 from modelbuild.errors import EXIT_STEP_FAILED, Diagnostic, first_line
 from modelbuild.lockfile import Lock, mismatch
 from modelbuild.manifest import MANIFEST, actions, rows
-from modelbuild.plan import Artifact, Plan
+from modelbuild.plan import Artifact
 from modelbuild.rerouting import road
 from modelbuild.results import GOOD, ArtifactResult, RecipeResult
 from modelbuild.scheduling.repeats import repeated
@@ -74,10 +74,12 @@ class Publisher:
         return True
 
     def result(self, run: Run) -> RecipeResult:
-        artifacts = tuple(self._artifact(run, a) for a in run.plan.artifacts)
-        own = {i for a in run.plan.artifacts for i in _owned(run.plan, a)}
+        again = repeated(run.ended)
+        lines = SourceLines(run)
+        artifacts = tuple(self._artifact(run, a, again, lines) for a in run.plan.artifacts)
+        told = again.union(*run.plan.owned.values())
         shared = [
-            d for a in run.plan.actions if a.id not in own | repeated(run.ended) and a.id in run.ended
+            d for a in run.plan.actions if a.id not in told and a.id in run.ended
             for d in run.ended[a.id].diagnostics
         ]  # fmt: skip
         codes = [e.exit_code for e in run.ended.values()]
@@ -92,19 +94,20 @@ class Publisher:
             code,
         )
 
-    def _artifact(self, run: Run, artifact: Artifact) -> ArtifactResult:
-        owned = _owned(run.plan, artifact)
-        ended = {i: run.ended[i] for i in owned if i in run.ended}
+    def _artifact(
+        self, run: Run, artifact: Artifact, again: Collection[str], source: SourceLines
+    ) -> ArtifactResult:
+        """``again`` are the actions whose failure is told elsewhere."""
+        ended = {i: run.ended[i] for i in run.plan.owned[artifact.name] if i in run.ended}
         made = run.ended.get(artifact.action)
         proof = run.ended.get(artifact.proof) if artifact.proof else None
         status = self._status(run, artifact)
-        again = repeated(run.ended)
         said = [d for i, e in ended.items() if i not in again for d in e.diagnostics]
         problem = self.problems.get((run.path, artifact.name))
         if problem is not None:
             status, said = "failed", [*said, problem]
-        lines = source_lines(run, artifact)
-        export = _export(run, artifact)
+        export = source.export(artifact)
+        lines = source.of(artifact)
         ranges = sources.located(_measured("ranges", made, proof), lines)
         said = [sources.told(d, lines, ranges) for d in said]
         if status in GOOD and artifact.kind == "engine" and proof is None:
@@ -148,7 +151,7 @@ class Publisher:
         states = [run.ended[i].status if i in run.ended else "blocked" for i in chain]
         if self.measure:
             return "built" if states[-1] in GOOD else states[-1]
-        owned = [run.ended[i].status for i in _owned(run.plan, artifact) if i in run.ended]
+        owned = [run.ended[i].status for i in run.plan.owned[artifact.name] if i in run.ended]
         if "failed" in owned:
             return "failed"
         if "blocked" in states:
@@ -212,22 +215,36 @@ def _measured(what: str, made: Ended | None, proof: Ended | None) -> Any:
     return of.data.get(what) if of is not None else None
 
 
-def source_lines(run: Run, artifact: Artifact) -> dict[str, str]:
-    """Node -> line of the model's source, of the export that the artifact comes from."""
-    export = _export(run, artifact)
-    return sources.lines(export.data["sources"]) if export is not None else {}
+class SourceLines:
+    """Of a run's artifacts: the export that each comes from, and the lines that its nodes come from."""
 
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._known: dict[str, dict[str, str]] = {}
 
-def _export(run: Run, artifact: Artifact) -> Ended | None:
-    """How the export ended that the artifact comes from, if it is from PyTorch and came to an end."""
-    needs = {a.id: a.needs for a in run.plan.actions}
-    todo = [artifact.action]
-    for action in todo:
-        ended = run.ended.get(action)
-        if ended is not None and "sources" in ended.data:
-            return ended
-        todo += needs.get(action, {}).values()
-    return None
+    def of(self, artifact: Artifact) -> dict[str, str]:
+        """Node -> line of the model's source."""
+        export = self._exporting(artifact.action)
+        if export is None:
+            return {}
+        if export not in self._known:  # of a graph that a thousand variants may share
+            self._known[export] = sources.lines(self.run.ended[export].data["sources"])
+        return self._known[export]
+
+    def export(self, artifact: Artifact) -> Ended | None:
+        """How the export ended, if it is from PyTorch and came to an end."""
+        action = self._exporting(artifact.action)
+        return self.run.ended[action] if action is not None else None
+
+    def _exporting(self, action: str) -> str | None:
+        todo = [action]
+        for one in todo:
+            ended = self.run.ended.get(one)
+            if ended is not None and "sources" in ended.data:
+                return one
+            known = self.run.plan.by_id.get(one)
+            todo += known.needs.values() if known is not None else ()
+        return None
 
 
 def _exported(run: Run, artifacts: Sequence[ArtifactResult]) -> tuple[Diagnostic, ...]:
@@ -254,17 +271,6 @@ def _exported(run: Run, artifacts: Sequence[ArtifactResult]) -> tuple[Diagnostic
 def _good(run: Run, artifact: Artifact) -> bool:
     needed = [i for i in (artifact.action, artifact.proof) if i]
     return all(i in run.ended and run.ended[i].status in GOOD for i in needed)
-
-
-def _owned(plan: Plan, artifact: Artifact) -> list[str]:
-    """The actions whose trouble is this artifact's: what it needs and no earlier artifact does."""
-    taken: set[str] = {"reference"}
-    for other in plan.artifacts:
-        needed = {a.id for a in plan.only(lambda a, n=other.name: a.name == n).actions}  # type: ignore[misc]
-        if other.name == artifact.name:
-            return [a.id for a in plan.actions if a.id in needed - taken]
-        taken |= needed
-    return []
 
 
 def _missing(target: Path, tree: Tree) -> str | None:

@@ -49,7 +49,7 @@ def rerouted(plan: Plan, refused: str, data: Mapping[str, Any], settled: Collect
 def road(plan: Plan, artifact: Artifact) -> Literal["pin", "export"] | None:
     """How a static variant is made: pinned from the dynamic model, or exported by itself. None where
     it is no variant, or nothing is made."""
-    actions = {a.id: a for a in plan.actions}
+    actions = plan.by_id
     if not artifact.axes or artifact.action not in actions:
         return None
     todo = [artifact.action]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, count
 
 DTYPES = (
     "float32", "float16", "float64", "int8", "int16", "int32", "int64", "uint8", "bool",
@@ -81,12 +81,15 @@ def traced_sizes(axes: Sequence[Axis], fixed: Iterable[int] = ()) -> dict[str, i
     for axis in axes:
         unit = axis.unit
         first = max(axis.min // unit, -(-2 // unit), 1) * unit
-        wanted = [n for n in range(first, axis.max + 1, unit) if n not in taken and n >= 2]
-        above_min = [n for n in wanted if n > axis.min]
-        beyond = next(n for n in range(first, first + unit * 1_000_000, unit) if n not in taken and n >= 2)
-        sizes[axis.name] = (above_min or wanted or [beyond])[0]
+        # One above the smallest, else that, else one beyond the range: each ends at what is not taken.
+        free = [_free(start, unit, taken) for start in (max(first, axis.min + unit), first)]
+        sizes[axis.name] = next((n for n in free if n <= axis.max), free[1])
         taken.add(sizes[axis.name])
     return sizes
+
+
+def _free(start: int, step: int, taken: Collection[int]) -> int:
+    return next(n for n in count(start, step) if n not in taken)
 
 
 def coprime_size(axis: Axis, traced: int) -> int | None:
@@ -110,24 +113,38 @@ def sampled_sizes(axes: Sequence[Axis], traced: Sizes) -> tuple[dict[str, int], 
     mid = {a.name: min(max(traced[a.name], a.min), a.max) for a in axes}
     odd = {a.name: coprime_size(a, traced[a.name]) or mid[a.name] for a in axes}
     high = {a.name: a.max for a in axes}
-    rows = [low, mid, _with_equal(axes, odd, traced, (low, mid, high)), high]
+    missing = _relations(axes)
+    for row in (low, mid, high):
+        missing -= _shown(missing, row)
+    rows = [low, mid, _with_equal(axes, odd, traced, missing), high]
+    missing -= _shown(missing, rows[2])
     if len(axes) > 1:
         mixed = {a.name: (odd if i % 2 else low)[a.name] for i, a in enumerate(axes)}
         falling, rising = _ordered(axes, odd), _ordered(axes[::-1], odd)
-        missing = _relations(axes) - _seen(axes, rows)
-        best = max((falling, rising, mixed), key=lambda row: len(missing & _seen(axes, [row])))
-        rows.append(best if missing & _seen(axes, [best]) else mixed)
-        more = [falling, rising]
-        more += [_equal(p, low, max(a.min for a in p)) for p in _overlapping(axes)]
-        for row in more:
-            missing = _relations(axes) - _seen(axes, rows)
-            if missing & _seen(axes, [row]):
+        best = max((falling, rising, mixed), key=lambda row: len(_shown(missing, row)))
+        rows.append(best if _shown(missing, best) else mixed)
+        missing -= _shown(missing, rows[-1])
+        more = [(row, missing) for row in (falling, rising)]
+        # A row of the smallest sizes with two axes equal shows what that has not in these two alone.
+        about = {a.name: {r for r in missing if a.name in r} for a in axes}
+        more += [
+            (_equal((a, b), low, max(a.min, b.min)), about[a.name] | about[b.name])
+            for a, b in _overlapping(axes)
+            if about[a.name] or about[b.name]
+        ]
+        for row, open_to_it in more:
+            if shown := missing & _shown(open_to_it, row):
                 rows.append(row)
-    unique: list[dict[str, int]] = []
+                missing -= shown
+    return distinct(rows)
+
+
+def distinct(rows: Iterable[dict[str, int]]) -> tuple[dict[str, int], ...]:
+    """Each of these sizes of the same axes once, in their order."""
+    found: dict[tuple[int, ...], dict[str, int]] = {}
     for row in rows:
-        if row not in unique:
-            unique.append(row)
-    return tuple(unique)
+        found.setdefault(tuple(row.values()), row)
+    return tuple(found.values())
 
 
 def reorders(axes: Sequence[Axis], row: Sizes, usual: Sequence[Sizes]) -> bool:
@@ -135,15 +152,20 @@ def reorders(axes: Sequence[Axis], row: Sizes, usual: Sequence[Sizes]) -> bool:
 
     Models may refuse that (``queries <= keys``), and a recipe has no word for it.
     """
-    return bool(_seen(axes, [row]) - _seen(axes, usual))
+    relations = [(a.name, b.name, is_) for a, b in _overlapping(axes) for is_ in (-1, 0, 1)]
+    return bool(_shown(relations, row).difference(*(_shown(relations, other) for other in usual)))
+
+
+Relation = tuple[str, str, int]
+"""Two axes, and what the first is to the second: smaller (-1), equal (0), larger (1)."""
 
 
 def _overlapping(axes: Sequence[Axis]) -> list[tuple[Axis, Axis]]:
     return [(a, b) for a, b in combinations(axes, 2) if max(a.min, b.min) <= min(a.max, b.max)]
 
 
-def _relations(axes: Sequence[Axis]) -> set[tuple[str, str, int]]:
-    """What two axes whose ranges overlap can be to each other: smaller (-1), equal (0), larger (1)."""
+def _relations(axes: Sequence[Axis]) -> set[Relation]:
+    """What two axes whose ranges overlap can be to each other."""
     found = set()
     for a, b in _overlapping(axes):
         found |= {(a.name, b.name, 0)}
@@ -152,12 +174,9 @@ def _relations(axes: Sequence[Axis]) -> set[tuple[str, str, int]]:
     return found
 
 
-def _seen(axes: Sequence[Axis], rows: Iterable[Sizes]) -> set[tuple[str, str, int]]:
-    return {
-        (a.name, b.name, (row[a.name] > row[b.name]) - (row[a.name] < row[b.name]))
-        for row in rows
-        for a, b in _overlapping(axes)
-    }
+def _shown(relations: Iterable[Relation], row: Sizes) -> set[Relation]:
+    """Those of the relations that hold in this row."""
+    return {(a, b, is_) for a, b, is_ in relations if (row[a] > row[b]) - (row[a] < row[b]) == is_}
 
 
 def _ordered(axes: Sequence[Axis], wanted: Sizes) -> dict[str, int]:
@@ -179,11 +198,11 @@ def _equal(some: Iterable[Axis], row: Sizes, size: int) -> dict[str, int]:
 
 
 def _with_equal(
-    axes: Sequence[Axis], odd: dict[str, int], traced: Sizes, others: Iterable[Sizes]
+    axes: Sequence[Axis], odd: dict[str, int], traced: Sizes, missing: Iterable[Relation]
 ) -> dict[str, int]:
     """The row of sizes coprime to the traced ones, with axes equal in it that are equal in no other row."""
-    missing = {(a, b) for a, b, order in _relations(axes) - _seen(axes, others) if not order}
-    some = [a for a in axes if any(a.name in pair for pair in missing)]
+    named = {name for a, b, order in missing if not order for name in (a, b)}
+    some = [a for a in axes if a.name in named]
     if not some:
         return odd
     for size in range(max(2, *(a.min for a in some)), min(a.max for a in some) + 1):

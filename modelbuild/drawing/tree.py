@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from modelbuild.drawing.values import Drawing, File, Graph, Node
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 WIDTH = 80
 _MARKS = {"fresh": "✓", "stale": "✗", "skipped": "-", "blocked": "!", "failed": "!"}
@@ -24,9 +28,11 @@ def _lines(graph: Graph, width: int) -> Iterator[str]:
         return
     yield from textwrap.wrap(f"{graph.recipe}: {graph.name} ({_counted(graph)})", width,
                              subsequent_indent="  ", break_long_words=False)  # fmt: skip
-    roots = [n for n in graph.nodes if _parent(n) is None]
+    below = _grouped((_parent(node), node) for node in graph.nodes)
+    files = _grouped((file.action, file) for file in graph.files)
+    roots = below.get(None, [])
     for node in roots:
-        yield from _branch(graph, node, "", node is roots[-1], width)
+        yield from _branch(node, below, files, "", node is roots[-1], width)
 
 
 def _counted(graph: Graph) -> str:
@@ -41,9 +47,23 @@ def _parent(node: Node) -> str | None:
     return node.needs.get("model") or next(iter(node.before), None)
 
 
-def _branch(graph: Graph, node: Node, indent: str, last: bool, width: int) -> Iterator[str]:
-    files = [f for f in graph.files if f.action == node.id]
-    below = [n for n in graph.nodes if _parent(n) == node.id]
+def _grouped(pairs: Iterable[tuple[K, V]]) -> dict[K, list[V]]:
+    found: dict[K, list[V]] = {}
+    for key, value in pairs:
+        found.setdefault(key, []).append(value)
+    return found
+
+
+def _branch(
+    node: Node,
+    nodes: Mapping[str | None, Sequence[Node]],
+    made: Mapping[str, Sequence[File]],
+    indent: str,
+    last: bool,
+    width: int,
+) -> Iterator[str]:
+    """``nodes`` are all actions by the one that they are below, ``made`` all files by their action."""
+    files, below = made.get(node.id, ()), nodes.get(node.id, ())
     parent = _parent(node)
     others = [a for a in node.before if a != parent]
     beside = f" (with {', '.join(others)})" if others else ""
@@ -54,7 +74,7 @@ def _branch(graph: Graph, node: Node, indent: str, last: bool, width: int) -> It
         final = file is files[-1] and not below
         yield from _entry(f"→ {file.name}  {_standing(file, node)}", inner, final, False, width)
     for child in below:
-        yield from _branch(graph, child, inner, child is below[-1], width)
+        yield from _branch(child, nodes, made, inner, child is below[-1], width)
 
 
 def _standing(file: File, maker: Node) -> str:

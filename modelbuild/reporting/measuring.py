@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from modelbuild import sources
 from modelbuild.plan import Action, Artifact
-from modelbuild.publishing import source_lines
+from modelbuild.publishing import SourceLines
 from modelbuild.reporting.values import Range, Ranges
 from modelbuild.scheduling.runs import Ended, Options, Reporter, Run
 from modelbuild.scheduling.scheduler import Scheduler
@@ -85,5 +85,5 @@ def _told(run: Run, action: Action, ended: Ended, trouble: str | None) -> Ranges
         words = "; ".join(d.message for d in ended.diagnostics)
         return Ranges(note=f"Not measured: {words}" if words else trouble or _UNBUILT)
     (artifact,) = (a for a in run.plan.artifacts if a.name == _of(action).filename)
-    rows = sources.located(ended.data.get("ranges", []), source_lines(run, artifact)) or []
+    rows = sources.located(ended.data.get("ranges", []), SourceLines(run).of(artifact)) or []
     return Ranges([Range(**row) for row in rows])

@@ -43,9 +43,10 @@ def outlook(
     was, now = _chains(before, ()) if before else {}, _chains(after, files)
     gone = {a.name: a for a in before.artifacts} if before else {}
     costs = {**_handed_over(after), **costs}
+    order = {action: place for place, action in enumerate(after.by_id)}
     found = []
     for artifact in after.artifacts:
-        moved = [i for i in _behind(after, artifact) if was.get(i) != now[i]]
+        moved = [i for i in _behind(after, artifact, order) if was.get(i) != now[i]]
         fate = _fate(artifact, gone.pop(artifact.name, None), moved)
         found.append(_effect(artifact.name, fate, moved, costs))
     again = {action for effect in found for action in effect.actions}
@@ -98,10 +99,9 @@ def _reads(action: Action, role: Role) -> bool:
     return not checks and (role == "model" or action.id == "reference")
 
 
-def _behind(of: Plan, artifact: Artifact) -> list[str]:
+def _behind(of: Plan, artifact: Artifact, order: Mapping[str, int]) -> list[str]:
     """The actions that an artifact comes from, its proof's, too, in their order."""
-    needed = {i for i in (artifact.action, artifact.proof) if i}
-    for action in reversed(of.actions):
-        if action.id in needed:
-            needed.update(action.needs.values())
-    return [action.id for action in of.actions if action.id in needed]
+    found = list(dict.fromkeys(i for i in (artifact.action, artifact.proof) if i))
+    for action in found:
+        found += [i for i in of.by_id[action].needs.values() if i not in found]
+    return sorted(found, key=order.__getitem__)

@@ -134,7 +134,7 @@ class Run:
             for name, outline in ended.data.get("outlines", {}).items()
         }
 
-    def tree_of(self, artifact: str) -> Tree | None:
+    def tree_of(self, artifact: Artifact) -> Tree | None:
         """The files of an artifact; None if they were not made."""
-        action = next(a.action for a in self.plan.artifacts if a.name == artifact)
-        return self.ended[action].tree if action in self.ended else None
+        ended = self.ended.get(artifact.action)
+        return ended.tree if ended is not None else None

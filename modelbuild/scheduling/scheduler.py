@@ -449,11 +449,11 @@ class Scheduler:
                 run.ended.pop(other, None)
         if ended.entry is not None and not self.options.dry_run:
             self.judge.remember(run, action, ended)
-        self._publish(run)
+        self._publish(run, action)
 
-    def _publish(self, run: Run) -> None:
-        """Hand over what is proven, and make again what turns out to be damaged on the way."""
-        for artifact in run.plan.artifacts:
+    def _publish(self, run: Run, action: Action) -> None:
+        """Hand over what is proven with this action, and make again what turns out to be damaged."""
+        for artifact in run.plan.of_action.get(action.id, ()):
             needed = [i for i in (artifact.action, artifact.proof) if i]
             if artifact.name not in run.published and all(i in run.ended for i in needed):
                 run.published.add(artifact.name)
