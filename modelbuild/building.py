@@ -130,12 +130,18 @@ def _count(store: Store, runs: Sequence[Run]) -> None:
         store.count(len(hits), misses, sum(e.seconds for e in hits), size)
 
 
+# Said of what this build did, and not true of the next one.
+_OF_THIS_BUILD = frozenset({"artifact-removed", "lock-written", "lock-unwritten"})
+
+
 def _keep(cache: Path, run: Run, result: RecipeResult, out: Path, started: tuple[int, int]) -> None:
     """Let the next build answer from stat rows, if this one left nothing to do."""
     if result.exit_code or not all(a.status in (*GOOD, "skipped") for a in result.artifacts):
         return
     if run.unstable or run.passing:
         return
+    lasting = tuple(d for d in result.diagnostics if d.code not in _OF_THIS_BUILD)
+    result = replace(result, diagnostics=lasting)
     said = [*result.diagnostics, *(d for a in result.artifacts for d in a.diagnostics)]
     if any(d.code.startswith("cache-") for d in said):
         return  # it is said of this build, and would not be true of the next one

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from modelbuild import sources, toolchain
+from modelbuild import leftovers, sources, toolchain
 from modelbuild.errors import EXIT_STEP_FAILED, Diagnostic, first_line
 from modelbuild.lockfile import Lock, mismatch
-from modelbuild.manifest import MANIFEST, actions, rows
-from modelbuild.plan import Artifact
+from modelbuild.manifest import MANIFEST, Rows, actions, rows
+from modelbuild.plan import Artifact, plan
 from modelbuild.rerouting import road
 from modelbuild.results import GOOD, ArtifactResult, RecipeResult
 from modelbuild.scheduling.repeats import repeated
@@ -180,14 +180,17 @@ class Publisher:
         """
         folder = self.out / run.name
         old = rows(folder / MANIFEST, "artifacts", "name")
+        gone = _gone(run, result, old)
+        cleared = leftovers.cleared(folder, old, gone)
+        result = replace(result, diagnostics=(*result.diagnostics, *cleared))
         entries = []
         for artifact in result.artifacts:
-            entry = artifact.as_json()
-            if artifact.status not in GOOD and artifact.name in old:
+            entry = artifact.as_json() | _origin(run, artifact)
+            if artifact.status not in GOOD and artifact.name in old and artifact.name not in gone:
                 entry["published"] = old[artifact.name].get("published", old[artifact.name])
             entries.append(entry)
         known = {a.name for a in result.artifacts}
-        kept = [n for n in old if n not in known and (folder / n).is_file()]
+        kept = [n for n in old if n not in known and n not in gone and (folder / n).is_file()]
         entries += [old[n] for n in kept]
         manifest = {**result.as_json(), "schema": 1, "artifacts": entries}
         manifest["toolchain"] = {**toolchain.versions(["modelbuild"]), **toolchain_of(run)}
@@ -207,6 +210,31 @@ class Publisher:
             told = (*result.diagnostics, said)
             return replace(result, status="failed", exit_code=code, diagnostics=told)
         return result
+
+
+def _gone(run: Run, result: RecipeResult, old: Rows) -> dict[str, str]:
+    """Which files of earlier builds are not to be offered any more, and why."""
+    names = {a.name for a in result.artifacts}
+    if not names.issuperset(old):  # ``--only`` leaves out what the recipe asks for all the same
+        names = {a.name for a in plan(run.plan.recipe).artifacts}
+    gone = {name: "the recipe does not ask for it any more" for name in old if name not in names}
+    for artifact in result.artifacts:
+        if artifact.status == "skipped" and artifact.name in old:
+            row = old[artifact.name]
+            then = row.get("published", row).get("from")
+            now = _origin(run, artifact).get("from")
+            if then is not None and now is not None and then != now:
+                gone[artifact.name] = "it is of an older model, and cannot be built here"
+    return gone
+
+
+def _origin(run: Run, result: ArtifactResult) -> dict[str, str]:
+    """What an engine was built from, or would be: the digest of the ONNX file's object."""
+    if result.kind != "engine":
+        return {}
+    action = next(run.actions[a.action] for a in run.plan.artifacts if a.name == result.name)
+    ended = run.ended.get(action.needs["model"])
+    return {"from": ended.tree.digest} if ended is not None and ended.tree is not None else {}
 
 
 def _measured(what: str, made: Ended | None, proof: Ended | None) -> Any:

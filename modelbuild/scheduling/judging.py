@@ -12,6 +12,7 @@ from modelbuild.freshness import PACKAGE, Outline, Verdict, World, changes, fact
 from modelbuild.keys import digest
 from modelbuild.plan import Action
 from modelbuild.scheduling.runs import Ended, Run
+from modelbuild.steps.base import Outcome
 from modelbuild.steps.engine import BuildEngine
 from modelbuild.store import Entry, Store, Tree
 from modelbuild.trace import facts as discoveries
@@ -67,6 +68,30 @@ class Judge:
         if verdict.entry is not None:
             return Verdict(verdict.cheap, None, ("forced",)) if self.force else verdict
         return Verdict(verdict.cheap, None, self._in_makers_words(run, action, verdict.changes))
+
+    def recorded(self, run: Run, action: Action) -> tuple[Entry, Outcome] | None:
+        """The outcome of an action by what was measured once for other bounds, and where that is from."""
+        place = self.record_place(run, action)
+        if place is None or self.force or not action.remembered:
+            return None
+        verdict = judge({}, self.store.entries(place), self._world(run), {})
+        self.damaged.clear()
+        if verdict.entry is None:
+            return None
+        try:
+            outcome = action.step.judged(verdict.entry.data["record"])
+        except (TypeError, KeyError, ValueError, AttributeError):  # damage that no digest shows
+            return None
+        return None if outcome is None else (verdict.entry, outcome)
+
+    def record_place(self, run: Run, action: Action) -> str | None:
+        """Under which facts the ledger has what an action measured: all but those that only judge it."""
+        measured = action.step.measured()
+        if measured is None:
+            return None
+        knobs = {*action.step.knobs(), "declared files"}
+        known = {name: value for name, value in self.facts_of(run, action).items() if name not in knobs}
+        return digest({"record": {**known, **measured}})
 
     def changes(self, run: Run, action: Action) -> tuple[str, ...]:
         """What moved since the last build, whether or not the ledger has a result for it."""

@@ -159,6 +159,15 @@ class Scheduler:
             met = run.passing.get(action.needs["model"], ())
             self._record(run, action, Done(tree, proof.diagnostics, proof.data, passing=met), 0)
             return True
+        if (known := self.judge.recorded(run, action)) is not None:
+            entry, outcome = known
+            if outcome.proof is not None:
+                run.proofs[action.id] = outcome.proof
+            run.running[action.id] = verdict
+            outlines = entry.data.get("outlines", {})
+            done = Done(entry.tree, outcome.diagnostics, outcome.data, entry.discovered, outlines)
+            self._record(run, action, done, entry.peak)
+            return True
         run.judged[action.id] = verdict
         return False
 
@@ -351,6 +360,10 @@ class Scheduler:
         said = words.with_log(done.diagnostics, self.store.log(run.name, action.id))
         ended = Ended("failed", None, verdict.reason, verdict.changes, said, done.data, done.seconds,
                       done.exit_code or EXIT_STEP_FAILED)  # fmt: skip
+        if "record" in done.data and not action.discovers:
+            with contextlib.suppress(OSError):  # what was measured stands, by whatever bounds
+                empty = self.store.put(self.store.workspace())
+                self._keep_record(run, action, replace(done, tree=empty), peak)
         if done.refused:
             ended = self._around(run, action, ended)
             lasting = done.data.get("lasting", True) and not (done.unstable or done.passing)
@@ -377,11 +390,21 @@ class Scheduler:
         """What the ledger keeps of a result."""
         assert done.tree is not None
         known = self.judge.facts_of(run, action)
-        data = {**done.data, "outlines": done.outlines} if done.outlines else dict(done.data)
+        data = {name: value for name, value in done.data.items() if name != "record"}
+        if done.outlines:
+            data["outlines"] = done.outlines
         return Entry(
             full_key(known, done.discovered), done.tree, known, dict(done.discovered),
             tuple(d.as_json() for d in done.diagnostics), data, done.seconds, peak,
         )  # fmt: skip
+
+    def _keep_record(self, run: Run, action: Action, done: Done, peak: int) -> None:
+        """Write down what was measured, to be judged anew where nothing but its bounds moves."""
+        place = self.judge.record_place(run, action)
+        if place is not None and "record" in done.data and action.remembered and not done.passing:
+            entry = self._entry(run, action, done, peak)
+            data = {**entry.data, "record": done.data["record"]}
+            self.store.record(place, replace(entry, key=place, diagnostics=(), data=data))
 
     def _record(self, run: Run, action: Action, done: Done, peak: int) -> None:
         """Write down what an action made, and end it."""
@@ -397,6 +420,7 @@ class Scheduler:
         elif action.remembered:
             try:
                 self.store.record(verdict.cheap, entry)
+                self._keep_record(run, action, done, peak)
             except OSError as error:
                 said.append(words.unrecorded(action.id, self.store.root, error))
         self._whole.add(entry.tree.digest)

@@ -56,6 +56,21 @@ class Step:
         """The step whose outcome this one's ``Outcome.proof`` is: it need not run again."""
         return None
 
+    def measured(self) -> dict[str, Any] | None:
+        """The knobs that decide what is measured, where the others only judge it: an outcome whose data
+        have a ``record`` is judged anew by another step with these. None: there is no such record.
+        """
+        return None
+
+    def judged(self, record: Mapping[str, Any]) -> Outcome | None:
+        """The outcome that ``run`` would have, by the record of one with the same ``measured()`` knobs.
+        None where the record cannot tell, or the verdict is no good one: then it runs.
+
+        Raises:
+            TypeError: this is no such record; or KeyError, ValueError, AttributeError.
+        """
+        return None
+
     def declared(self, base: Path) -> tuple[Path, ...]:
         """The files that the recipe's patterns match now: their list is a fact, too.
 

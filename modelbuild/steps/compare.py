@@ -3,121 +3,124 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from modelbuild.steps.figures import ON_THE_LINE, Distance, Figures, Point, chain, level_of
 from modelbuild.steps.samples import Array
 from modelbuild.steps.slices import parts
 from modelbuild.tolerance import Tolerance
 
 
-@dataclass(frozen=True)
-class Distance:
-    """One output's error over one or several inputs. ``headroom`` is tolerance / error, 1 passes.
+def measured(reference: Array, candidate: Array) -> Figures:
+    """Compare two arrays of one shape.
 
-    ``worst`` says which element of which input the tightest bound is about.
+    Infinities of the same sign and NaNs on both sides agree.
     """
-
-    max_abs: float
-    max_rel: float
-    relative_l2: float
-    cosine: float
-    headroom: float
-    worst: str = ""
-    one_sided: int = 0  # elements that are finite on one side only
-    beyond: int = 0  # elements that are farther off than the bound
-    elements: int = 0
-    idle: bool = False  # zeros would pass: the bound is of no use at the output's size
-
-    @property
-    def passed(self) -> bool:
-        return self.headroom >= 1 and not self.one_sided
-
-    def as_json(self) -> dict[str, float | None]:
-        """Null where there is no number: a headroom without an error, an error relative to zero."""
-        names = ("max_abs", "max_rel", "relative_l2", "cosine", "headroom")
-        return {n: _json_number(getattr(self, n)) for n in names}
+    if reference.dtype.kind != "f":
+        return _counted(reference, candidate)
+    return _Compared(reference, candidate).figures()
 
 
 def distance(reference: Array, candidate: Array, tolerance: Tolerance, *, counted: bool = True) -> Distance:
-    """Compare two arrays of one shape.
+    """How far two arrays of one shape are apart, by a tolerance; where that is too far, at which element.
 
-    Infinities of the same sign and NaNs on both sides agree. Of integers and booleans as many may
-    differ as ``mismatch`` says if they are ``counted``: decided by floats. Else they must be equal.
+    Of integers and booleans as many may differ as ``mismatch`` says if they are ``counted``: decided by
+    floats. Else they must be equal.
     """
+    return compared(reference, candidate, tolerance, counted=counted)[0]
+
+
+def compared(
+    reference: Array, candidate: Array, tolerance: Tolerance, *, counted: bool = True
+) -> tuple[Distance, Figures]:
+    """As ``distance``, with the figures that it was judged by."""
     if reference.dtype.kind != "f":
-        free = tolerance == Tolerance()
-        return _exact(reference, candidate, None if free else (tolerance.mismatch or 0.0) if counted else 0.0)
-    ref, got = reference.astype(np.float64), candidate.astype(np.float64)
-    finite = np.isfinite(ref) & np.isfinite(got)
-    agreed = finite | (ref == got) | (np.isnan(ref) & np.isnan(got))
-    one_sided = int(agreed.size - np.count_nonzero(agreed))
-    if not finite.all():
-        ref, got = np.where(finite, ref, 0.0), np.where(finite, got, 0.0)
-    with np.errstate(over="ignore"):
-        error = np.abs(got - ref)
-    scale = np.abs(ref)
-    norm, l2, other = _norm(ref, scale), _norm(error, error), _norm(got, np.abs(got))
-    relative = l2 / norm if norm else (0.0 if l2 == 0 else math.inf)
-    cosine = (
-        float(np.vdot(ref / norm, got / other))
-        if max(norm, other) > _LARGE and norm and other
-        else (float(np.vdot(ref, got)) / (norm * other) if norm * other else float(norm == other))
-    )
-    cosine = max(-1.0, min(1.0, cosine))
-    bounds: list[float] = []
-    told = ""
-    worst = int(np.argmax(error)) if error.size else 0
-    beyond = 0
-    # Of an element, what the norm's bound would allow each if all were off alike.
-    level = _level(tolerance)
-    if level is not None:
-        share = level * norm / math.sqrt(max(ref.size, 1))
-    if tolerance.relative_l2 is not None:
-        bounds.append(_ratio(tolerance.relative_l2, relative))
-    if tolerance.cosine is not None:
+        figures = _counted(reference, candidate)
+        found = figures.judged(tolerance, counted)
+        if not figures.share:
+            return found, figures
+        first = int(np.argmin(reference == candidate))
+        told = f"{_element(reference, candidate, first)}; {figures.share:.2%} of the elements differ"
+        beyond = int(np.count_nonzero(reference != candidate))
+        return replace(found, worst=told, beyond=beyond), figures
+    arrays = _Compared(reference, candidate)
+    figures = arrays.figures()
+    found = figures.judged(tolerance)
+    return (found if found.passed else arrays.explained(found, figures, tolerance)), figures
+
+
+class _Compared:
+    """Two arrays of floats in float64, with what is not finite on either side taken out."""
+
+    def __init__(self, reference: Array, candidate: Array) -> None:
+        self.reference, self.candidate = reference, candidate
+        ref, got = reference.astype(np.float64), candidate.astype(np.float64)
+        finite = np.isfinite(ref) & np.isfinite(got)
+        self.agreed = finite | (ref == got) | (np.isnan(ref) & np.isnan(got))
+        if not finite.all():
+            ref, got = np.where(finite, ref, 0.0), np.where(finite, got, 0.0)
+        with np.errstate(over="ignore"):
+            self.error = np.abs(got - ref)
+        self.ref, self.got, self.scale = ref, got, np.abs(ref)
+        self.norm, self.l2 = _norm(ref, self.scale), _norm(self.error, self.error)
+        self.parts = tuple(parts(ref, self.error)) if self.l2 > 0 else ()
+
+    def figures(self) -> Figures:
+        ref, got, norm = self.ref, self.got, self.norm
+        other = _norm(got, np.abs(got))
+        cosine = (
+            float(np.vdot(ref / norm, got / other))
+            if max(norm, other) > _LARGE and norm and other
+            else (float(np.vdot(ref, got)) / (norm * other) if norm * other else float(norm == other))
+        )
+        cosine = max(-1.0, min(1.0, cosine))
         # 1 - cosine of nearly equal vectors drowns in rounding; ||a/|a| - b/|b|||^2 / 2 does not.
         gap = 1 - cosine if cosine < 0.999 or not (norm and other) else _cosine_gap(ref / norm, got / other)
-        bounds.append(_ratio(1 - tolerance.cosine, gap))
-    idle = False
-    if tolerance.rtol is not None or tolerance.atol is not None:
-        allowed = (tolerance.atol or 0.0) + (tolerance.rtol or 0.0) * scale
-        with np.errstate(divide="ignore", invalid="ignore"):
-            room = np.where(error > 0, allowed / error, np.inf)
-        if room.size:
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            rel = np.where(self.scale > 0, self.error / self.scale, np.where(self.error > 0, np.inf, 0.0))
+        return Figures(
+            max_abs=float(self.error.max(initial=0.0)),
+            max_rel=float(rel.max(initial=0.0)),
+            relative_l2=self.l2 / norm if norm else (0.0 if self.l2 == 0 else math.inf),
+            cosine=cosine,
+            elements=ref.size,
+            one_sided=int(ref.size - np.count_nonzero(self.agreed)),
+            gap=gap,
+            part=max((p.relative for p in self.parts), default=0.0),
+            peak=float(self.scale.max(initial=0.0)),
+            sized=norm > 0,
+            hull=_hull(self.scale, self.error),
+        )
+
+    def explained(self, found: Distance, figures: Figures, tolerance: Tolerance) -> Distance:
+        """With the element that the tightest bound is about, and how many are beyond it."""
+        worst, told, beyond = int(np.argmax(self.error)), "", 0
+        # Of an element, what the norm's bound would allow each if all were off alike.
+        level = level_of(tolerance)
+        if tolerance.rtol is not None or tolerance.atol is not None:
+            allowed = (tolerance.atol or 0.0) + (tolerance.rtol or 0.0) * self.scale
+            with np.errstate(divide="ignore", invalid="ignore"):
+                room = np.where(self.error > 0, allowed / self.error, np.inf)
             lowest = int(np.argmin(room))
-            if not bounds or room.flat[lowest] < min(bounds):
+            if _is_near(float(room.flat[lowest]), found.headroom):
                 worst = lowest
-            bounds.append(float(room.flat[lowest]))
-            idle = level is None and norm > 0 and bool(np.all(scale <= allowed))
-            beyond = int(np.count_nonzero(error > allowed))
-    if level is not None and l2 > 0:
-        whole = min(bounds)
-        for part in parts(ref, error):
-            if (ratio := _ratio(level, part.relative)) < min(bounds):
-                bounds.append(ratio)
-                worst, told = part.worst, f"; {part.name} alone is off by {part.relative:.3g} of its own size"
-        if min(bounds) < 1 and not beyond:
-            limit = share if whole < 1 else level * scale
-            beyond = int(np.count_nonzero(error > limit))
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        rel = np.where(scale > 0, error / scale, np.where(error > 0, np.inf, 0.0))
-    if one_sided:
-        worst = int(np.argmin(agreed))
-    return Distance(
-        max_abs=float(error.max(initial=0.0)),
-        max_rel=float(rel.max(initial=0.0)),
-        relative_l2=relative,
-        cosine=cosine,
-        headroom=min(bounds, default=math.inf) if not one_sided else 0.0,
-        worst=_element(reference, candidate, worst) + told if reference.size else "",
-        one_sided=one_sided,
-        beyond=beyond,
-        elements=reference.size,
-        idle=idle,
-    )
+            beyond = int(np.count_nonzero(self.error > allowed))
+        if level is not None and self.l2 > 0:
+            ofpart = [p for p in self.parts if _is_near(_ratio(level, p.relative), found.headroom)]
+            if ofpart:
+                worst = ofpart[0].worst
+                told = f"; {ofpart[0].name} alone is off by {ofpart[0].relative:.3g} of its own size"
+            if not beyond:
+                whole = replace(figures, part=0.0).headroom(tolerance)
+                share = self.norm / math.sqrt(self.ref.size)
+                limit = level * (share if whole < 1 else self.scale)
+                beyond = int(np.count_nonzero(self.error > limit))
+        if found.one_sided:
+            worst = int(np.argmin(self.agreed))
+        return replace(found, worst=_element(self.reference, self.candidate, worst) + told, beyond=beyond)
 
 
 def strains(reference: Array, candidate: Array, tolerance: Tolerance) -> list[float]:
@@ -138,10 +141,10 @@ def strains(reference: Array, candidate: Array, tolerance: Tolerance) -> list[fl
         bounds.append(Tolerance(relative_l2=tolerance.relative_l2))
     if tolerance.cosine is not None:
         bounds.append(Tolerance(cosine=tolerance.cosine))
-    found = []
+    figures, found = measured(reference, candidate), []
     for bound in bounds:
-        measured = distance(reference, candidate, bound)
-        error = 1 / measured.headroom if measured.headroom else math.inf
+        headroom = figures.headroom(bound)
+        error = 1 / headroom if headroom else math.inf
         found.append(error if bound.cosine is not None else error**2)
     return found
 
@@ -161,55 +164,44 @@ def _norm(array: Array, size: Array) -> float:
     return peak * float(np.linalg.norm(array / peak))
 
 
-def _level(tolerance: Tolerance) -> float | None:
-    """The error relative to its size that a part may have: an error e costs at most e^2 / 2 of cosine."""
-    if tolerance.relative_l2 is not None:
-        return tolerance.relative_l2
-    return None if tolerance.cosine is None else math.sqrt(2 * (1 - tolerance.cosine))
-
-
 def _cosine_gap(a: Array, b: Array) -> float:
     return float(np.sum((a - b) ** 2)) / 2
 
 
-def _exact(reference: Array, candidate: Array, mismatch: float | None) -> Distance:
-    """None: no bound of ours."""
+def _counted(reference: Array, candidate: Array) -> Figures:
     equal = reference == candidate
     if bool(np.all(equal)):
-        return Distance(0.0, 0.0, 0.0, 1.0, math.inf, elements=reference.size)
+        return Figures(0.0, 0.0, 0.0, 1.0, reference.size, share=0.0)
     ref, got = reference.astype(np.float64), candidate.astype(np.float64)
     error = np.abs(got - ref)
     norm = float(np.linalg.norm(ref))
-    beyond = int(equal.size - np.count_nonzero(equal))
-    share = beyond / equal.size
-    return Distance(
+    return Figures(
         max_abs=float(error.max()),
         max_rel=float(np.max(error / np.maximum(np.abs(ref), 1.0))),
         relative_l2=float(np.linalg.norm(error)) / norm if norm else math.inf,
         cosine=float(np.vdot(ref, got)) / ((norm * float(np.linalg.norm(got))) or 1.0),
-        headroom=math.inf if mismatch is None else mismatch / share,
-        worst=_element(reference, candidate, int(np.argmin(equal))) + f"; {share:.2%} of the elements differ",
-        beyond=beyond,
         elements=reference.size,
+        share=int(equal.size - np.count_nonzero(equal)) / equal.size,
     )
 
 
-def worst_of(distances: Iterable[Distance]) -> Distance:
-    """Every number's worst, over several inputs."""
-    rows = list(distances)
-    tightest = min(rows, key=lambda d: d.headroom)
-    return Distance(
-        max_abs=max(d.max_abs for d in rows),
-        max_rel=max(d.max_rel for d in rows),
-        relative_l2=max(d.relative_l2 for d in rows),
-        cosine=min(d.cosine for d in rows),
-        headroom=tightest.headroom,
-        worst=tightest.worst,
-        one_sided=sum(d.one_sided for d in rows),
-        beyond=tightest.beyond,
-        elements=tightest.elements,
-        idle=all(d.idle for d in rows),
-    )
+def _hull(scale: Array, error: Array) -> tuple[Point, ...]:
+    """The ``chain`` of all elements: those that one line leaves out, nearly all, are never sorted."""
+    some = error > 0
+    size, off = scale[some], error[some]
+    if not off.size:
+        return ()
+    highest = off == off.max()
+    last = float(size[highest].min()), float(off.max())
+    with np.errstate(over="ignore"):
+        flat = size / off
+    steep = flat == flat.min()
+    first = float(size[steep][np.argmax(off[steep])]), float(off[steep].max())
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        rise = (off - first[1]) / (size - first[0])
+        line = (last[1] - first[1]) / (last[0] - first[0]) if last[0] > first[0] else math.inf
+        above = (size > first[0]) & (size < last[0]) & ~(rise <= line * (1 + ON_THE_LINE))
+    return chain([first, last, *zip(size[above].tolist(), off[above].tolist(), strict=True)])
 
 
 def is_vacuous(outputs: Sequence[Array], *, inputs_vary: bool) -> bool:
@@ -246,5 +238,6 @@ def _ratio(allowed: float, error: float) -> float:
     return allowed / error if error > 0 else math.inf
 
 
-def _json_number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _is_near(value: float, other: float) -> bool:
+    """Whether these are one number, but for the rounding of two ways to it."""
+    return abs(value - other) <= 1e-9 * abs(other)

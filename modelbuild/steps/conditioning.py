@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelbuild import environment, passing
-from modelbuild.steps import compare
-from modelbuild.steps.compare import Distance
+from modelbuild.steps import compare, figures
+from modelbuild.steps.figures import Distance
 from modelbuild.steps.model import LiveModel, ModelSource
 from modelbuild.tolerance import Tolerance
 
@@ -86,7 +86,7 @@ def _farthest(
             for outs in others
             if outs[index].shape == want.shape
         ]
-        found.append(compare.worst_of(rows) if rows else None)
+        found.append(figures.worst_of(rows) if rows else None)
     return tuple(found)
 
 

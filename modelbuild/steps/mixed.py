@@ -46,6 +46,22 @@ class Mixed(Half):
     def knobs(self) -> dict[str, Any]:
         return {**super().knobs(), "proof version": self.proof.version}
 
+    def measured(self) -> dict[str, Any]:
+        return {**self.knobs(), "proof": self.proof.measured()}
+
+    def judged(self, record: Mapping[str, Any]) -> Outcome | None:
+        """What is converted without a search is the same by any tolerance that holds at every row."""
+        proof = self.proof.judged(record["proof"])
+        if proof is None or any(self.proof.judged(beyond) is None for beyond in record["beyond"]):
+            return None
+        said = tuple(Diagnostic.from_json(dict(d)) for d in record["said"])
+        return self._plainly(said, proof)
+
+    @staticmethod
+    def _plainly(said: tuple[Diagnostic, ...], proof: Outcome, record: Any = None) -> Outcome:
+        data: dict[str, Any] = {"conversion": {"method": "convert", "kept": []}}
+        return Outcome(said, data if record is None else {**data, "record": record}, proof)
+
     @property
     def proven_by(self) -> Step:
         return self.proof
@@ -60,31 +76,38 @@ class Mixed(Half):
         model, said = self.source(given["model"])
         clamped = self.convert(model, out)
         try:
-            proof = self._proven(given, out)
+            proof, beyond = self._proven(given, out)
         except ProofError as plain:
             if not _is_rounding(plain):
                 raise
             if _is_broken(plain):  # not a little off: what leaves the range tells the search where to look
                 plain = self._explained(plain, given, out)
             return self._searched(model, given, out, plain, said)
-        clamped = self._that_matter(clamped, model, given)
-        return Outcome((*said, *clamped), {"conversion": {"method": "convert", "kept": []}}, proof)
+        said = (*said, *self._that_matter(clamped, model, given))
+        if beyond is None or "record" not in proof.data:
+            return self._plainly(said, proof)
+        told = [d.as_json() for d in said]
+        record = {"proof": proof.data["record"], "beyond": beyond, "said": told}
+        return self._plainly(said, proof, record)
 
     def _that_matter(
         self, said: tuple[Diagnostic, ...], model: Model, given: Mapping[str, Path]
     ) -> tuple[Diagnostic, ...]:
         return clamps.that_matter(said, model, self.options().bounds().largest, given["reference"])
 
-    def _proven(self, given: Mapping[str, Path], out: Path) -> Outcome:
-        """The proof of the file, which has to hold at the rows of the variants made from it, too."""
+    def _proven(self, given: Mapping[str, Path], out: Path) -> tuple[Outcome, list[Any] | None]:
+        """The proof of the file, which has to hold at the rows of the variants made from it, too.
+
+        With the records of these rows; None where they cannot be judged anew.
+        """
         files = {"model": out, "reference": given["reference"]}
         proof = self.proof.prove(files)
         try:
-            variant_rows.check(self.proof, files)
+            return proof, variant_rows.check(self.proof, files)
         except ProofError as error:
             if _is_rounding(error):
                 raise
-        return proof
+        return proof, None
 
     def _explained(self, error: ProofError, given: Mapping[str, Path], out: Path) -> ProofError:
         """With the ranges of the file in ``out``, which is the one that failed."""
@@ -128,7 +151,7 @@ class Mixed(Half):
                 raise ProofError((self._infeasible(error),), dict(plain.data)) from error
             clamped = self.convert(model, out, found.kept)
             try:
-                proof = self._proven(given, out)
+                proof, _ = self._proven(given, out)
             except ProofError as error:
                 last = error
                 self._learn(search, tried, bounds, given["reference"], error, found.after)

@@ -10,10 +10,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from modelbuild.errors import Diagnostic, first_line
-from modelbuild.steps import compare, reference
-from modelbuild.steps.compare import Distance
+from modelbuild.steps import compare, figures, reference
 from modelbuild.steps.conditioning import Own, times, times_counted
+from modelbuild.steps.figures import Distance, Figures, merged
 from modelbuild.steps.model import import_attribute
+from modelbuild.steps.record import Measured as Output
+from modelbuild.steps.record import Record
 from modelbuild.steps.samples import Array
 from modelbuild.steps.spread import Spread
 from modelbuild.tensors import Sizes
@@ -37,7 +39,6 @@ _HINTS = {
 _MARGIN = 1.5  # of what a hint allows over what was seen: a few inputs alone were looked at
 _AS_MUCH = 4.0  # times PyTorch's own error: up to there nobody can do better
 _ORDINARY = 2e-6  # the error relative to an output's size that float32 costs a deep network
-_WRONG = 0.1  # an error relative to an output's size that no precision excuses
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ class Proof:
         self.bounds = {name: of.tolerance.at(name, of.precision) for name in names}
         self.by_output: dict[str, list[tuple[Sizes, Distance]]] = {n: [] for n in names}
         self.files: dict[str, list[str]] = {n: [] for n in names}  # the inputs of ``by_output``
+        self.figures: dict[str, dict[int, Figures]] = {n: {} for n in names}  # by the shape's number
         self.doubts: dict[tuple[str, str], Doubt] = {}  # by output and input
         self.spreads = {n: Spread() for n in names}
         self.shapes: list[dict[str, int]] = []
@@ -121,7 +123,8 @@ class Proof:
         if sizes not in self.shapes:
             self.shapes.append(sizes)
             self.counts.append(0)
-        self.counts[self.shapes.index(sizes)] += 1
+        number = self.shapes.index(sizes)
+        self.counts[number] += 1
         at = reference.describe(sizes)
         try:
             got = run(arrays)
@@ -153,7 +156,9 @@ class Proof:
                 said = f"output `{name}` is {have.dtype}, PyTorch {want.dtype}"
                 self._fail("outputs-mismatch", said, name)
                 continue
-            found = compare.distance(want, have, self.bounds[name], counted=name in self.counted)
+            found, seen = compare.compared(want, have, self.bounds[name], counted=name in self.counted)
+            known = self.figures[name]
+            known[number] = merged([known[number], seen]) if number in known else seen
             self.by_output[name].append((sizes, found))
             self.files[name].append(case.file)
             self.spreads[name].add(want, have)
@@ -263,33 +268,43 @@ class Proof:
             return
         self.failures.append(Diagnostic(code, message, hint or _HINTS.get(code), about))
 
-    def parity(self, evidence: str) -> dict[str, Any]:
-        """The contract's ``parity``, worst output first.
-
-        ``errors`` has a row for each output at each shape, and ``spread`` each output's histogram.
-        """
-        worst = {n: compare.worst_of(d for _, d in r) for n, r in self.by_output.items() if r}
-        ranked = sorted(worst, key=lambda n: worst[n].headroom)
-        errors = self.errors()
-        return {
-            "passed": not errors,
-            "evidence": evidence,
-            "shapes": self.shapes,
-            "samples": max(self.counts, default=0),
-            "samples_per_shape": self.counts,
-            "tolerance": str(self.of.tolerance),
-            "outputs": {n: worst[n].as_json() for n in ranked},
-            "errors": [row for n in ranked for row in self._by_shape(n)],
-            "spread": {n: told for n in ranked if (told := self.spreads[n].as_json()) is not None},
+    def record(
+        self,
+        evidence: str,
+        inputs_vary: bool = True,
+        source: str = "PyTorch",
+        said: tuple[Diagnostic, ...] = (),
+    ) -> Record:
+        """What was measured, to be judged by any tolerance."""
+        outputs = {
+            name: Output(
+                tuple(self.figures[name].get(i) for i in range(len(self.shapes))),
+                name in self.counted,
+                self._said(name) if self._constant(name, inputs_vary) else None,
+                self.spreads[name].as_json(),
+            )
+            for name in self.names
         }
+        return Record(evidence, self.shapes, self.counts, outputs, source, said)
 
-    def _by_shape(self, name: str) -> list[dict[str, Any]]:
-        found = []
-        for shape in self.shapes:
-            rows = [d for sizes, d in self.by_output[name] if sizes == shape]
-            if rows:
-                found.append({"output": name, "shape": shape, **compare.worst_of(rows).as_json()})
-        return found
+    @property
+    def is_plain(self) -> bool:
+        """Whether the figures say all: it ran everywhere, with the right shapes, and nothing is excused."""
+        accepted = any(d.accepted for d in self.doubts.values())
+        return bool(self.shapes) and not (self.refused or self.failures or accepted)
+
+    def rows(self, name: str) -> list[Distance | None]:
+        """What an output is off by, by shape: by its figures, but where PyTorch's own error excuses it."""
+        if not any(n == name and d.accepted for (n, _), d in self.doubts.items()):
+            shapes = (self.figures[name].get(i) for i in range(len(self.shapes)))
+            return [f.judged(self.bounds[name], name in self.counted) if f else None for f in shapes]
+        by_shape = ([d for sizes, d in self.by_output[name] if sizes == s] for s in self.shapes)
+        return [figures.worst_of(found) if found else None for found in by_shape]
+
+    def parity(self, record: Record) -> dict[str, Any]:
+        """The contract's ``parity``."""
+        rows = {name: self.rows(name) for name in self.names}
+        return record.parity(self.of.tolerance, rows, passed=not self.errors())
 
     def errors(self) -> list[Diagnostic]:
         """Why this artifact may not be published; empty if it may."""
@@ -304,7 +319,7 @@ class Proof:
         found += [Diagnostic(f.code, f.message, f.hint) for f in self.failures]
         for name, rows in self.by_output.items():
             failed = [(s, d) for s, d in rows if not d.passed]
-            if failed:
+            if failed and any(d is not None and not d.passed for d in self.rows(name)):
                 found.append(self._judged(name, rows, failed))
         return found
 
@@ -383,26 +398,6 @@ class Proof:
         if first.dtype.kind != "f":
             return "the same"
         return "NaN" if np.isnan(first).all() else "the same"
-
-    def vacuous(self, inputs_vary: bool, source: str = "PyTorch") -> list[Diagnostic]:
-        """Outputs whose comparison proves nothing; an error if that is all of them, or if one is wrong."""
-        found: dict[str, Diagnostic] = {}
-        wrong = False
-        for name in self.names:
-            worst = [d for _, d in self.by_output[name]]
-            if self._constant(name, inputs_vary):
-                said = f"{source}'s output `{name}` is {self._said(name)} for every input"
-                hint = "load trained weights, or give inputs that reach it (`values`, `verify.data`)"
-            elif worst and all(d.idle for d in worst):
-                said = f"{self.bounds[name]} is no bound for output `{name}`: zeros would pass, too"
-                hint = "name a bound relative to its size: `relative_l2`, or `rtol` with a smaller `atol`"
-                wrong = wrong or any(d.relative_l2 > _WRONG for d in worst)
-            else:
-                continue
-            found[name] = Diagnostic("vacuous-check", f"{said}: comparing it proves nothing", hint)
-        if wrong or len(found) == len(self.names):
-            return list(found.values())
-        return [replace(d, level="warning") for d in found.values()]
 
 
 def _allowing(times: float) -> int:

@@ -28,22 +28,24 @@ class _Beyond(Verify):
             yield (reference.Case(**row), *reference.load_case(folder, row["file"]))
 
 
-def check(proof: Verify, given: Mapping[str, Path]) -> None:
-    """Compare at the variants' own rows as ``proof`` does at its own.
+def check(proof: Verify, given: Mapping[str, Path]) -> list[Any] | None:
+    """Compare at the variants' own rows as ``proof`` does at its own; the records of that, if there are
+    such rows. None where they cannot be judged anew.
 
     Raises:
         ProofError: values are wrong there. What else is wrong at sizes that the dynamic file was not
             made for, the variants' own proofs say.
     """
     if not any(_beyond(given["reference"], proof.rows)):
-        return
+        return []
     beyond = _Beyond(**{f.name: getattr(proof, f.name) for f in fields(Verify)})
     try:
-        beyond.prove(given)
+        record = beyond.prove(given).data.get("record")
     except ProofError:
         raise
     except ModelbuildError:
-        return
+        return None
+    return None if record is None else [record]
 
 
 def _beyond(folder: Path, rows: int | None) -> Iterator[dict[str, Any]]:

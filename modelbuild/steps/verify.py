@@ -15,6 +15,7 @@ from modelbuild.errors import Diagnostic, ProofError, StepError
 from modelbuild.isolate import in_child
 from modelbuild.steps import failures
 from modelbuild.steps.base import Outcome, Step
+from modelbuild.steps.record import Record
 from modelbuild.tensors import Sizes, TensorSpec, Values
 from modelbuild.tolerance import Tolerance
 
@@ -112,7 +113,10 @@ class Verify(Step):
         lost = self._unnoticed(running, given["reference"]) if self.precision != "fp32" else None
         if lost is None:
             return outcome
-        return Outcome((*outcome.diagnostics, *lost.diagnostics), {**outcome.data, "ranges": lost.rows})
+        told: dict[str, Any] = {"ranges": lost.rows}
+        if record := outcome.data.get("record"):
+            told["record"] = {**record, "lost": [d.as_json() for d in lost.diagnostics], **told}
+        return Outcome((*outcome.diagnostics, *lost.diagnostics), {**outcome.data, **told})
 
     def _doubt(self, proof: Proof, reference: Path, base: Path | None) -> None:
         """Where the proof fails, ask how far PyTorch is from itself on the inputs that it fails on."""
@@ -195,17 +199,25 @@ class Verify(Step):
                 yield case, arrays, expected
 
     def _verdict(self, proof: Proof, evidence: str, said: tuple[Diagnostic, ...]) -> Outcome:
-        parity = proof.parity(evidence)
-        found = (
-            *said,
-            *proof.errors(),
-            *proof.allowances(),
-            *proof.vacuous(any(s.values.varies for s in self.inputs if s.shape), self.source),
-        )
+        vary = any(s.values.varies for s in self.inputs if s.shape)
+        record = proof.record(evidence, vary, self.source, said)
+        parity = proof.parity(record)
+        empty = record.vacuous(self.tolerance, self.precision)
+        found = (*said, *proof.errors(), *proof.allowances(), *empty)
+        kept = record.as_json() if proof.is_plain else None
+        data: dict[str, Any] = {"parity": parity} if kept is None else {"parity": parity, "record": kept}
         if any(d.level == "error" for d in found):
-            cases = [asdict(m) for m in proof.measured]
-            raise ProofError(found, {"parity": {**parity, "passed": False}, "cases": cases})
-        return Outcome(found, {"parity": parity})
+            data["parity"] = {**parity, "passed": False}
+            if self.precision != "fp32":  # what leaves the range is looked for where the proof holds
+                data.pop("record", None)
+            raise ProofError(found, {**data, "cases": [asdict(m) for m in proof.measured]})
+        return Outcome(found, data)
+
+    def measured(self) -> dict[str, Any]:
+        return {name: value for name, value in self.knobs().items() if name != "tolerance"}
+
+    def judged(self, record: Mapping[str, Any]) -> Outcome | None:
+        return Record.from_json(record).judged(self.tolerance, self.precision)
 
     def _running(self, path: Path, model: Model) -> _Running:
         """How to run the file, what running it proves, and what to say about loading it."""

@@ -2,8 +2,8 @@
 
 An object is a folder of files, named by the digest of its listing, written beside its place and
 renamed into it: it is there whole or not at all, and two builds may write the same one at once.
-The ledger maps a step's facts to the object that they gave; a failure is recorded only
-as a refusal, with what it read.
+The ledger maps a step's facts to the object that they gave, and those without the bounds to what
+was measured; a failure is recorded only as a refusal, with what it read.
 
     objects/ab/<digest>/…         the files, read-only; the folder's mtime is when it was last used
     objects/ab/<digest>.gone/     being deleted

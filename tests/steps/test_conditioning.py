@@ -118,7 +118,7 @@ def test_a_recipe_may_allow_as_many_times_the_error_of_pytorch() -> None:
     (said,) = proof.allowances()
     assert (said.code, said.level) == ("ill-conditioned", "warning")
     assert "its error is 2.5 times that of PyTorch's float32" in said.message
-    assert proof.parity("cpu")["outputs"]["y"]["headroom"] == pytest.approx(3 / 2.5, rel=1e-3)
+    assert proof.parity(proof.record("cpu"))["outputs"]["y"]["headroom"] == pytest.approx(3 / 2.5, rel=1e-3)
 
 
 def test_a_file_that_is_really_wrong_is_told_so_whatever_a_recipe_allows() -> None:

@@ -1,0 +1,113 @@
+"""A tolerance that moves: the proofs that are there are judged anew, and nothing runs."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import RECIPE, TINY, Answer, Project
+
+ALL = RECIPE + "static: [{batch: 2}]\n"
+FIRST = ALL + "precision: {fp32: {}, fp16: {}}\n"
+ANOTHER = (
+    ALL
+    + """\
+precision:
+  fp32: {tolerance: {rtol: 2.0e-3, atol: 2.0e-4}}
+  fp16: {tolerance: {relative_l2: 2.0e-2, outputs: {y: {cosine: 0.99}}}}
+"""
+)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    made = Project(tmp_path_factory.mktemp("built"))
+    made.write("net.py", TINY)
+    made.recipe(base=FIRST)
+    assert made.build().code == 0
+    return made
+
+
+@pytest.fixture
+def project(built: Project, tmp_path: Path) -> Project:
+    shutil.copytree(built.folder, tmp_path / "copy", symlinks=True)
+    copy = Project(tmp_path / "copy")
+    assert copy.build().code == 0  # in this folder, too
+    _forget(copy)
+    return copy
+
+
+def _forget(project: Project) -> None:
+    for log in _logs(project):
+        log.unlink()
+
+
+def _ran(answer: Answer) -> set[str]:
+    return set(re.findall(r"^net\.yaml: (.+) done in ", answer.stderr, re.MULTILINE))
+
+
+def _logs(project: Project) -> list[Path]:
+    """What workers have written: they open a log for all that they do."""
+    return [p for p in (project.folder / "cache").glob("logs/**/*") if p.is_file()]
+
+
+def _proofs(answer: Answer) -> dict[str, tuple[Any, Any, Any]]:
+    return {n: (a["parity"], a["diagnostics"], a["conversion"]) for n, a in answer.artifacts.items()}
+
+
+def test_another_tolerance_is_judged_without_a_worker_and_as_a_whole_proof_would(project: Project) -> None:
+    project.recipe(base=ANOTHER)
+    anew = project.build()
+    assert anew.code == 0
+    assert _ran(anew) == {"verify fp32", "verify fp32.batch2", "fp16", "verify fp16", "verify fp16.batch2"}
+    assert _logs(project) == []
+    reason = anew.artifacts["net.fp32.onnx"]["reason"]
+    assert reason.startswith("proven again: tolerance: atol changed: 0.0001 -> 0.0002")
+    whole = project.build("--force")
+    assert _logs(project) != []
+    assert _proofs(anew) == _proofs(whole)
+    project.recipe(base=FIRST)
+    assert _ran(project.build()) == set()
+
+
+def test_a_tolerance_that_fails_is_proven_whole_and_says_where(project: Project) -> None:
+    project.recipe(base=FIRST.replace("fp32: {}", "fp32: {tolerance: {relative_l2: 1.0e-12}}"))
+    answer = project.build()
+    assert answer.code == 3
+    assert _logs(project) != []
+    assert re.search(r"output `y` at batch=\d: .*; element \[\d, \d\]: ", answer.said("parity-failed"))
+
+
+def test_what_failed_by_a_tolerance_was_measured_all_the_same(tmp_path: Path) -> None:
+    """Of a file that has never passed."""
+    project = Project(tmp_path)
+    project.write("net.py", TINY)
+    project.recipe("precision: {fp32: {tolerance: {relative_l2: 1.0e-12}}}")
+    assert project.build().code == 3
+    _forget(project)
+    project.recipe("precision: {fp32: {tolerance: {relative_l2: 1.0e-3}}}")
+    assert project.build().statuses == {"net.fp32.onnx": "cached"}  # the proof alone is new
+    assert _logs(project) == []
+
+
+def test_what_the_recipes_own_function_accepts_is_asked_again_where_the_function_moves(
+    project: Project,
+) -> None:
+    project.write("near.py", "def near(ours, theirs):\n    return True\n")
+    asking = RECIPE.replace("samples: 2", 'samples: 2, function: "near:near"')
+    project.recipe(base=asking)
+    assert project.build().code == 0
+    _forget(project)
+    loose = asking + "precision: {fp32: {tolerance: {relative_l2: 5.0e-3}}}\n"
+    project.recipe(base=loose)
+    assert project.build().code == 0
+    assert _logs(project) == []
+    project.write("near.py", "def near(ours, theirs):\n    return False\n")
+    project.recipe(base=loose.replace("5.0e-3", "6.0e-3"))
+    answer = project.build()
+    assert answer.code == 3
+    assert "`near:near` says False at batch=" in answer.said("parity-failed")
