@@ -80,7 +80,7 @@ def test_stats_for_people(built: Project) -> None:
     assert lines[0] == str(built.folder / "cache")
     assert [line.split()[0] for line in lines[1:]] == ["objects", "results", "builds", "hits", "saved"]
     assert lines[1].startswith("  objects  4, ")
-    assert lines[2] == "  results  4"
+    assert lines[2] == "  results  5"
 
 
 # ---- verify ------------------------------------------------------------------------------------
@@ -90,7 +90,7 @@ def test_a_whole_cache_is_said_to_be_whole(built: Project) -> None:
     answer = _cache(built, "verify")
     assert answer.code == 0
     assert answer.stdout.startswith(f"{built.folder / 'cache'}: 4 objects (")
-    assert answer.stdout.endswith("), 4 results: all as they were stored\n")
+    assert answer.stdout.endswith("), 5 results: all as they were stored\n")
     assert _told(built, "verify")["damaged"] == []
 
 
