@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from modelbuild import trace
 from modelbuild.keys import canonical, digest, moved
 from modelbuild.plan import Action
 from modelbuild.store import Entry
@@ -47,7 +48,9 @@ def facts(action: Action, inputs: Mapping[str, str], versions: Mapping[str, str 
     """Everything that decides the action's result and is known before it runs."""
     step = action.step
     known: dict[str, Any] = {"step": step.kind, "step version": step.version, **step.knobs()}
-    known |= {PACKAGE + name: versions.get(name) for name in step.distributions}
+    known |= {PACKAGE + name: versions.get(name) for name in step.uses()}
+    if action.discovers:
+        known["trace version"] = trace.VERSION
     if action.beside_model:
         known["python"] = f"{sys.version_info.major}.{sys.version_info.minor}"
         known["machine"] = platform.machine()

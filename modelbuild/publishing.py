@@ -314,5 +314,5 @@ def _missing(target: Path, tree: Tree) -> str | None:
 
 def toolchain_of(run: Run) -> dict[str, str | None]:
     """The versions of what decides the bytes of a recipe's artifacts."""
-    names = {n for a in run.plan.actions for n in a.step.distributions}
+    names = {n for a in run.plan.actions for n in a.step.uses()}
     return {**toolchain.platform_facts(), **toolchain.versions(sorted(names))}

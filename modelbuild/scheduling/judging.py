@@ -133,7 +133,7 @@ class Judge:
         return tuple(dict.fromkeys(words))
 
     def _installed(self, action: Action) -> Mapping[str, str | None]:
-        for name in action.step.distributions:
+        for name in action.step.uses():
             if name not in self._versions:
                 self._versions[name] = discoveries.current(PACKAGE + name, None, Path())
         return self._versions

@@ -32,7 +32,7 @@ class Adopt(Step):
 
     kind: ClassVar[str] = "adopt"
     version: ClassVar[int] = 3
-    distributions: ClassVar[tuple[str, ...]] = ("onnx", "numpy")
+    packages: ClassVar[tuple[str, ...]] = ("onnx", "numpy")
 
     def reads(self, base: Path) -> tuple[Path, ...]:
         return _files(base / self.path)
@@ -88,7 +88,7 @@ class AdoptedReference(Step):
 
     kind: ClassVar[str] = "reference"
     version: ClassVar[int] = 3
-    distributions: ClassVar[tuple[str, ...]] = ("onnxruntime", "numpy")
+    packages: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "numpy")
 
     def declared(self, base: Path) -> tuple[Path, ...]:
         return self.sampling.declared(base)

@@ -34,18 +34,23 @@ class Outcome:
 class Step:
     """One kind of work. The fields of a subclass are its knobs; each is a fact of its key.
 
-    ``version`` goes up when the same input would give other bytes; ``distributions`` are the
-    packages whose versions decide the bytes.
+    ``version`` goes up when the same input would give other bytes, and ``tests/seal`` asks whenever the
+    code behind it moves. ``packages`` are the modules of others that decide the bytes.
     """
 
     kind: ClassVar[str]
     version: ClassVar[int] = 1
-    distributions: ClassVar[tuple[str, ...]] = ()
+    packages: ClassVar[tuple[str, ...]] = ()
+    of_pytorch: ClassVar[tuple[str, ...]] = ()  # those that do where PyTorch's own error is asked for
 
     @property
     def on_gpu(self) -> bool:
         """Whether the step uses a GPU where there is one: one at a time does."""
         return False
+
+    def uses(self) -> tuple[str, ...]:
+        """The packages that decide the bytes with these knobs: their versions are facts."""
+        return self.packages
 
     def knobs(self) -> dict[str, Any]:
         """The facts that the recipe decides, as plain data."""

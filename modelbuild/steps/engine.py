@@ -42,6 +42,7 @@ class BuildEngine(Step):
     """
 
     kind: ClassVar[str] = "engine"
+    packages: ClassVar[tuple[str, ...]] = ("polygraphy",)
     backend: ClassVar[str]
 
     filename: str
@@ -137,7 +138,7 @@ class BuildRtxEngine(BuildEngine):
     """
 
     backend: ClassVar[str] = "tensorrt-rtx"
-    distributions: ClassVar[tuple[str, ...]] = ("tensorrt-rtx", "polygraphy")
+    packages: ClassVar[tuple[str, ...]] = ("tensorrt_rtx", *BuildEngine.packages)
 
     @property
     def device_decides(self) -> bool:
@@ -187,7 +188,7 @@ class BuildTensorrtEngine(BuildEngine):
     """An engine of TensorRT, built on and for the GPU of this machine."""
 
     backend: ClassVar[str] = "tensorrt"
-    distributions: ClassVar[tuple[str, ...]] = ("tensorrt", "polygraphy")
+    packages: ClassVar[tuple[str, ...]] = ("tensorrt", *BuildEngine.packages)
 
     @property
     def device_decides(self) -> bool:

@@ -55,7 +55,9 @@ class Export(ModelStep):
 
     kind: ClassVar[str] = "export"
     version: ClassVar[int] = 9
-    distributions: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnxscript", "onnx-ir", "numpy")
+    packages: ClassVar[tuple[str, ...]] = (
+        "torch", "onnx", "onnxscript", "onnx_ir", "onnxruntime", "safetensors", "numpy",
+    )  # fmt: skip
 
     def knobs(self) -> dict[str, Any]:
         found = super().knobs()

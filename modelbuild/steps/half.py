@@ -36,7 +36,7 @@ class Half(Step):
 
     kind: ClassVar[str] = "half"
     version: ClassVar[int] = 5
-    distributions: ClassVar[tuple[str, ...]] = ("onnx", "onnxconverter-common", "numpy")
+    packages: ClassVar[tuple[str, ...]] = ("onnx", "onnxconverter_common", "numpy")
 
     def run(self, given: Mapping[str, Path], out: Path) -> Outcome:
         """Write ``filename``; clamped values and a raised opset are diagnosed, never silent.

@@ -41,7 +41,11 @@ class Mixed(Half):
 
     kind: ClassVar[str] = "mixed"
     version: ClassVar[int] = 7
-    distributions: ClassVar[tuple[str, ...]] = (*Half.distributions, "onnxruntime")
+    packages: ClassVar[tuple[str, ...]] = (*Half.packages, "onnxruntime", "ml_dtypes")
+    of_pytorch: ClassVar[tuple[str, ...]] = Verify.of_pytorch
+
+    def uses(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self.packages, *self.proof.uses())))
 
     def knobs(self) -> dict[str, Any]:
         return {**super().knobs(), "proof version": self.proof.version}

@@ -26,7 +26,7 @@ class Ranges(Step):
     precision: str
 
     kind: ClassVar[str] = "ranges"
-    distributions: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "numpy")
+    packages: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "ml_dtypes", "numpy")
 
     def run(self, given: Mapping[str, Path], out: Path) -> Outcome:
         """Writes nothing; ``ranges`` of its data has a row of JSON per tensor, in the graph's order."""

@@ -92,7 +92,7 @@ class Reference(ModelStep):
 
     kind: ClassVar[str] = "reference"
     version: ClassVar[int] = 5
-    distributions: ClassVar[tuple[str, ...]] = ("torch", "numpy")
+    packages: ClassVar[tuple[str, ...]] = ("torch", "safetensors", "numpy")
 
     def declared(self, base: Path) -> tuple[Path, ...]:
         return (*self.source.declared(base), *self.sampling.declared(base))

@@ -22,7 +22,7 @@ class Simplify(Step):
 
     kind: ClassVar[str] = "simplify"
     version: ClassVar[int] = 5
-    distributions: ClassVar[tuple[str, ...]] = ("onnx", "onnxsim", "onnxruntime", "numpy")
+    packages: ClassVar[tuple[str, ...]] = ("onnx", "onnxsim", "onnxruntime", "numpy")
 
     def run(self, given: Mapping[str, Path], out: Path) -> Outcome:
         """Write ``filename``: simplified, or as it was with a warning where onnxsim fails.

@@ -23,7 +23,7 @@ class Static(Step):
 
     kind: ClassVar[str] = "static"
     version: ClassVar[int] = 4
-    distributions: ClassVar[tuple[str, ...]] = ("onnx", "onnxsim", "onnxruntime", "numpy")
+    packages: ClassVar[tuple[str, ...]] = ("onnx", "onnxsim", "numpy")
 
     def run(self, given: Mapping[str, Path], out: Path) -> Outcome:
         """Write ``filename``."""

@@ -52,15 +52,23 @@ class Verify(Step):
 
     kind: ClassVar[str] = "verify"
     version: ClassVar[int] = 6
-    distributions: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "numpy")
+    packages: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "ml_dtypes", "numpy")
+    of_pytorch: ClassVar[tuple[str, ...]] = ("torch", "safetensors")
 
     @property
     def asks_code(self) -> bool:
         """Whether a verdict that holds may come from the recipe's code."""
-        return self.function is not None or (self.model is not None and self.tolerance.is_conditioned)
+        return self.function is not None or self._asks_pytorch
+
+    @property
+    def _asks_pytorch(self) -> bool:
+        return self.model is not None and self.tolerance.is_conditioned
+
+    def uses(self) -> tuple[str, ...]:
+        return (*self.packages, *(self.of_pytorch if self._asks_pytorch else ()))
 
     def declared(self, base: Path) -> tuple[Path, ...]:
-        return self.model.declared(base) if self.model is not None and self.tolerance.is_conditioned else ()
+        return self.model.declared(base) if self.model is not None and self._asks_pytorch else ()
 
     @property
     def on_gpu(self) -> bool:
@@ -355,7 +363,12 @@ class VerifyEngine(Verify):
     profiles: tuple[AxisRanges, ...] = ()
 
     kind: ClassVar[str] = "verify engine"
-    distributions: ClassVar[tuple[str, ...]] = ("polygraphy", "numpy")
+    packages: ClassVar[tuple[str, ...]] = (*Verify.packages, "polygraphy")
+
+    def uses(self) -> tuple[str, ...]:
+        from modelbuild.steps.engine import ENGINES
+
+        return tuple(dict.fromkeys((*super().uses(), *ENGINES[self.backend].packages)))
 
     def run_at(self, base: Path, given: Mapping[str, Path], out: Path) -> Outcome:
         """Run every recorded input that a profile admits, through Polygraphy's runner.

@@ -145,8 +145,8 @@ def test_the_backend_is_in_the_key_and_decides_whose_versions_and_device_are() -
         "tensorrt-rtx": "tensorrt-rtx",
         "tensorrt": "tensorrt",
     }
-    assert {n: s.distributions for n, s in steps.items()} == {
-        "tensorrt-rtx": ("tensorrt-rtx", "polygraphy"),
+    assert {n: s.uses() for n, s in steps.items()} == {
+        "tensorrt-rtx": ("tensorrt_rtx", "polygraphy"),
         "tensorrt": ("tensorrt", "polygraphy"),
     }
     assert {n: s.device_decides for n, s in steps.items()} == {
