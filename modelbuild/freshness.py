@@ -134,7 +134,13 @@ def _told(name: str, old: str | None, new: str | None, last: Mapping[str, Any], 
             return f"{what} is gone"
         case "env":
             return f"environment variable {what} {_pair(old, new, 'unset')}"
+        case "entry-points":
+            return f"the entry points of {what} changed"
+        case "installed":
+            return "the installed distributions changed"
         case "package":
+            return _installed(what, old, new)
+        case "distribution":
             return f"{what} {_pair(old, new, 'not installed')}"
     return f"{name} changed"
 
@@ -176,6 +182,18 @@ def _found_elsewhere(old: str, new: str) -> str:
             was, now = before.get(name) or None, file or None
             return f"the module `{name}` {_pair(was, now, 'installed')}"
     return "the modules on PYTHONPATH changed"
+
+
+def _installed(module: str, old: str | None, new: str | None) -> str:
+    """Whose a module is: ``2.13.0``, or ``onnxruntime-gpu 1.27.0``, or several of these."""
+    before, after = ({*(value or "").split(", ")} - {""} for value in (old, new))
+    gone, come = (sorted(values) for values in (before - after, after - before))
+    plain = len(gone) == len(come) == 1 and not any(s in f"{old} {new}" for s in ("from ", "sha256:"))
+    if not plain:
+        return f"{module} {_pair(old, new, 'not installed')}"
+    (was, number), (now, other) = (v.rpartition(" ")[::2] for v in (gone[0], come[0]))
+    named = "" if was == now else f"{now or module} "
+    return f"{was or module} {number} -> {named}{other}"
 
 
 def _entry(text: str) -> tuple[str, str]:

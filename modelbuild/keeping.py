@@ -150,9 +150,10 @@ def _rows(name: str, value: str | None, base: Path, started: int) -> dict[str, s
     if value is None and kind in ("file", "glob"):
         return None
     paths = facts.guards(name, value, base)
-    if kind == "package":  # what is installed is in the program's own rows
+    if kind in facts.INSTALLED:  # the site folders are in the program's own rows
         more = os.environ.get("PYTHONPATH")
-        paths = [*paths, *map(os.path.abspath, more.split(os.pathsep) if more else ())]
+        near = (str(base), os.getcwd()) if kind in facts.CATALOGUED else ()
+        paths = [*paths, *map(os.path.abspath, (*near, *(more.split(os.pathsep) if more else ())))]
     elif not paths:
         return None
     rows = {p: state.row(p) for p in paths}

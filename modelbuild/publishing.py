@@ -18,6 +18,7 @@ from modelbuild.results import GOOD, ArtifactResult, RecipeResult
 from modelbuild.scheduling.repeats import repeated
 from modelbuild.scheduling.runs import Ended, Run
 from modelbuild.store import Store, Tree, hash_file, publish_all, write_atomically
+from modelbuild.trace import distributions
 
 
 @dataclass
@@ -315,4 +316,5 @@ def _missing(target: Path, tree: Tree) -> str | None:
 def toolchain_of(run: Run) -> dict[str, str | None]:
     """The versions of what decides the bytes of a recipe's artifacts."""
     names = {n for a in run.plan.actions for n in a.step.uses()}
-    return {**toolchain.platform_facts(), **toolchain.versions(sorted(names))}
+    versions = {name.replace("_", "-"): distributions.standing(name) for name in sorted(names)}
+    return {**toolchain.platform_facts(), **versions}

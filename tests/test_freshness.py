@@ -27,6 +27,12 @@ BEFORE = {
     "env WIDTH": "8",
     "env TOKEN": "sha256:5",
     "package transformers": "5.0",
+    "package onnxruntime": "1.27.0",
+    "package tensorrt": "tensorrt-cu13 1.6",
+    "package near": "from ../near",
+    "distribution torchvision": None,
+    "entry-points my.hooks": "sha256:7",
+    "installed distributions": "sha256:8",
 }
 OUTLINES = {"net.py": {"": "0", "Net": "1", "helper": "2", "other": "3"}}
 LAST = {"facts": KNOWN, "discovered": BEFORE, "outlines": OUTLINES}
@@ -110,6 +116,19 @@ def test_a_miss_has_a_reason_it_can_name(given: dict[str, Any], reason: str) -> 
         ("env TOKEN", "sha256:9", "environment variable TOKEN changed"),
         ("package transformers", "5.1", "transformers 5.0 -> 5.1"),
         ("package transformers", None, "transformers 5.0 -> not installed"),
+        ("package onnxruntime", "onnxruntime-gpu 1.27.0", "onnxruntime 1.27.0 -> onnxruntime-gpu 1.27.0"),
+        ("package tensorrt", "tensorrt-cu13 1.7", "tensorrt-cu13 1.6 -> 1.7"),
+        ("package tensorrt", "10.1", "tensorrt-cu13 1.6 -> tensorrt 10.1"),
+        (
+            "package tensorrt",
+            "tensorrt-cu12 1.6, tensorrt-cu13 1.6",
+            "tensorrt tensorrt-cu13 1.6 -> tensorrt-cu12 1.6, tensorrt-cu13 1.6",
+        ),
+        ("package near", "from ../other/near", "near from ../near -> from ../other/near"),
+        ("package near", "1.0", "near from ../near -> 1.0"),
+        ("distribution torchvision", "0.2", "torchvision not installed -> 0.2"),
+        ("entry-points my.hooks", "sha256:9", "the entry points of my.hooks changed"),
+        ("installed distributions", "sha256:9", "the installed distributions changed"),
     ],
 )
 def test_a_discovered_fact_that_moved_is_named(name: str, now: str | None, reason: str) -> None:

@@ -61,7 +61,7 @@ def _rounded(number: float) -> float:
 
 
 # Facts about where a build runs, or about what it left there: not of the project.
-_OF_THE_PLACE = ("cwd", "search", "made", "link")
+_OF_THE_PLACE = ("cwd", "search", "made", "link", "entry-points", "installed")
 
 
 def compose(
@@ -83,7 +83,8 @@ def compose(
     for name, value in facts.items():
         kind, _, rest = name.partition(" ")
         kinds.setdefault(kind, {})[rest] = value
-    versions = {normal(name): value for name, value in [*kinds.pop("package").items(), *toolchain.items()]}
+    named_by = [*kinds.pop("distribution", {}).items(), *kinds.pop("package").items(), *toolchain.items()]
+    versions = {normal(name): value for name, value in named_by}
     if python := versions.get("python"):
         versions["python"] = ".".join(python.split(".")[:2])  # as in the keys
     environment = {named(name): _setting(value) for name, value in sorted(kinds.pop("env").items())}
@@ -99,7 +100,8 @@ def compose(
         visible(recipe),
         onnx,
         engines,
-        {name: value for name, value in sorted(versions.items()) if value is not None},
+        # A checkout that is installed in place is known by its files; where it lies is not of the project.
+        {n: v for n, v in sorted(versions.items()) if v is not None and not v.startswith("from ")},
         environment,
         files,
         digest({"files": sorted(files.values()), "environment": environment, "others": others}),

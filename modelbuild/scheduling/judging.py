@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from modelbuild import toolchain
-from modelbuild.freshness import PACKAGE, Outline, Verdict, World, changes, facts, judge
+from modelbuild.freshness import Outline, Verdict, World, changes, facts, judge
 from modelbuild.keys import digest
 from modelbuild.plan import Action
 from modelbuild.scheduling.runs import Ended, Run
 from modelbuild.steps.base import Outcome
 from modelbuild.steps.engine import BuildEngine
 from modelbuild.store import Entry, Store, Tree
+from modelbuild.trace import distributions
 from modelbuild.trace import facts as discoveries
 from modelbuild.trace.outline import outline
 
@@ -135,7 +136,7 @@ class Judge:
     def _installed(self, action: Action) -> Mapping[str, str | None]:
         for name in action.step.uses():
             if name not in self._versions:
-                self._versions[name] = discoveries.current(PACKAGE + name, None, Path())
+                self._versions[name] = distributions.standing(name)
         return self._versions
 
     def _world(self, run: Run) -> World:

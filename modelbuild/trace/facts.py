@@ -12,7 +12,10 @@
     cwd                     the command's folder: a relative path was used
     glob data/*.npz         digest of the paths that a pattern of the recipe matches
     env WIDTH               an environment variable's value, or its digest
-    package transformers    a distribution's version
+    package transformers    whose installed module it is, and its version
+    distribution torchvision  a version that was asked of ``importlib.metadata``
+    entry-points my.plugins   digest of a group of entry points, with the versions of who brings them
+    installed distributions   digest of all distributions and their versions
 
 Paths are relative to the recipe's folder where they can be. Nothing here runs the user's code, and
 what only some kinds need is imported by them: a build with nothing to do imports this module.
@@ -22,12 +25,15 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 
 TYPE_CHECKING = False  # typing costs 4 ms
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+# What is installed shows in the rows of the program's own folders, and of those on PYTHONPATH.
+CATALOGUED = ("distribution", "entry-points", "installed")
+INSTALLED = ("package", *CATALOGUED)
 
 _SECRET = ("TOKEN", "KEY", "SECRET", "PASS", "CREDENTIAL", "AUTH")
 _LONGEST = 60  # characters of a variable's value that are stored as they are
@@ -62,9 +68,9 @@ def current(name: str, value: str | None, base: Path) -> str | None:
         return variable(rest, os.environ.get(rest))
     from modelbuild.trace import distributions
 
-    found = distributions.version(rest, (str(base), os.getcwd(), *sys.path))
-    # Nothing by this name could be imported: what comes may be called otherwise (yaml, PyYAML).
-    return "present" if found is None and value is None and distributions.can_be_imported(rest) else found
+    if kind in CATALOGUED:
+        return distributions.catalogued(kind, rest, str(base))
+    return distributions.standing(rest, str(base))
 
 
 def question(name: str, value: str | None) -> str:

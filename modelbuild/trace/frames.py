@@ -64,6 +64,12 @@ class Callers:
             frame = frame.f_back
         return False
 
+    def looks_up(self, frame: FrameType | None) -> bool:
+        """Is something asked on the user's behalf, and for no import that is going on?"""
+        while frame is not None and self._kind(frame)[0] in ("standard", "generated", "cataloguing", "own"):
+            frame = frame.f_back
+        return self._asks_for(frame) == "user"
+
     def asks(self, frame: FrameType | None) -> tuple[Kind | None, Kind | None]:
         """The kind of the nearest code that is not the standard library's, and for whom it asks:
         for the user's code, or an import that is going on, whichever is nearer."""
@@ -78,7 +84,8 @@ class Callers:
         """The kind and the module name of the code that imports."""
         while frame is not None:
             kind, module = self._kind(frame)
-            way = kind == "importing" or (kind == "standard" and module in _ON_THE_WAY)
+            # An entry point is loaded by importlib.metadata, for whoever asked for it.
+            way = kind in ("importing", "cataloguing") or (kind == "standard" and module in _ON_THE_WAY)
             if not way and kind != "generated":
                 return kind, str(frame.f_globals.get("__name__", ""))
             frame = frame.f_back

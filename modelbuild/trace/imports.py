@@ -91,22 +91,28 @@ class Imports:
 
     # ---- distributions ----
 
+    def catalogued(self, names: Iterable[str]) -> dict[str, str | None]:
+        """Facts of ``importlib.metadata`` by their names, as they were for the run when it began."""
+        asked = ((name, *name.split(" ", 1)) for name in sorted(names))
+        base = self._places.base
+        return {name: distributions.catalogued(kind, what, base, self._path) for name, kind, what in asked}
+
     def _packages(self, tops: Iterable[str]) -> dict[str, str | None]:
         facts: dict[str, str | None] = {}
-        unnamed: set[tuple[str, str]] = set()
         wanted = {_top(name) for name in self._by_user}
         for top in sorted(set(tops) - sys.stdlib_module_names):
-            if top not in sys.modules:
-                if top in wanted:  # tried and not found: it may be installed one day
-                    facts[f"package {top}"] = None
-            elif (version := distributions.version(top, self._path)) is not None:
-                if not self._is_users(top) or not distributions.is_editable(top, self._path):
-                    facts[f"package {top}"] = version
-            else:
-                unnamed |= set(_installed_files(top))
-        for name in distributions.owners(unnamed):
-            facts[f"package {name}"] = distributions.version(name, self._path)
-        return dict(sorted(facts.items()))
+            # One that was tried and not found may be installed one day.
+            if self._is_installed(top) if top in sys.modules else top in wanted:
+                facts[f"package {top}"] = distributions.standing(top, self._places.base, self._path)
+        return facts
+
+    def _is_installed(self, top: str) -> bool:
+        """Did it come from where ``distributions`` looks, and not from a folder that was nearer?"""
+        homes = distributions.home(top, self._places.base, self._path)
+        file = getattr(sys.modules[top], "__file__", None)
+        if not file:  # a package without __init__.py, or one that was put together at run time
+            return bool(homes)
+        return any(os.path.realpath(file) == os.path.realpath(home) for home in homes)
 
     def _is_users(self, top: str) -> bool:
         file = getattr(sys.modules.get(top), "__file__", None)
@@ -179,20 +185,6 @@ def _search_folders(package: str) -> list[str]:
         return [p for p in sys.modules[package].__path__ if isinstance(p, str)]
     except Exception:
         return []
-
-
-def _installed_files(top: str) -> Iterator[tuple[str, str]]:
-    """A file of an installed package, as its distribution lists it; for a package without
-    ``__init__.py``, which several distributions may share, one of each part."""
-    modules = [top] if getattr(sys.modules[top], "__file__", None) else [
-        name for name in sys.modules if name.startswith(top + ".") and name.count(".") == 1
-    ]  # fmt: skip
-    sites = [f for f in places.installed() if f.rstrip(os.sep).endswith("-packages")]
-    for name in modules:
-        file = getattr(sys.modules[name], "__file__", None)
-        for folder in sites:
-            if file and file.startswith(folder):
-                yield folder, file[len(folder) :]
 
 
 def _top(name: str) -> str:

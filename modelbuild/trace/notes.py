@@ -25,6 +25,7 @@ class Notes:
         self.links: dict[str, str] = {}  # where they lead
         self.made: dict[str, bool] = {}  # by the run, so its own; whether nothing was there before
         self.asked: dict[str, str | None] = {}  # variables
+        self.catalogued: dict[str, None] = {}  # facts that importlib.metadata was asked for
         self.marks: dict[str, None] = {}  # "swept": over all variables; "stood": the current folder counts
         self._line = [os.getpid()]  # this process, after those that it was forked from
         self._shared = os.memfd_create("notes")  # for the life of the process

@@ -193,6 +193,11 @@ class Trace:
         by_recipe = kind == "own" and importer.endswith(".steps.model")
         self._imports.note(name, "user" if by_recipe else kind, importer)
 
+    def catalogued(self, kind: str, name: str, frame: FrameType | None) -> None:
+        """Something is asked of ``importlib.metadata``."""
+        if isinstance(name, str) and name and self._callers.looks_up(frame):
+            self._notes.add("catalogued", f"{kind} {name}")
+
     def made(self, path: object) -> None:
         known = self._places.absolute(path)
         if known is not None and not os.path.lexists(known):
@@ -248,6 +253,7 @@ class Trace:
         for name, value in sorted(self._notes.asked.items()):
             facts[f"env {name}"] = variable(name, value)
         facts.update(self._imports.facts(files.named))
+        facts.update(self._imports.catalogued(self._notes.catalogued))
         unstable = list(files.unstable)
         for fact in [f for f in facts if not is_text(f)]:  # nowhere to note it: so not cached
             del facts[fact]

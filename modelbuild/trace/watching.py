@@ -48,6 +48,7 @@ class Watcher(Protocol):
     def asked(self, name: str, frame: FrameType | None) -> None: ...
     def swept(self, frame: FrameType | None) -> None: ...
     def imported(self, name: str, frame: FrameType | None) -> None: ...
+    def catalogued(self, kind: str, name: str, frame: FrameType | None) -> None: ...
     def made(self, path: object) -> None: ...
     def moved(self, source: object, target: object) -> None: ...
     def reads_source(self, path: str) -> bool: ...
@@ -66,6 +67,7 @@ def start(watcher: Watcher) -> None:
         _watch_probes()
         _watch_environment()
         _read_sources()
+        _watch_metadata()
         natives.wrap(_opened_natively)
         sys.meta_path.insert(0, _Finder())
         os.register_at_fork(after_in_child=_forked)
@@ -258,6 +260,44 @@ _VIEWS = {v.__iter__.__code__ for v in (KeysView, ItemsView, ValuesView)}
 
 def _instruction(frame: FrameType) -> tuple[int, CodeType, int]:
     return id(frame), frame.f_code, frame.f_lasti
+
+
+# ---- installed distributions ----
+
+
+def _watch_metadata() -> None:
+    """What is installed is found in folders whose files are no facts: the questions are."""
+    import importlib.metadata as metadata
+
+    mine: Any = metadata
+    plain_name = metadata.Distribution.from_name.__func__  # type: ignore[attr-defined]
+    plain_points, plain_all = metadata.entry_points, metadata.distributions
+
+    def tell(kind: str, name: str) -> None:
+        if (watcher := _active()) is not None:
+            with unseen():
+                watcher.catalogued(kind, name, sys._getframe(2))
+
+    @functools.wraps(plain_name)
+    def from_name(cls: type, name: str) -> Any:
+        tell("distribution", name)
+        return plain_name(cls, name)
+
+    @functools.wraps(plain_points)
+    def entry_points(**params: Any) -> Any:
+        tell("entry-points", params.get("group", "*"))
+        return plain_points(**params)
+
+    @functools.wraps(plain_all)
+    def distributions(**kwargs: Any) -> Any:
+        if sys._getframe(1).f_code.co_name != "entry_points" or sys._getframe(1).f_globals is not vars(
+            metadata
+        ):
+            tell("installed", "distributions")
+        return plain_all(**kwargs)
+
+    mine.Distribution.from_name = classmethod(from_name)
+    mine.entry_points, mine.distributions = entry_points, distributions
 
 
 # ---- modules ----

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -152,12 +154,95 @@ def test_a_variable_is_stored_as_it_is_unless_secret_or_long(
     assert guards(f"env {name}", now, Path()) == []
 
 
-def _distribution(folder: Path, name: str, version: str, **files: str) -> None:
-    info = folder / f"{name}-{version}.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-    for file, text in files.items():
-        (info / file.replace("_json", ".json")).write_text(text)
+# ---- packages ----
+
+Site = tuple[str, str, list[str]]  # a distribution, its version, and the files that it has installed
+
+
+def _installed(folder: Path, *sites: Site, **more: str) -> Path:
+    """A folder as pip leaves it."""
+    for name, version, files in sites:
+        info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        (info / "RECORD").write_text("".join(f"{file},sha256=abc,3\n" for file in files))
+        for file, text in more.items():
+            (info / file.replace("_json", ".json")).write_text(text)
+        _files(folder, *files)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("sites", "value"),
+    [
+        pytest.param([("wobble", "1.2", ["wobble.py"])], "1.2", id="of-its-name"),
+        pytest.param([("Wobble_GPU", "1.2", ["wobble/__init__.py"])], "wobble-gpu 1.2", id="of-another-name"),
+        pytest.param(
+            [("wobble", "1.2", []), ("wobble-cu13", "1.3", ["wobble/__init__.py"])], "wobble-cu13 1.3",
+            id="an-empty-one-of-its-name",
+        ),
+        pytest.param(
+            [("wobble", "1.2", ["wobble/__init__.py"]), ("wobble-gpu", "1.3", ["wobble/__init__.py"])],
+            "1.2, wobble-gpu 1.3", id="of-two-over-each-other",
+        ),
+        pytest.param(
+            [("wobble-a", "1", ["wobble/a.py"]), ("wobble-b", "2", ["wobble/b.py"]), ("x", "3", ["x.py"])],
+            "wobble-a 1, wobble-b 2", id="a-package-of-parts",
+        ),
+        pytest.param([("other", "3", ["wobbles.py", "x/wobble.py"])], None, id="not-there"),
+    ],
+)  # fmt: skip
+def test_a_package_is_known_by_the_distributions_that_installed_it_whatever_they_are_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sites: list[Site], value: str | None
+) -> None:
+    monkeypatch.syspath_prepend(str(_installed(tmp_path / "site-packages", *sites)))
+    monkeypatch.syspath_prepend(str(tmp_path))  # where the script is
+    assert current("package wobble", None, tmp_path) == value
+
+
+def test_an_upgrade_in_place_is_another_value_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = _installed(tmp_path / "site-packages", ("wobble-gpu", "1.6", ["wobble.py"]))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), str(site), *sys.path])
+    assert current("package wobble", None, tmp_path) == "wobble-gpu 1.6"
+    for path in site.glob("wobble_gpu*/*"):
+        path.unlink()
+    (site / "wobble_gpu-1.6.dist-info").rmdir()
+    _installed(site, ("wobble-gpu", "1.7", ["wobble.py"]))
+    assert current("package wobble", None, tmp_path) == "wobble-gpu 1.7"
+
+
+def test_what_nobody_has_installed_is_present(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _files(tmp_path, "site-packages/wobble.py")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), str(tmp_path / "site-packages"), *sys.path])
+    assert current("package wobble", None, tmp_path) == "present"
+
+
+@pytest.mark.parametrize("layout", ["wobble.py", "wobble/__init__.py", "wobble/part.py"])
+def test_a_checkout_that_is_installed_in_place_is_known_by_where_it_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
+) -> None:
+    """As a ``.pth`` file puts it on the search path; from the recipe's folder, so that a clone agrees."""
+    values = []
+    for clone in ("one", "two"):
+        _files(tmp_path, f"{clone}/src/{layout}", f"{clone}/configs/net.yaml")
+        monkeypatch.setattr(sys, "path", [str(tmp_path), str(tmp_path / clone / "src"), *sys.path])
+        values.append(current("package wobble", None, tmp_path / clone / "configs"))
+    assert values == ["from ../src", "from ../src"]
+    assert current("package wobble", None, tmp_path / "one/configs") == "from ../../two/src"
+
+
+def test_a_checkout_that_only_an_import_hook_finds_is_known_by_where_it_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As setuptools installs in place what does not lie in the folder that its package is named after."""
+    _files(tmp_path, "lib/code/__init__.py")
+    finder = type("Finder", (), {"__module__": "__editable___wobble_0_1_finder"})()
+    where = importlib.util.spec_from_file_location("wobble", tmp_path / "lib/code/__init__.py")
+    finder.find_spec = lambda name, path=None, target=None: where if name == "wobble" else None
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, finder])
+    assert current("package wobble", None, tmp_path) == "from lib"
 
 
 @pytest.mark.parametrize(
@@ -174,22 +259,12 @@ def test_a_package_from_a_folder_or_a_repository_is_known_by_its_files_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str | None, plain: bool
 ) -> None:
     more = {"direct_url_json": url} if url else {}
-    _distribution(tmp_path / "one", "wobble", "1.2", RECORD="wobble.py,sha256=abc,3\n", **more)
-    _distribution(tmp_path / "two", "wobble", "1.2", RECORD="wobble.py,sha256=abd,3\n", **more)
     found = []
-    for folder in ("one", "two"):
+    for folder, extra in (("one", []), ("two", ["more.py"])):
+        site = tmp_path / folder / "site-packages"
+        _installed(site, ("wobble", "1.2", ["wobble.py", *extra]), **more)
         with monkeypatch.context() as patch:
-            patch.syspath_prepend(str(tmp_path / folder))
+            patch.setattr(sys, "path", [str(tmp_path), str(site), *sys.path])
             found.append(str(current("package wobble", None, tmp_path)))
     assert all(f.startswith("1.2") for f in found)
     assert (found[0] == found[1] == "1.2") is plain
-
-
-def test_a_package_that_was_missing_is_noticed_under_another_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert current("package wibble", None, tmp_path) is None
-    site = tmp_path / "site-packages"
-    _files(site, "wibble.py")
-    monkeypatch.syspath_prepend(str(site))
-    assert current("package wibble", None, tmp_path) == "present"

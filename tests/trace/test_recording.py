@@ -492,9 +492,9 @@ def test_the_distributions_behind_the_imports_are_facts(tmp_path: Path) -> None:
     found = run(base, code + "def late():\n    import unused, numpy\n", path=(site,))
     versions = of_kind(found, "package")
     assert set(versions) == {
-        f"package {n}" for n in ("Py-Wobble", "inner", "numpy", "safetensors", "torch", "wibble")
+        f"package {n}" for n in ("inner", "numpy", "safetensors", "torch", "wibble", "wobble")
     }
-    assert versions["package Py-Wobble"] == "1.0"
+    assert versions["package wobble"] == "py-wobble 1.0"
     assert versions["package wibble"] is None
 
 
@@ -540,11 +540,64 @@ def test_the_version_of_a_checkout_is_found_from_any_folder(
     """An egg-info folder beside the recipe: only the workers have that folder on their search path."""
     write(tmp_path, "foo/__init__.py")
     write(tmp_path, "foo.egg-info/PKG-INFO", "Metadata-Version: 2.1\nName: foo\nVersion: 0.3\n")
-    value = run(tmp_path, "import foo").facts["package foo"]
+    found = run(tmp_path, "import foo, importlib.metadata; importlib.metadata.version('foo')")
+    assert names(found, "package") == set()  # its files are facts
+    value = found.facts["distribution foo"]
     assert value == "0.3"
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert facts.current("package foo", value, tmp_path) == value
+    assert facts.current("distribution foo", value, tmp_path) == value
+
+
+def _distribution(site: Path, name: str, version: str, module: str, points: str = "") -> None:
+    info = site / f"{name}-{version}.dist-info"
+    write(info, "METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    write(info, "RECORD", f"{module}.py,sha256=abc,3\n")
+    write(info, "entry_points.txt", points)
+    write(site, f"{module}.py", "def hook():\n    return 1\n")
+
+
+CATALOGUE = """
+    import importlib.metadata as metadata
+    {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("metadata.version('wobble')", {"distribution wobble": "1.0"}),
+        ("metadata.requires('wobble'); metadata.metadata('wobble')", {"distribution wobble": "1.0"}),
+        ("try: metadata.version('wibble')\n    except metadata.PackageNotFoundError: pass",
+         {"distribution wibble": None}),
+        ("[p.load() for p in metadata.entry_points(group='my.hooks')]",
+         {"entry-points my.hooks": "sha256:", "package plugin": "plug-in 2.0"}),
+        ("metadata.packages_distributions()", {"installed distributions": "sha256:"}),
+        ("import asks", {}),  # what a library asks while it is imported, it asks for itself
+        ("import asks; asks.later()", {"distribution wobble": "1.0"}),
+    ],
+    ids=["version", "requires", "missing", "plug-ins", "all", "library-on-import", "library-for-the-user"],
+)  # fmt: skip
+def test_what_the_model_asks_of_importlib_metadata_is_a_fact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, found: dict[str, str | None]
+) -> None:
+    base, site = tmp_path / "base", tmp_path / "site-packages"
+    _distribution(site, "wobble", "1.0", "wobble")
+    _distribution(site, "plug_in", "2.0", "plugin", "[my.hooks]\na = plugin:hook\n")
+    _distribution(site, "asks", "1.0", "asks")
+    asking = "import importlib.metadata as m\nm.version('wobble')\ndef later():\n    m.version('wobble')\n"
+    write(site, "asks.py", asking)
+    kinds = ("distribution", "entry-points", "installed", "package plugin")
+    read = run(base, CATALOGUE.format(code), path=(site,)).facts
+    mine = {n: v for n, v in read.items() if n.startswith(kinds)}
+    assert {n: v[:7] if v and v.startswith("sha256:") else v for n, v in mine.items()} == found
+    monkeypatch.setattr(sys, "path", ["", str(site), *sys.path])
+    monkeypatch.chdir(base)
+    for name, value in mine.items():
+        assert facts.current(name, value, base) == value
+    _distribution(site, "third", "3.0", "third", "[my.hooks]\nb = third:hook\n")
+    moved = {n for n, v in mine.items() if facts.current(n, v, base) != v}
+    assert moved == {n for n in found if n.startswith(("entry-points", "installed"))}
 
 
 # ---- changes while it runs ----
