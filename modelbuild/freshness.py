@@ -125,9 +125,15 @@ def _told(name: str, old: str | None, new: str | None, last: Mapping[str, Any], 
         case "cwd":
             return f"the command's folder {_pair(old, new, 'gone')}"
         case "link":
-            return f"link {what} {_pair(old, new, 'gone')}"
-        case "made":
+            return f"link {what} {_pair(old, new, 'no link')}"
+        case "made" | "size" | "journal":
             return f"{what} changed"
+        case "executable":
+            return f"{what} can{' no longer' if new == 'no' else ' now'} be run"
+        case "order":
+            return "which of the files is newer changed"
+        case "which":
+            return f"the program {what} {_pair(old, new, 'not found')}"
         case "glob":
             return f"the files that `{what}` matches changed"
         case "present":

@@ -61,7 +61,7 @@ def _rounded(number: float) -> float:
 
 
 # Facts about where a build runs, or about what it left there: not of the project.
-_OF_THE_PLACE = ("cwd", "search", "made", "link", "entry-points", "installed")
+_OF_THE_PLACE = ("cwd", "search", "made", "link", "entry-points", "installed", "which", "order")
 
 
 def compose(

@@ -34,7 +34,8 @@ from modelbuild.trace import facts
 UNKNOWN = "changes-unknown"
 
 # Facts of places, which a repository can hold; environment and packages are not in git.
-_PLACED = ("file", "absent", "present", "made", "link", "listing", "modules", "search", "glob")
+_PLACED = ("file", "absent", "present", "made", "link", "listing", "modules", "search", "glob",
+           "size", "executable", "journal")  # fmt: skip
 
 Facts = Iterable[tuple[str, str | None]]
 
@@ -190,7 +191,7 @@ class _View:
         kind, _, rest = name.partition(" ")
         path = os.path.join(base, rest)
         match kind:
-            case "file" | "made" | "link":
+            case "file" | "made" | "link" | "size" | "executable":
                 return self.changes.hit(path)
             case "absent" | "present":
                 return self.changes.appeared(path)

@@ -4,7 +4,12 @@
     absent models/net.json  nothing; it was looked for
     present data            "file" or "folder"; it was looked for and not read
     made cache.bin          digest of a file that the run has made and left; it may be gone
-    link current            where a symbolic link leads that was asked for it
+    link current            where a symbolic link leads that was asked for it; nothing if it is none
+    size weights.bin        bytes of a file that was looked at for its size and not read
+    executable run.sh       "yes" or "no": whether a file that was asked for it can be run
+    journal data.db         digest of what an SQLite database has in the file beside it
+    order of-times          the files that were asked for their times, the oldest first
+    which nvcc              where a program is that was looked for on PATH
     listing data            digest of the sorted names in a folder that was listed; after it, those
                             that do not count, which a build writes itself
     modules models          how the imported names resolve in a folder of the search path
@@ -51,6 +56,12 @@ def current(name: str, value: str | None, base: Path) -> str | None:
         return file_digest(path) if os.path.lexists(path) else value
     if kind == "link":
         return target(path)
+    if kind in _OF_PATHS:
+        return _OF_PATHS[kind](path)
+    if kind == "order":
+        return by_time(json_list(value), str(base))
+    if kind == "which":
+        return program(rest)
     if kind == "listing":
         return listing(path, (value or "").split("/")[1:])
     if kind == "cwd":
@@ -90,8 +101,14 @@ def guards(name: str, value: str | None, base: Path) -> list[str]:
     """
     kind, _, rest = name.partition(" ")
     path = os.path.join(base, rest)
-    if kind in ("file", "absent", "present", "listing", "made"):
+    if kind in ("file", "absent", "present", "listing", "made", "size", "executable"):
         return [path]
+    if kind == "journal":
+        return [path + _JOURNAL]
+    if kind == "order":
+        return [os.path.join(base, name) for name in json_list(value)]
+    if kind == "which":
+        return [p for p in os.environ.get("PATH", os.defpath).split(os.pathsep) if os.path.isabs(p)]
     if kind == "link":  # the row is of what it leads to; making it anew moves its folder's
         return [path, os.path.dirname(path)]
     if kind == "cwd":
@@ -134,6 +151,61 @@ def target(path: str) -> str | None:
         return os.readlink(path)
     except (OSError, ValueError):
         return None
+
+
+def size(path: str) -> str | None:
+    """The bytes of a file."""
+    try:
+        return str(os.stat(path).st_size)
+    except (OSError, ValueError):
+        return None
+
+
+def executable(path: str) -> str | None:
+    """Can a file be run by its owner?"""
+    try:
+        return "yes" if os.stat(path).st_mode & stat.S_IXUSR else "no"
+    except (OSError, ValueError):
+        return None
+
+
+_JOURNAL = "-wal"
+
+
+def journal(path: str) -> str | None:
+    """What was written to an SQLite database and is still beside it."""
+    beside = path + _JOURNAL
+    return file_digest(beside) if size(beside) not in (None, "0") else None
+
+
+_OF_PATHS = {"size": size, "executable": executable, "journal": journal}
+
+
+def by_time(names: Iterable[str], base: str) -> str:
+    """The names of these paths from ``base``, the one that was modified first at the head."""
+    import json
+
+    def modified(name: str) -> tuple[int, str]:
+        try:
+            return os.stat(os.path.join(base, name)).st_mtime_ns, name
+        except (OSError, ValueError):
+            return -1, name
+
+    return json.dumps(sorted(names, key=modified))
+
+
+def json_list(value: str | None) -> list[str]:
+    import json
+
+    found: list[str] = json.loads(value or "[]")
+    return found
+
+
+def program(name: str) -> str | None:
+    """Where a program is on PATH."""
+    import shutil
+
+    return shutil.which(name)
 
 
 def search_path() -> list[str]:

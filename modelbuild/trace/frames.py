@@ -13,11 +13,16 @@ from modelbuild.trace import places
 Kind = Literal["user", "library", "standard", "importing", "cataloguing", "own", "generated"]
 
 # Standard modules through which a caller asks for itself; what others look up is their own business.
-_PROBING = {"genericpath", "posixpath", "os", "pathlib", "glob"}
-_READING = {"os", "_collections_abc", "collections", "string"}
+_PROBING = {"genericpath", "posixpath", "os", "pathlib", "glob", "gettext"}
+_READING = {"os", "_collections_abc", "collections", "string", "gettext"}
+# Pools and threads call what they were given: executor.map(os.path.exists, names).
+_RUNNING = {"threading", "thread", "pool"}
+# Functions that read a variable for their caller: HOME, say.
+_EXPANDING = {"expandvars", "expanduser", "home"}
 # Functions in them that look at a path without the answer being about it: makedirs() of its
 # parents, realpath() of each part.
 _NO_PROBE = {"realpath", "_joinrealpath", "resolve", "makedirs", "samefile"}
+_MEASURING = {"getsize": ("size",), "getmtime": ("times",), "getctime": ("times",), "getatime": ("times",)}
 _DYNAMO = "/torch/_dynamo/variables/"
 _ON_THE_WAY = {"importlib", "runpy", "pkgutil"}
 
@@ -30,24 +35,46 @@ class Callers:
         self._kinds: dict[str, tuple[Kind, str]] = {}
 
     def probes(self, frame: FrameType | None) -> bool:
-        """Does the user's code look at a path, itself or through os.path and the like?"""
+        """Does the user's code look at a path, itself or through os.path and the like, or a library for it?
+
+        A thread that was given os.path.exists itself has nobody's code on its stack.
+        """
+        ran = False
         while frame is not None:
             kind, module = self._kind(frame)
             if kind == "standard":
-                if module not in _PROBING or frame.f_code.co_name in _NO_PROBE:
+                ran = ran or module in _RUNNING
+                if (not ran and module not in _PROBING) or frame.f_code.co_name in _NO_PROBE:
                     return False
+            elif kind == "library":
+                return self._asks_for(frame) == "user"
             elif kind != "generated":
                 return kind == "user"
             frame = frame.f_back
+        return ran
+
+    def measures(self, frame: FrameType | None) -> tuple[str, ...]:
+        """What a path is asked for besides whether it is there: its ``size``, ``times``, ``mode``."""
+        if frame is None:
+            return ()
+        if frame.f_code.co_name in _MEASURING and self._kind(frame)[0] == "standard":
+            return _MEASURING[frame.f_code.co_name]
+        if frame.f_code.co_name in ("stat", "lstat") and self._kind(frame)[0] == "standard":
+            frame = frame.f_back  # Path.stat(), but not Path.exists(), which calls it
+        return ("size", "times", "mode") if self.is_user(frame) else ()
+
+    def looks_for_links(self, frame: FrameType | None) -> bool:
+        """Does it ask whether a path is a link, as by islink()?"""
+        for _ in range(3):  # Path.is_symlink() calls lstat(), which calls stat()
+            if frame is None:
+                return False
+            if frame.f_code.co_name in ("islink", "is_symlink"):
+                return True
+            frame = frame.f_back
         return False
 
-    def measures(self, frame: FrameType | None) -> bool:
-        """Does it look at a path for more than whether it is there: its size, say?"""
-        if frame is None or self._kind(frame)[0] == "user" or frame.f_code.co_name == "getsize":
-            return frame is not None
-        caller = frame.f_back  # Path.stat(), but not Path.exists(), which calls it
-        passing = frame.f_code.co_name in ("stat", "lstat") and caller is not None
-        return passing and caller is not None and self._kind(caller)[0] == "user"
+    def is_user(self, frame: FrameType | None) -> bool:
+        return frame is not None and self._kind(frame)[0] == "user"
 
     def reads_environment(self, frame: FrameType | None) -> bool:
         """Does the user's code read a variable, itself or through what it calls?
@@ -56,7 +83,7 @@ class Callers:
         """
         while frame is not None:
             kind, module = self._kind(frame)
-            passing = module in _READING or frame.f_code.co_name == "expandvars"
+            passing = module in _READING or frame.f_code.co_name in _EXPANDING
             if kind != "generated" and not (kind == "standard" and passing):
                 # Dynamo follows forward() without a frame for it.
                 symbolic = kind == "library" and _DYNAMO in frame.f_code.co_filename

@@ -22,7 +22,12 @@ class Notes:
         self.missed: dict[str, None] = {}  # paths that were looked for and not there
         self.present: dict[str, str] = {}  # paths that were looked for and there: "file" or "folder"
         self.listed: dict[str, str] = {}  # folders: a digest of their names
-        self.links: dict[str, str] = {}  # where they lead
+        self.links: dict[str, str | None] = {}  # where they lead; None: it is none
+        self.sizes: dict[str, str | None] = {}  # files that were asked for their size, or for everything
+        self.programs: dict[str, str | None] = {}  # files that were asked whether they can be run
+        self.timed: dict[str, None] = {}  # paths that were asked for their times
+        self.journals: dict[str, str | None] = {}  # databases: what is beside them
+        self.which: dict[str, str | None] = {}  # programs that were looked for on PATH
         self.made: dict[str, bool] = {}  # by the run, so its own; whether nothing was there before
         self.asked: dict[str, str | None] = {}  # variables
         self.catalogued: dict[str, None] = {}  # facts that importlib.metadata was asked for

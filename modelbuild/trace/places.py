@@ -128,12 +128,16 @@ class Places:
         return max((len(p) for p in self._homes if path.startswith(p)), default=-1) >= out
 
     def name(self, path: str) -> str:
-        """What a fact calls it: from the recipe's folder where it is near, else absolute."""
+        """What a fact calls it: from the recipe's folder where it is near or in a folder above, else
+        absolute."""
         for shown in (path, self.real(path)):
             for folder in (self._folder, self._base, self._cwd):
                 if folder != os.sep and (shown + os.sep).startswith(folder + os.sep):
                     root = self._base if folder == self._folder else folder
                     return os.path.relpath(root + shown[len(folder) :], self._base)
+        folder, last = os.path.split(self.real(path))
+        if folder != os.sep and self._base.startswith(folder + os.sep):  # as a search upwards finds it
+            return os.path.relpath(os.path.join(folder, last), self._base)
         return path
 
 

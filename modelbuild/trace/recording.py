@@ -15,7 +15,19 @@ from types import FrameType
 from modelbuild import state
 from modelbuild.environment import ENVIRONMENT
 from modelbuild.trace import watching
-from modelbuild.trace.facts import file_digest, is_text, listing, presence, target, variable
+from modelbuild.trace.facts import (
+    by_time,
+    executable,
+    file_digest,
+    is_text,
+    journal,
+    listing,
+    presence,
+    program,
+    size,
+    target,
+    variable,
+)
 from modelbuild.trace.frames import Callers
 from modelbuild.trace.imports import Imports
 from modelbuild.trace.notes import Notes
@@ -147,19 +159,47 @@ class Trace:
             elif not os.path.lexists(known):
                 self._notes.add("missed", known)
 
-    def probed(self, path: object, frame: FrameType | None) -> None:
+    def probed(self, path: object, frame: FrameType | None, asks: watching.Asks) -> None:
         if not self._callers.probes(frame):
             return
         known = self._mine(path)
         if known is None or self._places.holds(known):
             return
+        if asks == "link" or self._callers.looks_for_links(frame):
+            self._notes.add("links", known, target(known))
+            return
         there = presence(known)
         if there is None:
             self._notes.add("missed", known)
-        elif there == "file" and self._callers.measures(frame):
-            self.opened(path, watching.READ, frame)
-        else:
-            self._notes.add("present", known, there)
+            return
+        self._notes.add("present", known, there)
+        measured = self._callers.measures(frame) if asks == "stat" else ()
+        if "times" in measured:
+            self._notes.add("timed", known)
+        if "size" in measured and there == "file":
+            self._notes.add("sizes", known, size(known))
+        if "mode" in measured and there == "file":
+            self._notes.add("programs", known, executable(known))
+
+    def ran(self, path: object, frame: FrameType | None) -> None:
+        """Whether a file can be run is asked."""
+        if self._callers.probes(frame) and (known := self._mine(path)) is not None:
+            self._notes.add("programs", known, executable(known))
+
+    def which(self, name: str, frame: FrameType | None) -> None:
+        """A program is looked for on PATH."""
+        if self._callers.looks_up(frame):
+            self._notes.add("which", name, program(name))
+
+    def database(self, path: str, frame: FrameType | None) -> None:
+        """An SQLite database is opened: what was written last may still be in the file beside it."""
+        self.opened(path, watching.READ, frame)
+        if (known := self._mine(path)) is not None:
+            self._notes.add("journals", known, journal(known))
+
+    def enters(self, frame: FrameType | None) -> bool:
+        """Is it the user's own code that goes over a folder's entries?"""
+        return self._callers.is_user(frame)
 
     def followed(self, path: object, frame: FrameType | None) -> None:
         """A link is looked into, as by realpath(): what is read then is named by where it leads."""
@@ -302,13 +342,19 @@ class Trace:
             elif not self._is_made(path) or os.path.lexists(path):  # a folder: the next run finds it
                 facts[f"absent {called(path)}"] = None
         for path, there in sorted(notes.present.items()):
-            if f"file {called(path)}" not in files and path not in notes.missed:
+            if f"file {called(path)}" not in files and path not in notes.missed and path not in notes.sizes:
                 facts[f"present {called(path)}"] = there
         for path, names in sorted(notes.listed.items()):
             made = [n for n in notes.made_in(path) if os.path.lexists(os.path.join(path, n))]
             facts[f"listing {called(path)}"] = "/".join([names, *sorted({*self._written_into(path), *made})])
         for path, where in sorted(notes.links.items()):
             facts[f"link {called(path)}"] = where
+        kinds = {"size": notes.sizes, "executable": notes.programs, "journal": notes.journals}
+        for kind, values in kinds.items():
+            facts.update({f"{kind} {called(path)}": v for path, v in sorted(values.items())})
+        facts.update({f"which {name}": where for name, where in sorted(notes.which.items())})
+        if len(notes.timed) > 1:  # the times themselves are no facts: a checkout sets them
+            facts["order of-times"] = by_time(map(called, notes.timed), self._places.base)
         return facts
 
     def _searches_relatively(self) -> bool:

@@ -12,6 +12,7 @@ import importlib._bootstrap_external
 import importlib.abc
 import os
 import posix
+import shutil
 import sys
 import threading
 from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
@@ -19,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from types import CodeType, FrameType, ModuleType
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from modelbuild.trace import natives
 
@@ -33,6 +34,9 @@ class Access:
     empties: bool = False
 
 
+# What a path is asked for.
+Asks = Literal["stat", "link", "access"]
+
 READ = Access(reads=True)
 WRITE = Access(creates=True, empties=True)
 
@@ -42,7 +46,11 @@ class Watcher(Protocol):
 
     def opened(self, path: object, access: Access, frame: FrameType | None) -> None: ...
     def listed(self, path: object, frame: FrameType | None) -> None: ...
-    def probed(self, path: object, frame: FrameType | None) -> None: ...
+    def probed(self, path: object, frame: FrameType | None, asks: Asks) -> None: ...
+    def ran(self, path: object, frame: FrameType | None) -> None: ...
+    def which(self, name: str, frame: FrameType | None) -> None: ...
+    def database(self, path: str, frame: FrameType | None) -> None: ...
+    def enters(self, frame: FrameType | None) -> bool: ...
     def followed(self, path: object, frame: FrameType | None) -> None: ...
     def stood(self, frame: FrameType | None) -> None: ...
     def asked(self, name: str, frame: FrameType | None) -> None: ...
@@ -57,6 +65,7 @@ class Watcher(Protocol):
 
 _watcher: Watcher | None = None
 _own_doing = threading.local()
+_scanning: CodeType | None = None  # the frame of os.scandir's stand-in, which asks for its caller
 
 
 def start(watcher: Watcher) -> None:
@@ -103,7 +112,10 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
     if handle is None or (watcher := _active()) is None:
         return
     with unseen():
-        handle(watcher, args, sys._getframe(1))
+        frame: FrameType | None = sys._getframe(1)
+        if frame is not None and frame.f_code is _scanning:
+            frame = frame.f_back
+        handle(watcher, args, frame)
 
 
 def _on_open(watcher: Watcher, args: tuple[Any, ...], frame: FrameType | None) -> None:
@@ -150,7 +162,7 @@ def _on_database(watcher: Watcher, args: tuple[Any, ...], frame: FrameType | Non
 
         path = unquote(urlsplit(path).path)
     if os.path.isfile(path):  # else ":memory:", or a new one
-        watcher.opened(path, READ, frame)
+        watcher.database(path, frame)
 
 
 _EVENTS: dict[str, Callable[[Watcher, tuple[Any, ...], FrameType | None], None]] = {
@@ -179,7 +191,8 @@ def _watch_probes() -> None:
             if plain in supporters:
                 supporters.add(watched)
         setattr(os, name, watched)
-    plain_link, plain_folder = posix.readlink, posix.getcwd
+    plain_link, plain_folder, plain_scan = posix.readlink, posix.getcwd, posix.scandir
+    plain_which = shutil.which
 
     @functools.wraps(plain_link)
     def readlink(path: Any, *args: Any, **kwargs: Any) -> Any:
@@ -196,9 +209,26 @@ def _watch_probes() -> None:
                 watcher.stood(sys._getframe(1))
         return plain_folder()
 
+    @functools.wraps(plain_scan)
+    def scandir(*args: Any, **kwargs: Any) -> Any:
+        found = plain_scan(*args, **kwargs)
+        watcher = _active()
+        return _Entries(found) if watcher is not None and watcher.enters(sys._getframe(1)) else found
+
+    @functools.wraps(plain_which)
+    def which(cmd: Any, *args: Any, **kwargs: Any) -> Any:
+        if (watcher := _active()) is not None and isinstance(cmd, str) and not (args or kwargs):
+            with unseen():
+                watcher.which(cmd, sys._getframe(1))
+        return plain_which(cmd, *args, **kwargs)
+
+    global _scanning
+    _scanning = getattr(scandir, "__code__", None)
     os.supports_dir_fd.add(readlink)
+    os.supports_fd.add(scandir)
     mine: Any = os
-    mine.readlink, mine.getcwd = readlink, getcwd
+    mine.readlink, mine.getcwd, mine.scandir = readlink, getcwd, scandir
+    shutil.which = which
 
 
 def _probing(plain: Callable[..., Any]) -> Callable[..., Any]:
@@ -207,10 +237,60 @@ def _probing(plain: Callable[..., Any]) -> Callable[..., Any]:
         watcher = _active()
         if watcher is not None and not isinstance(path, int) and kwargs.get("dir_fd") is None:
             with unseen():
-                watcher.probed(path, sys._getframe(1))
+                watcher.probed(path, sys._getframe(1), "access" if plain is posix.access else "stat")
+                if plain is posix.access and os.X_OK & (args[0] if args else kwargs.get("mode", 0)):
+                    watcher.ran(path, sys._getframe(1))
         return plain(path, *args, **kwargs)
 
     return watched
+
+
+class _Entries:
+    """What os.scandir gives, for code whose questions to the entries count: they ask the system natively."""
+
+    def __init__(self, entries: Any) -> None:
+        self._entries = entries
+
+    def __iter__(self) -> Iterator[_Entry]:
+        return self
+
+    def __next__(self) -> _Entry:
+        return _Entry(next(self._entries))
+
+    def __enter__(self) -> _Entries:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._entries.close()
+
+
+class _Entry(os.PathLike[Any]):
+    def __init__(self, entry: os.DirEntry[Any]) -> None:
+        self._entry = entry
+        self.name, self.path = entry.name, entry.path
+        self.inode, self.is_dir, self.is_file = entry.inode, entry.is_dir, entry.is_file
+
+    def __fspath__(self) -> Any:
+        return self.path
+
+    def __repr__(self) -> str:
+        return repr(self._entry)
+
+    def is_symlink(self) -> bool:
+        self._tell(sys._getframe(1), "link")
+        return self._entry.is_symlink()
+
+    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
+        self._tell(sys._getframe(1), "stat")
+        return self._entry.stat(follow_symlinks=follow_symlinks)
+
+    def _tell(self, frame: FrameType, asks: Asks) -> None:
+        if (watcher := _active()) is not None:
+            with unseen():
+                watcher.probed(self.path, frame, asks)
 
 
 # ---- the environment ----

@@ -18,6 +18,7 @@ import pytest
 import safetensors.numpy
 import torch
 
+from modelbuild import state
 from modelbuild.environment import ENVIRONMENT
 from modelbuild.isolate import in_child
 from modelbuild.trace import facts
@@ -134,8 +135,6 @@ FILES: list[Any] = [
     pytest.param(
         "import sqlite3; sqlite3.connect('file:data.db?mode=ro', uri=True)", {"data.db"}, id="sqlite-uri"
     ),
-    pytest.param("import os; os.path.getsize('data.bin')", {"data.bin"}, id="size"),
-    pytest.param("from pathlib import Path; Path('data.bin').stat()", {"data.bin"}, id="pathlib-stat"),
     pytest.param(
         "import pkgutil; pkgutil.get_data('pack', 'part.py')",
         {"pack/__init__.py", "pack/part.py"},
@@ -309,6 +308,121 @@ ABSENT: list[Any] = [
 ]  # fmt: skip
 
 
+LOOKS: list[Any] = [
+    # the code, which facts it makes, and an edit that moves one of them
+    pytest.param("import os; os.path.getsize('a.pt')", {"size a.pt": "1"}, "grow", id="getsize"),
+    pytest.param(
+        "from pathlib import Path; Path('a.pt').stat()", {"size a.pt": "1", "executable a.pt": "no"}, "grow",
+        id="stat",
+    ),
+    pytest.param(
+        "import os; [e.stat().st_size for e in os.scandir('runs') if e.name == 'a.pt']",
+        {"size runs/a.pt": "1", "executable runs/a.pt": "no"}, "grow-run", id="scandir-stat",
+    ),
+    pytest.param(
+        "import os; max(['a.pt', 'b.pt'], key=os.path.getmtime)",
+        {"order of-times": '["a.pt", "b.pt"]'}, "older", id="newest-of-names",
+    ),
+    pytest.param(
+        "import os; max(os.scandir('runs'), key=lambda e: e.stat().st_mtime)",
+        {"order of-times": '["runs/a.pt", "runs/b.pt"]'}, "older-run", id="newest-of-entries",
+    ),
+    pytest.param("import os; os.path.getmtime('a.pt')", {}, None, id="the-time-of-one"),
+    pytest.param("import os; os.path.islink('a.pt')", {"link a.pt": None}, "link", id="islink"),
+    pytest.param(
+        "from pathlib import Path; Path('a.pt').is_symlink()", {"link a.pt": None}, "link", id="is_symlink"
+    ),
+    pytest.param(
+        "import os; [e.is_symlink() for e in os.scandir('.') if e.name == 'a.pt']", {"link a.pt": None},
+        "link", id="scandir-is_symlink",
+    ),
+    pytest.param("import os; os.access('a.pt', os.X_OK)", {"executable a.pt": "no"}, "chmod", id="access"),
+    pytest.param(
+        "from concurrent.futures import ThreadPoolExecutor as T; import os\n"
+        "with T() as pool: list(pool.map(os.path.exists, ['no.pt']))",
+        {"absent no.pt": None}, "create", id="exists-in-a-pool",
+    ),
+    pytest.param(
+        "import threading, os; t = threading.Thread(target=os.path.exists, args=('no.pt',))\n"
+        "t.start(); t.join()",
+        {"absent no.pt": None}, "create", id="exists-in-a-thread",
+    ),
+    pytest.param(
+        "import lib; lib.find('no.pt')", {"absent no.pt": None, "absent ../no.pt": None}, "create-above",
+        id="upwards-by-a-library",
+    ),
+    pytest.param("import lib", {}, None, id="by-a-library-for-itself"),
+    pytest.param("import gettext; gettext.find('net', 'locale', ['xx'])",
+                 {"absent locale/xx/LC_MESSAGES/net.mo": None}, "translate", id="catalogue"),
+    pytest.param("import shutil; shutil.which('frobnicate')", {"which frobnicate": None}, "install",
+                 id="program"),
+]  # fmt: skip
+
+
+def _installs(base: Path) -> None:
+    program = write(base, "bin/frobnicate")
+    program.chmod(0o755)
+
+
+EDITS: dict[str, Callable[[Path], object]] = {
+    "grow": lambda base: write(base, "a.pt", "11"),
+    "grow-run": lambda base: write(base, "runs/a.pt", "11"),
+    "older": lambda base: os.utime(base / "b.pt", (1, 1)),
+    "older-run": lambda base: os.utime(base / "runs/b.pt", (1, 1)),
+    "link": lambda base: [(base / "a.pt").rename(base / "c.pt"), (base / "a.pt").symlink_to("c.pt")],
+    "chmod": lambda base: (base / "a.pt").chmod(0o755),
+    "create": lambda base: write(base, "no.pt"),
+    "create-above": lambda base: write(base.parent, "no.pt"),
+    "translate": lambda base: write(base, "locale/xx/LC_MESSAGES/net.mo"),
+    "install": _installs,
+}
+
+FIND = """\
+import os
+os.path.exists('no.pt')
+
+def find(name):
+    return [os.path.isfile(os.path.join(folder, name)) for folder in ('.', '..')]
+"""
+
+
+@pytest.mark.parametrize(("code", "expected", "edit"), LOOKS)
+def test_what_was_looked_at_and_not_opened_is_a_fact_of_what_was_seen(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+    expected: dict[str, str | None],
+    edit: str | None,
+) -> None:
+    base, site = tmp_path / "base", tmp_path / "site-packages"
+    write(site, "lib.py", FIND)
+    for number, name in enumerate(("a.pt", "b.pt", "runs/a.pt", "runs/b.pt"), 1):
+        os.utime(write(base, name, "1"), (LONG_AGO + number,) * 2)
+    write(base, "bin/other")
+    monkeypatch.setenv("PATH", f"{base / 'bin'}:/usr/bin")
+    for name in ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG"):
+        monkeypatch.delenv(name, raising=False)
+    read = run(base, code, path=(site,)).facts
+    kinds = ("size", "executable", "order", "link", "absent", "which")
+    seen = {n: v for n, v in read.items() if n.startswith(kinds)}
+    if edit in ("older", "older-run"):
+        seen = {n: v for n, v in seen.items() if n.startswith("order")}
+    assert seen == expected
+    monkeypatch.chdir(base)
+    before = {n: _rows(facts.guards(n, v, base)) for n, v in expected.items()}
+    assert {n for n, v in expected.items() if facts.current(n, v, base) != v} == set()
+    if edit is not None:
+        EDITS[edit](base)
+        moved = {n for n, v in expected.items() if facts.current(n, v, base) != v}
+        assert len(moved) == 1
+        for name in moved:
+            assert _rows(facts.guards(name, expected[name], base)) != before[name]
+
+
+def _rows(paths: list[str]) -> list[str]:
+    return [state.row(path) for path in paths]
+
+
 @pytest.mark.parametrize(("code", "expected"), ABSENT)
 def test_what_was_looked_for_is_a_fact(tmp_path: Path, code: str, expected: set[str]) -> None:
     write(tmp_path, "data/a")
@@ -394,7 +508,15 @@ VARIABLES: list[Any] = [
     pytest.param("from helper import size; size()", {"SIZE": "8"}, id="first-party-helper"),
     pytest.param("import lib; lib.read('SIZE')", {"SIZE": "8"}, id="library-on-behalf"),
     pytest.param("import lib_reads", {}, id="library-for-itself"),
-    pytest.param("import os, tempfile; os.path.expanduser('~'); tempfile.mkdtemp()", {}, id="standard"),
+    pytest.param("import tempfile; tempfile.mkdtemp()", {}, id="standard"),
+    pytest.param("import os; os.path.expanduser('~/data')", {"HOME": "/home/me"}, id="home"),
+    pytest.param("from pathlib import Path; Path.home()", {"HOME": "/home/me"}, id="pathlib-home"),
+    pytest.param("from pathlib import Path; Path('~/x').expanduser()", {"HOME": "/home/me"}, id="expanduser"),
+    pytest.param(
+        "import gettext; gettext.find('net', 'locale')",
+        {"LANGUAGE": None, "LC_ALL": None, "LC_MESSAGES": None, "LANG": None},
+        id="language",
+    ),
     pytest.param("import os; os.environ['SIZE'] = '9'; os.environ['SIZE']", {}, id="set-by-the-run"),
     pytest.param("import os; os.environ.get('PYTHONHASHSEED')", {}, id="set-by-modelbuild"),
     pytest.param("import os; dict(os.environ); os.environ.copy(); {**os.environ}", {}, id="copied"),
@@ -417,7 +539,9 @@ def test_a_variable_that_the_users_code_reads_is_a_fact(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, expected: dict[str, str | None]
 ) -> None:
     monkeypatch.setenv("SIZE", "8")
-    monkeypatch.delenv("NOPE", raising=False)
+    monkeypatch.setenv("HOME", "/home/me")
+    for name in ("NOPE", "LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG"):
+        monkeypatch.delenv(name, raising=False)
     base, site = tmp_path / "base", tmp_path / "site-packages"
     write(base, "helper.py", "import os\ndef size(): return os.environ['SIZE']")
     write(site, "lib.py", "import os\ndef read(name): return os.environ[name]")
