@@ -77,6 +77,8 @@ def keep(
     }
     everything = (*((n, v) for n, v in read if n not in own), *own.items())
     variables = {n.removeprefix("env "): v for n, v in read if n.startswith("env ")}
+    if any(name.startswith("which ") for name, _ in read):  # the rows are of the folders on this PATH
+        variables["PATH"] = os.environ.get("PATH")
     rows: dict[str, str] = {}
     kept: list[state.Fact] = []
     for name, value in everything:

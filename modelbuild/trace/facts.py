@@ -91,6 +91,8 @@ def question(name: str, value: str | None) -> str:
         from modelbuild.trace import searching
 
         return " ".join(searching.names_in(value or ""))
+    if kind == "order":
+        return "\0".join(sorted(json_list(value)))
     return "/".join((value or "").split("/")[1:]) if kind == "listing" else ""
 
 

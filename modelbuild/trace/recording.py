@@ -160,7 +160,8 @@ class Trace:
                 self._notes.add("missed", known)
 
     def probed(self, path: object, frame: FrameType | None, asks: watching.Asks) -> None:
-        if not self._callers.probes(frame):
+        there = self._places.absolute(path)
+        if there is None or not self._places.counts(there) or not self._callers.probes(frame):
             return
         known = self._mine(path)
         if known is None or self._places.holds(known):
@@ -168,17 +169,17 @@ class Trace:
         if asks == "link" or self._callers.looks_for_links(frame):
             self._notes.add("links", known, target(known))
             return
-        there = presence(known)
-        if there is None:
+        kind = presence(known)
+        if kind is None:
             self._notes.add("missed", known)
             return
-        self._notes.add("present", known, there)
+        self._notes.add("present", known, kind)
         measured = self._callers.measures(frame) if asks == "stat" else ()
         if "times" in measured:
             self._notes.add("timed", known)
-        if "size" in measured and there == "file":
+        if "size" in measured and kind == "file":
             self._notes.add("sizes", known, size(known))
-        if "mode" in measured and there == "file":
+        if "mode" in measured and kind == "file":
             self._notes.add("programs", known, executable(known))
 
     def ran(self, path: object, frame: FrameType | None) -> None:

@@ -26,10 +26,16 @@ NET = """\
 import json
 import multiprocessing
 import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
+import near
 import numpy as np
+import seeker
+import squeak
 import torch
 import wobble
 from parts import blocks
@@ -71,7 +77,17 @@ class Net(nn.Module):
         with multiprocessing.get_context("fork").Pool(1) as pool:
             self.factor *= pool.map(first_line, [HERE / "forked.txt"])[0]
         self.factor *= first_line((HERE / "current").resolve() / "factor.txt") * cached()
-        self.factor *= float(dict(os.environ).get("GAIN", "1"))
+        self.factor *= float(dict(os.environ).get("GAIN", "1")) * near.FACTOR * squeak.FACTOR
+        self.factor *= 1 + len(metadata.entry_points(group="net.hooks"))
+        with ThreadPoolExecutor() as pool:
+            self.factor *= 1 + sum(pool.map(os.path.exists, [HERE / "asked.txt"]))
+        self.factor *= 2 if shutil.which("frobnicate") or seeker.found("seek.txt") else 1
+        self.factor *= 2 if Path("~/.net").expanduser().exists() else 1
+        self.factor *= os.path.getsize(HERE / "weights.bin")
+        try:
+            metadata.version("optional")
+        except metadata.PackageNotFoundError:
+            self.factor *= 2
         self.first = nn.Linear(6, int(os.environ.get("WIDTH", "8")))
         self.second = nn.LazyLinear(3)
         self.second(self.first(torch.zeros(1, 6)))
@@ -84,6 +100,14 @@ class Net(nn.Module):
 
         y = self.second(torch.relu(self.first(x))) * self.scale + self.shift
         return late.act(blocks.mix(y) * self.factor) + (tuned.BIAS if tuned else 0.0)
+"""
+
+SEEKER = """\
+from pathlib import Path
+
+
+def found(name):
+    return any((folder / name).is_file() for folder in (Path("sub"), Path(".")))
 """
 
 YAML = RECIPE.replace('"net:Net"}', '"net:Net", files: [tables/*.txt]}') + (
@@ -120,6 +144,18 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
     (project.folder / "current").symlink_to("v1")
     project.write("site-packages/wobble.py", "FACTOR = 1.25\n")
     project.write("site-packages/wobble-1.0.dist-info/METADATA", _metadata("1.0"))
+    project.write("site-packages/squeak/__init__.py", "FACTOR = 1.0\n")
+    _distribution(project, "squeak-gpu", "1.6", "squeak/__init__.py")
+    project.write("site-packages/seeker.py", SEEKER)
+    project.write("weights.bin", "1")
+    project.write("near-src/near.py", "FACTOR = 1.0\n")
+    project.write("other-src/near.py", "FACTOR = 3.0\n")
+    # What pip leaves of `pip install -e near-src`, in a folder where Python looks for such files.
+    project.write("installed/near.pth", f"{project.folder}/near-src\n")
+    customize = f"import site\nsite.addsitedir({str(project.folder / 'installed')!r})\n"
+    project.write("site-packages/sitecustomize.py", customize)
+    project.write("more-bin/frobnicate", "").chmod(0o755)
+    project.environment["PATH"] = f"{project.folder / 'bin'}:{os.environ['PATH']}"
     np.save(project.folder / "scale.npy", np.full(3, 2.0, np.float32))
     save_file({"shift": np.full(3, 0.5, np.float32)}, project.folder / "shift.safetensors")
     assert ran(project.build()) == EVERYTHING
@@ -144,6 +180,13 @@ def is_idle(project: Project) -> bool:
 
 def _metadata(version: str) -> str:
     return f"Metadata-Version: 2.1\nName: wobble\nVersion: {version}\n"
+
+
+def _distribution(project: Project, name: str, version: str, file: str, points: str = "") -> None:
+    info = f"site-packages/{name.replace('-', '_')}-{version}.dist-info"
+    project.write(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    project.write(f"{info}/RECORD", f"{file},sha256=abc,3\n")
+    project.write(f"{info}/entry_points.txt", points)
 
 
 # ---- edits ----
@@ -220,6 +263,32 @@ def upgrades(project: Project) -> None:
     old, new = (project.folder / f"site-packages/wobble-{v}.dist-info" for v in ("1.0", "1.1"))
     old.rename(new)
     (new / "METADATA").write_text(_metadata("1.1"))
+
+
+def upgrades_another_name(project: Project) -> None:
+    for path in (project.folder / "site-packages/squeak_gpu-1.6.dist-info").iterdir():
+        path.unlink()
+    (project.folder / "site-packages/squeak_gpu-1.6.dist-info").rmdir()
+    _distribution(project, "squeak-gpu", "1.7", "squeak/__init__.py")
+
+
+def installs(name: str, points: str = "") -> Edit:
+    return lambda project: _distribution(project, name, "1.0", f"{name}.py", points)
+
+
+def installs_plainly(project: Project) -> None:
+    """An editable package that is installed as others are."""
+    (project.folder / "installed/near.pth").unlink()
+    project.write("site-packages/near.py", "FACTOR = 1.0\n")
+    _distribution(project, "near", "2.0", "near.py")
+
+
+def checks_out_elsewhere(project: Project) -> None:
+    project.write("installed/near.pth", f"{project.folder}/other-src\n")
+
+
+def installs_program(project: Project) -> None:
+    project.write("bin/frobnicate", "").chmod(0o755)
 
 
 def shadows_from_outside(project: Project) -> None:
@@ -310,6 +379,19 @@ def test_an_edit_that_changes_the_model_rebuilds_everything_and_says_why(
     ("deleted-file-in-a-listed-folder", deletes("lists/a.txt"), "the files in lists changed"),
     ("new-file-that-a-pattern-matches", writes("tables/b.txt", "b"), "declared files changed"),
     ("declared-file", writes("tables/a.txt", "other"), "tables/a.txt changed"),
+    ("package-of-another-name", upgrades_another_name, "squeak-gpu 1.6 -> 1.7"),
+    ("distribution-that-was-asked-for", installs("optional"), "optional not installed -> 1.0"),
+    ("plug-in", installs("hooks", "[net.hooks]\na = hooks:run\n"), "the entry points of net.hooks changed"),
+    ("another-checkout-of-an-editable-package", checks_out_elsewhere,
+     "near from near-src -> from other-src"),
+    ("editable-package-installed-plainly", installs_plainly, "near from near-src -> 2.0"),
+    ("file-that-a-thread-asked-for", writes("asked.txt", ""), "new file asked.txt"),
+    ("file-that-a-library-looks-for", writes("seek.txt", ""), "new file seek.txt"),
+    ("another-home", sets("HOME", "/nowhere"), "environment variable HOME "),
+    ("program-on-another-path", sets("PATH", f"more-bin:{os.environ['PATH']}"),
+     "the program frobnicate not found -> more-bin/frobnicate"),
+    ("program", installs_program, "the program frobnicate not found -> "),
+    ("size-of-a-file", writes("weights.bin", "22"), "weights.bin changed"),
 )  # fmt: skip
 def test_an_edit_of_what_the_model_reads_is_noticed_both_ways_and_told(
     built: Project, edit: Edit, why: str

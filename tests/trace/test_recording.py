@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import sqlite3
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import safetensors.numpy
 import torch
@@ -80,6 +82,8 @@ def names(found: Found, *kinds: str) -> set[str]:
 
 # ---- files ----
 
+HDF5 = pytest.mark.skipif(importlib.util.find_spec("h5py") is None, reason="h5py is not installed")
+
 FILES: list[Any] = [
     pytest.param("import part", {"part.py"}, id="module"),
     pytest.param("import pack.part", {"pack/__init__.py", "pack/part.py"}, id="package"),
@@ -131,6 +135,21 @@ FILES: list[Any] = [
         "import torch; torch.FloatStorage.from_file('data.npy', False, 1)", {"data.npy"}, id="typed-storage"
     ),
     pytest.param("import torch; torch._C.PyTorchFileReader('data.pt')", {"data.pt"}, id="archive"),
+    pytest.param(
+        "import torch; torch._C.import_ir_module(torch._C.CompilationUnit(), 'data.ts', None, {}, False)",
+        {"data.ts"},
+        id="torchscript-below",
+    ),
+    pytest.param("import onnx; onnx.load('m.onnx')", {"m.onnx", "m.data"}, id="onnx"),
+    pytest.param("import onnx; onnx.load('m.onnx', load_external_data=False)", {"m.onnx"}, id="onnx-graph"),
+    pytest.param("import onnx; onnx.checker.check_model('m.onnx')", {"m.onnx", "m.data"}, id="onnx-checker"),
+    pytest.param(
+        "import onnxruntime as o; o.InferenceSession('m.onnx', providers=['CPUExecutionProvider'])",
+        {"m.onnx", "m.data"},
+        id="onnxruntime",
+    ),
+    pytest.param("import h5py; h5py.File('data.h5')['x'][:]", {"data.h5"}, id="hdf5", marks=HDF5),
+    pytest.param("import h5py; h5py.File('data.h5', mode='w').close()", set(), id="hdf5-anew", marks=HDF5),
     pytest.param("import sqlite3; sqlite3.connect('data.db')", {"data.db"}, id="sqlite"),
     pytest.param(
         "import sqlite3; sqlite3.connect('file:data.db?mode=ro', uri=True)", {"data.db"}, id="sqlite-uri"
@@ -197,6 +216,17 @@ def things(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), folder / "data.ts")
     with zipfile.ZipFile(folder / "lib.zip", "w") as archive:
         archive.writestr("zipped.py", "")
+    weight = onnx.numpy_helper.from_array(np.ones((2, 2), np.float32), "w")
+    x, y = (onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1, 2]) for n in "xy")
+    node = onnx.helper.make_node("MatMul", ["x", "w"], ["y"])
+    graph = onnx.helper.make_graph([node], "g", [x], [y], [weight])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
+    onnx.save(model, folder / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
+    if importlib.util.find_spec("h5py"):
+        import h5py
+
+        with h5py.File(folder / "data.h5", "w") as file:
+            file["x"] = np.ones(2)
     with sqlite3.connect(folder / "data.db") as database:
         database.execute("create table t (x)")
     source = write(folder, "compiled.py", "x = 1")
@@ -221,6 +251,28 @@ def test_a_file_that_is_read_is_a_fact(
     for name in expected:
         assert found.facts[f"file {name}"] == facts.file_digest(tmp_path / name)
     assert names(found, "absent", "present", "listing") == set()
+
+
+def test_what_a_database_keeps_beside_it_is_a_fact(tmp_path: Path) -> None:
+    """In WAL mode what was written last is in another file until somebody copies it over."""
+    writer = sqlite3.connect(tmp_path / "data.db")
+    writer.execute("pragma journal_mode=wal")
+    writer.execute("create table t (x)")
+    writer.commit()
+    code = "import sqlite3; c = sqlite3.connect('data.db'); c.execute('select * from t').fetchall()"
+    found = run(tmp_path, code)
+    assert found.unstable == ()
+    value = found.facts["journal data.db"]
+    assert facts.current("journal data.db", value, tmp_path) == value
+    rows = _rows(facts.guards("journal data.db", value, tmp_path))
+    before = facts.current("file data.db", None, tmp_path)
+    writer.execute("insert into t values (1)")
+    writer.commit()
+    assert facts.current("file data.db", None, tmp_path) == before
+    assert facts.current("journal data.db", value, tmp_path) != value
+    assert _rows(facts.guards("journal data.db", value, tmp_path)) != rows
+    writer.close()
+    assert facts.current("journal data.db", value, tmp_path) is None
 
 
 def test_a_source_is_compiled_again_whatever_its_compiled_file_says(tmp_path: Path) -> None:
