@@ -9,8 +9,11 @@ from typing import Literal
 from modelbuild.trace import places
 
 # "cataloguing" is importlib.metadata, which goes through every folder of the search path. "generated"
-# is code without a file, as exec() makes it: whoever called it is meant.
-Kind = Literal["user", "library", "standard", "importing", "cataloguing", "own", "generated"]
+# is code without a file, as exec() makes it: whoever called it is meant. "recipe" is the one module of
+# this program that does what a recipe says: it makes the model, and a library that it calls is called by
+# the user.
+Kind = Literal["user", "library", "standard", "importing", "cataloguing", "own", "recipe", "generated"]
+_RECIPE = os.path.join(places.own()[0], "steps", "model.py")
 
 # Standard modules through which a caller asks for itself; what others look up is their own business.
 _PROBING = {"genericpath", "posixpath", "os", "pathlib", "glob", "gettext"}
@@ -132,6 +135,8 @@ class Callers:
             kind, _ = self._kind(frame)
             if kind in ("user", "importing"):
                 return kind
+            if kind == "recipe":
+                return "user"
             frame = frame.f_back
         return None
 
@@ -151,7 +156,7 @@ class Callers:
             return "generated", ""
         module = os.path.basename(path).partition(".")[0]
         if path.startswith(places.own()):
-            return "own", module
+            return "recipe" if path == _RECIPE else "own", module
         if places.is_standard(path):
             if "/importlib/metadata/" in path:
                 return "cataloguing", module

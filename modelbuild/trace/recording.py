@@ -231,8 +231,7 @@ class Trace:
 
     def imported(self, name: str, frame: FrameType | None) -> None:
         kind, importer = self._callers.imports(frame)
-        by_recipe = kind == "own" and importer.endswith(".steps.model")
-        self._imports.note(name, "user" if by_recipe else kind, importer)
+        self._imports.note(name, "user" if kind == "recipe" else kind, importer)
 
     def catalogued(self, kind: str, name: str, frame: FrameType | None) -> None:
         """Something is asked of ``importlib.metadata``."""

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import onnxconverter_common
 import pytest
 from safetensors.numpy import save_file
 
@@ -147,6 +148,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project.write("site-packages/squeak/__init__.py", "FACTOR = 1.0\n")
     _distribution(project, "squeak-gpu", "1.6", "squeak/__init__.py")
     project.write("site-packages/seeker.py", SEEKER)
+    tool = Path(onnxconverter_common.__file__).parent
+    copy = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(tool, project.folder / "site-packages/onnxconverter_common", ignore=copy)
+    _distribution(project, "onnxconverter-common-nightly", "1.6", "onnxconverter_common/__init__.py")
     project.write("weights.bin", "1")
     project.write("near-src/near.py", "FACTOR = 1.0\n")
     project.write("other-src/near.py", "FACTOR = 3.0\n")
@@ -265,11 +270,12 @@ def upgrades(project: Project) -> None:
     (new / "METADATA").write_text(_metadata("1.1"))
 
 
-def upgrades_another_name(project: Project) -> None:
-    for path in (project.folder / "site-packages/squeak_gpu-1.6.dist-info").iterdir():
-        path.unlink()
-    (project.folder / "site-packages/squeak_gpu-1.6.dist-info").rmdir()
-    _distribution(project, "squeak-gpu", "1.7", "squeak/__init__.py")
+def upgrades_to_1_7(name: str, file: str) -> Edit:
+    def edit(project: Project) -> None:
+        shutil.rmtree(project.folder / f"site-packages/{name.replace('-', '_')}-1.6.dist-info")
+        _distribution(project, name, "1.7", file)
+
+    return edit
 
 
 def installs(name: str, points: str = "") -> Edit:
@@ -379,7 +385,7 @@ def test_an_edit_that_changes_the_model_rebuilds_everything_and_says_why(
     ("deleted-file-in-a-listed-folder", deletes("lists/a.txt"), "the files in lists changed"),
     ("new-file-that-a-pattern-matches", writes("tables/b.txt", "b"), "declared files changed"),
     ("declared-file", writes("tables/a.txt", "other"), "tables/a.txt changed"),
-    ("package-of-another-name", upgrades_another_name, "squeak-gpu 1.6 -> 1.7"),
+    ("package-of-another-name", upgrades_to_1_7("squeak-gpu", "squeak/__init__.py"), "squeak-gpu 1.6 -> 1.7"),
     ("distribution-that-was-asked-for", installs("optional"), "optional not installed -> 1.0"),
     ("plug-in", installs("hooks", "[net.hooks]\na = hooks:run\n"), "the entry points of net.hooks changed"),
     ("another-checkout-of-an-editable-package", checks_out_elsewhere,
@@ -401,6 +407,20 @@ def test_an_edit_of_what_the_model_reads_is_noticed_both_ways_and_told(
         answer = built.run("status", "net.yaml", "--format", "json")
         assert set(answer.statuses.values()) == {"stale"}
         assert why in answer.artifacts["net.fp32.onnx"]["reason"]
+    assert is_fresh(built)
+
+
+def test_a_tool_that_has_another_distributions_name_is_known_by_it(built: Project) -> None:
+    """As onnxruntime-gpu and tensorrt-cu13 are: who has installed the module's files is asked."""
+    edit = upgrades_to_1_7("onnxconverter-common-nightly", "onnxconverter_common/__init__.py")
+    with edited(built, edit):
+        assert not is_idle(built)
+        answer = built.run("status", "net.yaml", "--format", "json")
+        assert answer.statuses == {"net.fp32.onnx": "fresh", "net.fp16.onnx": "stale"}
+        assert answer.artifacts["net.fp16.onnx"]["reason"] == "onnxconverter-common-nightly 1.6 -> 1.7"
+        said = built.run("why", "net.fp16.onnx", "net.yaml")
+        assert "onnxconverter-common-nightly 1.6 -> 1.7" in said.stdout
+        assert "never built" not in said.stdout
     assert is_fresh(built)
 
 
@@ -428,6 +448,42 @@ def test_an_edit_that_may_change_the_model_exports_again_and_stops_at_the_same_b
         assert set(answer.statuses.values()) == {"cached"}
         assert ran(built.build()) == set()
     assert ran(built.build()) == set()
+
+
+LIBRARY = """\
+import os
+from importlib import metadata
+
+{tiny}
+
+def make():
+    try:
+        metadata.version("optional")
+    except metadata.PackageNotFoundError:
+        pass
+    os.path.exists("tuned.txt")
+    return Net(int(os.environ.get("WIDTH", "8")))
+"""
+
+
+def test_what_a_library_asks_while_the_recipe_calls_it_is_noticed(project: Project) -> None:
+    """No code of the user's stands between: ``import`` names the library's own function."""
+    project.environment["PYTHONPATH"] = str(project.folder / "site-packages")
+    project.write("site-packages/zoo.py", LIBRARY.format(tiny=TINY))
+    _distribution(project, "zoo", "1.0", "zoo.py")
+    project.recipe(base=RECIPE.replace("net:Net", "zoo:make"))
+    assert project.build().code == 0
+    assert is_fresh(project)
+    rows = [
+        (sets("WIDTH", "9"), "environment variable WIDTH unset -> 9"),
+        (writes("tuned.txt", ""), "new file tuned.txt"),
+        (installs("optional"), "optional not installed -> 1.0"),
+    ]
+    for edit, why in rows:
+        with edited(project, edit):
+            assert not is_idle(project)
+            answer = project.run("status", "net.yaml", "--format", "json")
+            assert why in answer.artifacts["net.fp32.onnx"]["reason"]
 
 
 @pytest.fixture(scope="module")
