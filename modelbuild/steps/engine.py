@@ -138,7 +138,7 @@ class BuildRtxEngine(BuildEngine):
     """
 
     backend: ClassVar[str] = "tensorrt-rtx"
-    packages: ClassVar[tuple[str, ...]] = ("tensorrt_rtx", *BuildEngine.packages)
+    packages: ClassVar[tuple[str, ...]] = ("tensorrt_rtx", "tensorrt_rtx_libs", *BuildEngine.packages)
 
     @property
     def device_decides(self) -> bool:
@@ -188,7 +188,7 @@ class BuildTensorrtEngine(BuildEngine):
     """An engine of TensorRT, built on and for the GPU of this machine."""
 
     backend: ClassVar[str] = "tensorrt"
-    packages: ClassVar[tuple[str, ...]] = ("tensorrt", *BuildEngine.packages)
+    packages: ClassVar[tuple[str, ...]] = ("tensorrt", "tensorrt_libs", *BuildEngine.packages)
 
     @property
     def device_decides(self) -> bool:

@@ -37,30 +37,31 @@ def version(name: str, folders: Sequence[str] | None = None) -> str | None:
     try:
         for found in importlib.metadata.Distribution.discover(name=name, path=path):
             return _version(found)
-    except (ValueError, KeyError):  # a name of no characters
+    except Exception:  # a name of no characters, or one without METADATA
         pass
     return None
 
 
 def standing(module: str, base: str | None = None, path: Sequence[str] | None = None) -> str | None:
-    """What an import of this top-level module gives, besides what the recipe's and the command's folder
-    and PYTHONPATH have: ``2.13.0``, or ``onnxruntime-gpu 1.27.0`` where the distribution has another
-    name, or several. ``from ../lib`` for a checkout that is installed in place, seen from ``base``,
-    the recipe's folder. ``present`` if nobody says whose it is; None if there is no such module.
+    """What an import of this top-level module gives: ``2.13.0``, or ``onnxruntime-gpu 1.27.0`` where the
+    distribution has another name, or several. ``from ../lib`` for a checkout that is installed in place.
+    ``present`` if nobody says whose it is; None if there is no such module.
+
+    With ``base``, a recipe's folder, for code of the recipe: without what that folder, the command's and
+    PYTHONPATH have, of which other facts tell.
 
     ``path`` is the search path if it is not ``sys.path``.
     """
     places = home(module, base, path)
     if not places:
         return None
-    owned = [(folder, inner) for place in places for folder, inner in [_parted(place)] if folder]
-    if not owned:
-        folder = _real(_above(places[0]))
-        return f"from {os.path.relpath(folder, _real(base)) if base else folder}"
-    names = sorted({_named(module, info) for folder, inner in owned for info in _owners(folder, inner)})
+    names = {_named(module, info) for place in places for info in _owners(_above(place), place)}
     if names:
-        return ", ".join(names)
-    return version(module, _folders(base, path)) or "present"
+        return ", ".join(sorted(names))
+    folder = _above(places[0])
+    if os.path.basename(folder) in _SITES:
+        return version(module, [folder]) or "present"
+    return f"from {os.path.relpath(_real(folder), _real(base)) if base else _real(folder)}"
 
 
 def home(module: str, base: str | None = None, path: Sequence[str] | None = None) -> list[str]:
@@ -94,19 +95,19 @@ def catalogued(kind: str, what: str, base: str, path: Sequence[str] | None = Non
 
     found = list(importlib.metadata.distributions(path=list(dict.fromkeys(folders))))
     if kind == "installed":
-        return digest(sorted({f"{_normal(d.metadata['Name'] or '')} {_version(d)}" for d in found}))
+        return digest(sorted({" ".join(_told(d)) for d in found}))
     points = ((point, d) for d in found for point in d.entry_points if what in ("*", point.group))
-    return digest(sorted({f"{p.group} {p.name}={p.value} {_version(d)}" for p, d in points}))
+    return digest(sorted({f"{p.group} {p.name}={p.value} {_told(d)[1]}" for p, d in points}))
 
 
 def _folders(base: str | None = None, path: Sequence[str] | None = None) -> list[str]:
-    """Where installed modules are: the search path without what is found by being near, of which other
-    facts tell, and without the script's folder."""
+    """Where installed modules are: the search path without the script's folder and, with ``base``, without
+    what is found by being near."""
     from modelbuild.trace import facts, places
 
     path = sys.path if path is None else path
     own = os.path.dirname(places.own()[0].rstrip(os.sep))
-    near = {own, *map(_real, (*facts.search_path(), *path[:1], base or "."))}
+    near = {own, *map(_real, (*path[:1], *((*facts.search_path(), base) if base else ())))}
     return [p for p in path if os.path.basename(p) in _SITES or _real(p) not in near]
 
 
@@ -121,18 +122,9 @@ def _real(path: str) -> str:
     return os.path.realpath(path)
 
 
-def _parted(place: str) -> tuple[str, str]:
-    """The site folder of an installed file, and its path there; no folder for what lies elsewhere."""
-    folder = os.path.dirname(place.rstrip(os.sep))
-    while folder != os.path.dirname(folder):
-        if os.path.basename(folder) in _SITES:
-            return folder, place[len(folder) + 1 :]
-        folder = os.path.dirname(folder)
-    return "", place
-
-
-def _owners(folder: str, path: str) -> Iterator[str]:
-    """Whose file it is, or whose are in this folder (with a slash): each one's ``.dist-info``."""
+def _owners(folder: str, place: str) -> Iterator[str]:
+    """Whose file it is, or whose are in this place (with a slash): their ``.dist-info`` in ``folder``."""
+    path = place[len(folder.rstrip(os.sep)) + 1 :]
     wanted = b"\n" + os.fsencode(path) + (b"" if path.endswith("/") else b",")
     top = os.fsencode(path.partition("/")[0])
     try:
@@ -149,8 +141,12 @@ def _listed(folder: str, *row: int) -> tuple[_Listed, ...]:
     """Every list of files in a site folder whose stat row this is. They are read as bytes: 3.5 MB in 20 ms,
     where ``importlib.metadata.packages_distributions()`` takes 100."""
     found = []
-    with os.scandir(folder) as entries:
-        infos = [e.path for e in entries if e.name.endswith((".dist-info", ".egg-info"))]
+    try:
+        infos = [
+            os.path.join(folder, n) for n in os.listdir(folder) if n.endswith((".dist-info", ".egg-info"))
+        ]
+    except OSError:  # a zip file
+        return ()
     for info in sorted(infos):
         for name in ("RECORD", "installed-files.txt"):
             try:
@@ -170,8 +166,15 @@ def _listed(folder: str, *row: int) -> tuple[_Listed, ...]:
 def _of_info(info: str, *row: int) -> tuple[str, str]:
     from pathlib import Path
 
-    found = importlib.metadata.PathDistribution(Path(info))
-    return _normal(found.metadata["Name"] or ""), _version(found)
+    return _told(importlib.metadata.PathDistribution(Path(info)))
+
+
+def _told(found: importlib.metadata.Distribution) -> tuple[str, str]:
+    """Name and version, as plain as they are in a folder that was left half written."""
+    try:
+        return _normal(found.metadata["Name"] or ""), _version(found)
+    except Exception:  # METADATA is not there, or no text
+        return "", "unknown"
 
 
 def _named(module: str, info: str) -> str:

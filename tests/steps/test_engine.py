@@ -146,8 +146,8 @@ def test_the_backend_is_in_the_key_and_decides_whose_versions_and_device_are() -
         "tensorrt": "tensorrt",
     }
     assert {n: s.uses() for n, s in steps.items()} == {
-        "tensorrt-rtx": ("tensorrt_rtx", "polygraphy"),
-        "tensorrt": ("tensorrt", "polygraphy"),
+        "tensorrt-rtx": ("tensorrt_rtx", "tensorrt_rtx_libs", "polygraphy"),
+        "tensorrt": ("tensorrt", "tensorrt_libs", "polygraphy"),
     }
     assert {n: s.device_decides for n, s in steps.items()} == {
         "tensorrt-rtx": False,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from modelbuild.trace import distributions
 from modelbuild.trace.facts import current, file_digest, guards
 
 
@@ -211,6 +212,28 @@ def test_an_upgrade_in_place_is_another_value_at_once(
     (site / "wobble_gpu-1.6.dist-info").rmdir()
     _installed(site, ("wobble-gpu", "1.7", ["wobble.py"]))
     assert current("package wobble", None, tmp_path) == "wobble-gpu 1.7"
+
+
+def test_a_tool_in_a_folder_of_pythonpath_is_known_by_who_installed_it_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ``pip install --target`` leaves it. For the recipe's own code such a folder's files are facts."""
+    _installed(tmp_path / "opt/python", ("wobble-cu13", "1.6", ["wobble/__init__.py"]))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "opt/python"))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), str(tmp_path / "opt/python"), *sys.path])
+    assert distributions.standing("wobble") == "wobble-cu13 1.6"
+    assert current("package wobble", None, tmp_path) is None
+
+
+def test_what_was_left_half_installed_is_no_reason_to_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = _installed(tmp_path / "site-packages", ("wobble", "1.6", ["wobble.py"]))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), str(site), *sys.path])
+    (site / "wobble-1.6.dist-info/METADATA").unlink()
+    assert current("package wobble", None, tmp_path) is not None
+    for name in ("distribution wobble", "entry-points *", "installed distributions"):
+        current(name, None, tmp_path)
 
 
 def test_what_nobody_has_installed_is_present(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
