@@ -152,10 +152,10 @@ def _listed(folder: str, *row: int) -> tuple[_Listed, ...]:
             try:
                 with open(os.path.join(info, name), "rb") as file:
                     # setuptools before 2023 wrote paths from the .egg-info, without hashes
-                    lines = file.read().replace(b"\n../", b"\n")
+                    lines = (b"\n" + file.read()).replace(b"\n../", b"\n")
             except OSError:
                 continue
-            record = b"\n" + (lines if name == "RECORD" else lines.replace(b"\n", b",\n"))
+            record = lines if name == "RECORD" else lines.replace(b"\n", b",\n")
             tops = {line.split(b"/", 1)[0].split(b",", 1)[0] for line in record.split(b"\n")}
             found.append(_Listed(info, record, frozenset(tops)))
             break

@@ -225,6 +225,16 @@ def test_a_tool_in_a_folder_of_pythonpath_is_known_by_who_installed_it_there(
     assert current("package wobble", None, tmp_path) is None
 
 
+def test_an_egg_of_old_tells_whose_files_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = tmp_path / "site-packages"
+    _files(site, "wobble/__init__.py", "Wobble_GPU-1.2.egg-info/PKG-INFO")
+    info = site / "Wobble_GPU-1.2.egg-info"
+    (info / "PKG-INFO").write_text("Metadata-Version: 1.0\nName: Wobble-GPU\nVersion: 1.2\n")
+    (info / "installed-files.txt").write_text("../wobble/__init__.py\nPKG-INFO\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), str(site), *sys.path])
+    assert current("package wobble", None, tmp_path) == "wobble-gpu 1.2"
+
+
 def test_what_was_left_half_installed_is_no_reason_to_fail(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
