@@ -9,5 +9,6 @@ if __name__ == "__main__":
     code = Code(seals.ROOT)
     now = seals.sealed(code)
     before = seals.read() if seals.FILE.exists() else {"versions": {}, "definitions": {}}
-    print(seals.told(before, seals.moved(before, code, now), now) or "the seal is right as it is")
+    said = seals.told(before, seals.moved(before, code, now), now)
     seals.write(seals.composed(code, now))
+    print(said or "the seal is right as it is")
