@@ -9,6 +9,8 @@ from typing import Any, NoReturn
 from modelbuild import commands, settings
 from modelbuild.errors import EXIT_USAGE
 from modelbuild.recipe.problems import nearest
+from modelbuild.wording import output
+from modelbuild.wording.escaping import line
 
 
 class Misused(SystemExit):
@@ -28,7 +30,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         hint = f"did you mean `{self.meant}`?" if self.meant else f"`{self.prog} --help` shows what there is"
         self.print_usage(sys.stderr)
-        print(f"{self.prog}: error: {message}\nhint: {hint}", file=sys.stderr)
+        output.tell(f"{self.prog}: error: {line(message)}\nhint: {hint}")
         raise Misused(message, hint)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
@@ -85,5 +87,5 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
         from importlib.metadata import version
 
-        print(f"modelbuild {version('modelbuild')}")
+        output.say(f"modelbuild {version('modelbuild')}")
         parser.exit()

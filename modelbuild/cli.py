@@ -19,7 +19,9 @@ from modelbuild.errors import (
     ModelbuildError,
     first_line,
 )
-from modelbuild.terminal import colours, github
+from modelbuild.terminal import github
+from modelbuild.wording import output
+from modelbuild.wording.escaping import line
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,7 +48,7 @@ def _run(given: Sequence[str]) -> int:
         _settle(options)
         return int(options.run(options))
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        output.tell("interrupted")
         if _asks_for_json(given):
             _print_failure()
         return EXIT_INTERRUPTED
@@ -57,7 +59,7 @@ def _run(given: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_STEP_FAILED
     except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
+        place = f"{line(str(error.filename))}: " if error.filename else ""
         said = Diagnostic("system-error", f"{place}{error.strerror or error}", "check the path and the disk")
         _complain((said,), options)
         return EXIT_STEP_FAILED
@@ -65,7 +67,7 @@ def _run(given: Sequence[str]) -> int:
         # Nobody foresaw it: the traceback is for the report, and a program still gets its object.
         import traceback
 
-        traceback.print_exc()
+        output.tell(traceback.format_exc().rstrip("\n"))
         said = Diagnostic("step-failed", f"modelbuild itself failed: {first_line(error)}",
                           "please report this with the traceback")  # fmt: skip
         _complain((said,), options)
@@ -81,7 +83,7 @@ def _settle(options: argparse.Namespace) -> None:
     if getattr(options, "volume", settings.NORMAL) != settings.QUIET:
         for name, meant in settling.misspelt(os.environ).items():
             said = f"modelbuild knows no variable {name}: did you mean {meant}?"
-            print(colours.painted(f"warning: {said}", sys.stderr), file=sys.stderr)
+            output.tell(f"warning: {said}")
 
 
 def _interrupt(*_: object) -> None:
@@ -90,7 +92,7 @@ def _interrupt(*_: object) -> None:
 
 def _complain(diagnostics: Sequence[Diagnostic], options: argparse.Namespace) -> None:
     for found in diagnostics:
-        print(colours.painted(found.render(), sys.stderr), file=sys.stderr)
+        output.tell(found.render())
     github.annotate(("", found) for found in diagnostics)
     if hasattr(options, "format") and (options.format or os.environ.get("MODELBUILD_FORMAT")) == "json":
         _print_failure(*diagnostics)

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from modelbuild.wording.escaping import line, visible
+
 Level = Literal["error", "warning", "info"]
 
 EXIT_OK = 0
@@ -14,9 +16,6 @@ EXIT_USAGE = 2
 EXIT_PROOF_FAILED = 3
 EXIT_TOOLCHAIN = 4
 EXIT_INTERRUPTED = 130
-
-# Messages quote what users' code said: a terminal must show its escape sequences, not obey them.
-_VISIBLE = {i: f"\\x{i:02x}" for i in (*range(32), *range(127, 160)) if chr(i) not in "\n\t"}
 
 
 @dataclass(frozen=True)
@@ -47,13 +46,24 @@ class Diagnostic:
 
     def render(self) -> str:
         """As a person reads it: ``error[code]: where: message``, the source, the hint."""
-        place = f"{self.where}: " if self.where else ""
-        lines = [f"{self.level}[{self.code}]: {place}{self.message}"]
+        place = f"{line(self.where)}: " if self.where else ""
+        lines = [f"{self.level}[{self.code}]: {place}{_set_in(self.message)}"]
         if self.excerpt:
             lines.append(self.excerpt)
         if self.hint:
-            lines.append(f"hint: {self.hint}")
-        return "\n".join(lines).translate(_VISIBLE)
+            lines.append(f"hint: {_set_in(self.hint)}")
+        return visible("\n".join(lines))
+
+
+# How a line begins that a person, or a runner of CI, takes for one of ours.
+_BEGINNINGS = ("error[", "warning[", "info[", "hint: ", "failed: ", "::")
+
+
+def _set_in(text: str) -> str:
+    """The text, in which no line after the first reads as a diagnostic of its own: a file's name may have
+    line breaks, too."""
+    first, *rest = text.split("\n")
+    return "\n".join([first, *(f"  {row}" if row.lstrip().startswith(_BEGINNINGS) else row for row in rest)])
 
 
 class ModelbuildError(Exception):

@@ -13,6 +13,7 @@ from modelbuild.request import Request
 from modelbuild.results import BuildResult
 from modelbuild.scheduling.runs import Reporter
 from modelbuild.standing import Standing, judged
+from modelbuild.wording.escaping import line
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def why(artifact: str, request: Request, reporter: Reporter) -> Why:
     if artifact not in names:
         near = difflib.get_close_matches(artifact, names, 1)
         hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(names)}"
-        raise RecipeError(Diagnostic("recipe-invalid", f"no recipe here makes `{artifact}`", hint))
+        raise RecipeError(Diagnostic("recipe-invalid", f"no recipe here makes `{line(artifact)}`", hint))
     found = _judged(replace(request, only=_literally(artifact)), recipes, reporter)
     (run,) = (r for r in found.runs if r.plan.artifacts)
     (told,) = found.result(run).artifacts

@@ -23,6 +23,7 @@ from modelbuild.recipe import defaults
 from modelbuild.recipe.loading import load
 from modelbuild.results import GOOD
 from modelbuild.trace import facts
+from modelbuild.wording.escaping import visible
 
 if TYPE_CHECKING:
     from modelbuild.recipe.schema import Recipe
@@ -202,5 +203,5 @@ def _write(
 
 
 def _printed(text: str) -> bytes:
-    """As it comes out on a terminal, which may not have every character of a file's name."""
-    return text.encode("utf-8", "backslashreplace")
+    """As it comes out on a terminal: the short way escapes nothing."""
+    return visible(text).encode()

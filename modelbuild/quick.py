@@ -38,14 +38,16 @@ def answer(arguments: "Sequence[str]") -> int | None:
     try:
         asked = _understood(arguments)
         text = None if asked is None else _told(asked, os.getcwd())
-        if text is None:
+        # What cannot be seen is escaped, and that takes more than is imported here.
+        if text is None or not text.replace("\n", "").replace("\t", "").isprintable():
             return None
         if text:
             sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-            print(_coloured(text), flush=True)
+            sys.stdout.write(f"{_coloured(text)}\n")
+            sys.stdout.flush()
         return 0
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        sys.stderr.write("interrupted\n")
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -209,6 +211,6 @@ def _coloured(text: str) -> str:
     """As ``answers.say`` prints it; an object has no line that would be painted."""
     if not sys.stdout.isatty():
         return text
-    from modelbuild.terminal import colours
+    from modelbuild.wording import colours
 
     return colours.painted(text, sys.stdout)

@@ -18,6 +18,7 @@ from modelbuild.recipe.schema import Recipe
 from modelbuild.results import RecipeResult
 from modelbuild.scheduling.runs import Run
 from modelbuild.store import Store
+from modelbuild.wording.escaping import line
 from modelbuild.worker.jobs import Surroundings
 
 
@@ -171,7 +172,7 @@ def runs(request: Request, recipes: Loaded, store: Store) -> list[Run]:
 def _nothing_matches(request: Request, plans: Iterable[Plan]) -> RecipeError:
     names = ", ".join(a.name for p in plans for a in p.artifacts)
     return RecipeError(
-        Diagnostic("recipe-invalid", f"no artifact matches `{request.only}`", f"there are {names}")
+        Diagnostic("recipe-invalid", f"no artifact matches `{line(str(request.only))}`", f"there are {names}")
     )
 
 

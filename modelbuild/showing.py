@@ -7,6 +7,7 @@ from typing import Any
 
 from modelbuild.errors import Diagnostic, Level
 from modelbuild.results import ArtifactResult, RecipeResult
+from modelbuild.wording.escaping import line
 
 _TELLING = ("built", "cached", "stale")  # a failure has its own words
 _RANK = {"error": 0, "warning": 1, "info": 2}
@@ -51,7 +52,7 @@ def table(artifacts: Iterable[ArtifactResult], whole: bool = False) -> str:
     rows = [("artifact", "status", "size", "time", "worst output", "tolerance", "headroom", "proof")]
     for a in artifacts:
         told = a.reason and a.status in _TELLING and a.reason != "never built"
-        status = f"{a.status} ({a.reason if whole else _clip(str(a.reason))})" if told else a.status
+        status = line(f"{a.status} ({a.reason if whole else _clip(str(a.reason))})") if told else a.status
         seconds = f"{a.seconds:.1f} s" if a.seconds else ""
         rows.append((a.name, status, size(a.bytes), seconds, *_error(a.parity)))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]

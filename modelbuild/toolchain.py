@@ -146,4 +146,4 @@ def _first_device(driver: Any) -> tuple[str, str] | None:
 if __name__ == "__main__":
     import ctypes
 
-    print(json.dumps(_first_device(ctypes.CDLL(_driver_name()))))
+    sys.stdout.write(json.dumps(_first_device(ctypes.CDLL(_driver_name()))))

@@ -106,7 +106,7 @@ def test_mermaid_shows_a_hostile_name_as_it_is() -> None:
     text = mermaid(small(HOSTILE))
     label = re.findall(r'r0f0\(\["([^"]*)<br/>', text)[0]
     shown = html.unescape(re.sub(r"#(\d+);", r"&#\1;", label))
-    assert shown == HOSTILE.replace("\x1b", "?").replace("\n", "?") + ".fp32.onnx"
+    assert shown == HOSTILE.replace("\x1b", r"\x1b").replace("\n", r"\n") + ".fp32.onnx"
 
 
 # ---- of real recipes ---------------------------------------------------------------------------

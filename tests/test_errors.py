@@ -8,5 +8,5 @@ from modelbuild.errors import Diagnostic
 def test_what_a_model_said_cannot_drive_the_terminal() -> None:
     said = Diagnostic("reference-failed", "ValueError: \x1b[31mred\x1b]0;title\x07\r\x9b2J", "a\tb\nc")
     assert said.render() == (
-        "error[reference-failed]: ValueError: \\x1b[31mred\\x1b]0;title\\x07\\x0d\\x9b2J\nhint: a\tb\nc"
+        "error[reference-failed]: ValueError: \\x1b[31mred\\x1b]0;title\\x07\\r\\x9b2J\nhint: a\tb\nc"
     )

@@ -14,7 +14,8 @@ import pytest
 from modelbuild import cli, settings
 from modelbuild.errors import Diagnostic
 from modelbuild.results import ArtifactResult, BuildResult, RecipeResult
-from modelbuild.terminal import colours, progress, summary
+from modelbuild.terminal import progress, summary
+from modelbuild.wording import colours
 from tests.conftest import TINY, Answer, Project
 
 ESCAPE = "\x1b"

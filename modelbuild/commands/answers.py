@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 from modelbuild import settings
-from modelbuild.terminal import colours, github
+from modelbuild.terminal import github
+from modelbuild.wording import output
 
 if TYPE_CHECKING:
     from modelbuild.request import Request
@@ -16,12 +16,7 @@ if TYPE_CHECKING:
 
 
 def as_json(data: Any) -> None:
-    print(json.dumps(data, indent=1))
-
-
-def say(text: str) -> None:
-    """Print for people: in colour, on a terminal that has it."""
-    print(colours.painted(text, sys.stdout))
+    output.say(json.dumps(data, indent=1))
 
 
 def built(request: Request, how: str, volume: int = settings.NORMAL) -> int:
@@ -31,7 +26,7 @@ def built(request: Request, how: str, volume: int = settings.NORMAL) -> int:
 
     started = time.monotonic()
     if volume == settings.VERBOSE:
-        print(progress.places(request), file=sys.stderr)
+        output.tell(progress.places(request))
     reporter = progress.reporter(volume)
     try:
         result = building.build(request, reporter)
@@ -61,13 +56,13 @@ def answer(
         for recipe in result.recipes:
             for found in recipe.diagnostics:
                 if found.level == "error":
-                    print(found.render(), file=sys.stderr)
+                    output.tell(found.render())
     elif volume == settings.QUIET:
         if wrong := summary.errors(result):
-            print(colours.painted(wrong, sys.stderr), file=sys.stderr)
+            output.tell(wrong)
     elif since is not None and not result.recipes:
-        say(f"nothing changed since {since}")
+        output.say(f"nothing changed since {since}")
     else:
-        say(summary.render(result, seconds, volume == settings.VERBOSE))
+        output.say(summary.render(result, seconds, volume == settings.VERBOSE))
     github.tell(result)
     return result.exit_code

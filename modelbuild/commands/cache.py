@@ -9,6 +9,7 @@ from typing import Any
 from modelbuild.commands import answers
 from modelbuild.commands import options as taken
 from modelbuild.errors import EXIT_STEP_FAILED, Diagnostic, RecipeError
+from modelbuild.wording import output
 
 ABOUT = "look after the cache: stats, verify, gc"
 EXAMPLES = """\
@@ -56,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     if options.format == "json":
         answers.as_json({"schema": 1, "ok": not damaged, "cache": str(cache.root), **_plain(asdict(found))})
     else:
-        print(caches.render(found, cache.root))
+        output.say(caches.render(found, cache.root))
     return EXIT_STEP_FAILED if damaged else 0
 
 

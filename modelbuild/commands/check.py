@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelbuild import settings
 from modelbuild.commands import answers
 from modelbuild.commands import options as taken
-from modelbuild.terminal import colours, github
+from modelbuild.terminal import github
+from modelbuild.wording import output
+from modelbuild.wording.escaping import line
 
 if TYPE_CHECKING:
     from modelbuild.results import BuildResult
@@ -49,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
         return _resolved(result, options.format)
     answers.answer(result, options.format, options.volume, since=options.changed_since)
     if options.volume == settings.VERBOSE and options.format == "text":
-        answers.say("\n".join(_planned(Path(r.recipe)) for r in result.recipes if not r.exit_code))
+        output.say("\n".join(_planned(Path(r.recipe)) for r in result.recipes if not r.exit_code))
     return result.exit_code
 
 
@@ -59,7 +60,7 @@ def _resolved(result: BuildResult, how: str) -> int:
 
     known = {r.recipe: resolve(Path(r.recipe)) for r in result.recipes if not r.exit_code}
     for found in (d for r in result.recipes for d in r.diagnostics):
-        print(colours.painted(found.render(), sys.stderr), file=sys.stderr)
+        output.tell(found.render())
     if how == "json":
         data = result.as_json()
         for recipe in data["recipes"]:
@@ -67,7 +68,7 @@ def _resolved(result: BuildResult, how: str) -> int:
                 recipe |= {"resolved": resolved.data(), "origins": resolved.origins()}
         answers.as_json(data)
     elif known:
-        print("\n---\n".join(resolved.text() for resolved in known.values()))
+        output.say("\n---\n".join(resolved.text() for resolved in known.values()))
     github.tell(result)
     return result.exit_code
 
@@ -80,4 +81,4 @@ def _planned(path: Path) -> str:
 
     names = [a.name for a in plan(load(path)).artifacts]
     file = defaults.above(path.parent).where
-    return f"{path} makes {', '.join(names)}" + (f", with the defaults of {file}" if file else "")
+    return f"{line(str(path))} makes {', '.join(names)}" + (f", with the defaults of {file}" if file else "")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
+from modelbuild.wording import output
+
 ABOUT = "print the completion of a shell: commands, options, recipes"
 EXAMPLES = """\
 examples:
@@ -44,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
         elif action.metavar == "CODE":
             action.choices = explanations.codes()
     preamble = _RECIPES_IN_BASH if options.shell == "bash" else ""
-    print(shtab.complete(options.parser, options.shell, preamble=preamble), end="")
+    output.say(shtab.complete(options.parser, options.shell, preamble=preamble), end="")
     return 0
 
 

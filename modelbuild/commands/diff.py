@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from modelbuild.commands import answers
+from modelbuild.wording import output
 
 ABOUT = "say what a change means for the recipes, and what it rebuilds"
 EXAMPLES = """\
@@ -38,7 +38,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     import modelbuild
     from modelbuild.errors import Diagnostic, RecipeError
-    from modelbuild.terminal import colours, github
+    from modelbuild.terminal import github
 
     if len(options.revisions) > 2:
         said = f"two revisions can be compared, and not {len(options.revisions)}"
@@ -50,11 +50,11 @@ def run(options: argparse.Namespace) -> int:
     elif options.format == "markdown":
         from modelbuild.review import markdown
 
-        print(markdown.render(found))
+        output.say(markdown.render(found))
     else:
         from modelbuild.review import plain
 
-        print(colours.painted(plain.render(found), sys.stdout))
+        output.say(plain.render(found))
     github.annotate((r.recipe, d) for r in found.recipes for d in r.diagnostics)
     return found.exit_code(options.strict)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from modelbuild.wording import output
+
 ABOUT = "say what a diagnostic code means, why it happens and what to do"
 EXAMPLES = """\
 examples:
@@ -20,10 +22,10 @@ def run(options: argparse.Namespace) -> int:
     from modelbuild import explanations
 
     if options.code is not None:
-        print(explanations.explain(options.code).text, end="")
+        output.say(explanations.explain(options.code).text, end="")
         return 0
     every = [explanations.explain(code) for code in explanations.codes()]
     width = max(len(page.code) for page in every)
     for page in every:
-        print(f"{page.code:{width}}  {page.about}")
+        output.say(f"{page.code:{width}}  {page.about}")
     return 0

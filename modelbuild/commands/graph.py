@@ -6,6 +6,7 @@ import argparse
 
 from modelbuild.commands import answers
 from modelbuild.commands import options as taken
+from modelbuild.wording import output
 
 ABOUT = "draw the actions behind a recipe's artifacts, fresh and stale"
 EXAMPLES = """\
@@ -25,8 +26,6 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    import sys
-
     from modelbuild import drawing
     from modelbuild.terminal.progress import Silent
 
@@ -35,9 +34,9 @@ def run(options: argparse.Namespace) -> int:
         answers.as_json(found.as_json())
     else:
         text = {"text": drawing.tree, "dot": drawing.dot, "mermaid": drawing.mermaid}[options.format](found)
-        print(text)
+        output.say(text)
     for graph in found.graphs:
         for said in graph.diagnostics:
             if said.level == "error":
-                print(said.render(), file=sys.stderr)
+                output.tell(said.render())
     return found.exit_code

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
+
+from modelbuild.wording import output
+from modelbuild.wording.escaping import line
 
 ABOUT = "write a first recipe from a model, or the files that CI needs"
 EXAMPLES = """\
@@ -37,16 +39,18 @@ def run(options: argparse.Namespace) -> int:
         drafting.must_be_new(options.output)  # before minutes are spent
     patience = drafting.PATIENCE if options.patience is None else options.patience
     if patience:
-        print(f"trying it for {patience:g} s at most; --patience sets that", file=sys.stderr)
+        output.tell(f"trying it for {patience:g} s at most; --patience sets that")
     if options.from_onnx is not None:
         text = drafting.draft_of_onnx(options.from_onnx, options.output, patience)
     else:
         text = drafting.draft(options.model, patience)
     if options.output is None:
-        print(text, end="")
+        output.say(text, end="")
     else:
         drafting.save(text, options.output)
-        print(f"wrote {options.output}; edit it, then: modelbuild check {options.output}")
+        output.say(
+            f"wrote {line(str(options.output))}; edit it, then: modelbuild check {line(str(options.output))}"
+        )
     return 0
 
 
@@ -59,7 +63,7 @@ def _ci(options: argparse.Namespace) -> int:
             message = f"--ci and {option} do not go together"
             raise RecipeError(Diagnostic("recipe-invalid", message, "--ci writes workflows into this folder"))
     for path in ci.write(Path.cwd()):
-        print(f"wrote {path}")
+        output.say(f"wrote {path}")
     return 0
 
 

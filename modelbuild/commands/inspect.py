@@ -7,6 +7,7 @@ from pathlib import Path
 
 from modelbuild.commands import answers
 from modelbuild.commands import options as taken
+from modelbuild.wording import output
 
 ABOUT = "say what is in an ONNX file or an engine"
 EXAMPLES = """examples:
@@ -29,5 +30,5 @@ def run(options: argparse.Namespace) -> int:
     if options.format == "json":
         answers.as_json(found)
     else:
-        print(inspection.render(found))
+        output.say(inspection.render(found))
     return 0

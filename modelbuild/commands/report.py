@@ -7,6 +7,8 @@ from pathlib import Path
 
 from modelbuild import settings
 from modelbuild.commands import options as taken
+from modelbuild.wording import output
+from modelbuild.wording.escaping import line
 
 ABOUT = "one HTML file that shows what was built, how well, and at what cost"
 EXAMPLES = """\
@@ -39,5 +41,5 @@ def run(options: argparse.Namespace) -> int:
         if isinstance(reporter, progress.Live):
             reporter.close()
     if options.volume != settings.QUIET:
-        print(f"{written.path}: {written.told()}")
+        output.say(f"{line(str(written.path))}: {written.told()}")
     return 0

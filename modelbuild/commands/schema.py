@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from modelbuild.wording import output
+
 ABOUT = "print the recipe's JSON schema"
 EXAMPLES = "example:\n  modelbuild schema > schemas/recipe.schema.json\n"
 
@@ -15,5 +17,5 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from modelbuild.recipe.json_schema import schema_text
 
-    print(schema_text(), end="")
+    output.say(schema_text(), end="")
     return 0

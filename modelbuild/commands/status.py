@@ -6,6 +6,7 @@ import argparse
 
 from modelbuild.commands import answers
 from modelbuild.commands import options as taken
+from modelbuild.wording import output
 
 ABOUT = "say what is fresh or stale, and why"
 EXAMPLES = """\
@@ -25,17 +26,15 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    import sys
-
     from modelbuild import explaining, settings
     from modelbuild.terminal import github, progress, reasons
 
     request = taken.request(options)
     if options.volume == settings.VERBOSE:
-        print(progress.places(request), file=sys.stderr)
+        output.tell(progress.places(request))
     found = explaining.status(request, progress.Silent())
     if options.format == "json" or options.volume == settings.QUIET or not found.recipes:
         return answers.answer(found, options.format, options.volume, since=options.changed_since)
-    answers.say(reasons.standing(found, options.volume == settings.VERBOSE))
+    output.say(reasons.standing(found, options.volume == settings.VERBOSE))
     github.tell(found)
     return found.exit_code

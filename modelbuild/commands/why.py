@@ -6,6 +6,7 @@ import argparse
 
 from modelbuild.commands import answers
 from modelbuild.commands import options as taken
+from modelbuild.wording import output
 
 ABOUT = "say what moved since an artifact was built"
 EXAMPLES = """\
@@ -32,5 +33,5 @@ def run(options: argparse.Namespace) -> int:
     if options.format == "json":
         answers.as_json(found.as_json())
     else:
-        print(reasons.render(found, options.facts))
+        output.say(reasons.render(found, options.facts))
     return 0

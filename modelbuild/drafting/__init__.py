@@ -20,6 +20,7 @@ from modelbuild import isolate
 from modelbuild.drafting import proposing
 from modelbuild.errors import Diagnostic, ModelbuildError, RecipeError, StepError, first_line
 from modelbuild.recipe.words import IMPORT
+from modelbuild.wording.escaping import line
 
 PATIENCE = 30.0
 """Seconds for trying a model, 0 to leave it alone; importing and making it are not counted."""
@@ -36,7 +37,7 @@ def draft(model: str, patience: float = PATIENCE) -> str:
         raise RecipeError(
             Diagnostic(
                 "recipe-invalid",
-                f"`{model}` is not an import path",
+                f"`{line(model)}` is not an import path",
                 "write `package.module:attribute`, as in `transformers:BertModel`",
             )
         )

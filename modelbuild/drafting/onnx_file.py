@@ -14,6 +14,7 @@ from modelbuild.drafting.values import Input, whole
 from modelbuild.errors import Diagnostic, RecipeError, StepError, first_line
 from modelbuild.recipe.words import TENSOR
 from modelbuild.tensors import DTYPES, Values
+from modelbuild.wording.escaping import line
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ValueInfoProto
@@ -108,8 +109,7 @@ class _Names:
             clean = f"axis_{clean}" if clean[0].isdigit() else clean
             self.of[given] = self._free(clean)
             if self.of[given] != given:
-                shown = given if given.isprintable() else ascii(given)
-                self.notes.append(f"the axis `{shown}` of the file is called `{self.of[given]}` here")
+                self.notes.append(f"the axis `{line(given)}` of the file is called `{self.of[given]}` here")
         return self.of[given]
 
     def unnamed(self, value: ValueInfoProto, place: int, rank: int) -> str:

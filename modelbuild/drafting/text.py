@@ -11,6 +11,7 @@ from modelbuild.drafting.signature import Argument
 from modelbuild.drafting.values import Findings, Input
 from modelbuild.recipe.scalars import meaning
 from modelbuild.tensors import Values
+from modelbuild.wording.escaping import line
 
 _PLAIN = re.compile(r"[A-Za-z_.][A-Za-z0-9_./-]*(:[A-Za-z0-9_./-]+)*")
 
@@ -110,7 +111,7 @@ def _word(text: str) -> str:
 
 def _one_line(text: str) -> str:
     """What a comment can hold: a library's words may have lines of their own."""
-    return "".join(c if c.isprintable() else " " for c in text)[:300]
+    return line(text, 300)
 
 
 def recipe_name(model: str) -> str:

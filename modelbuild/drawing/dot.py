@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from modelbuild.drawing.values import Arrow, Box, Drawing
+from modelbuild.wording.escaping import line
 
 # Line and fill both, so that it can be read without colours.
 _STYLES = {
@@ -34,7 +35,7 @@ def _part(part: Box | Arrow) -> str:
     return f"{part.start} -> {part.end}{told};"
 
 
-def _quoted(*lines: str) -> str:
+def _quoted(*texts: str) -> str:
     """A string of DOT: only the quote and the backslash mean something in it."""
-    visible = ("".join(c if c.isprintable() else "?" for c in line) for line in lines)
-    return '"' + r"\n".join(v.replace("\\", "\\\\").replace('"', '\\"') for v in visible) + '"'
+    shown = (line(text).replace("\\", "\\\\").replace('"', '\\"') for text in texts)
+    return '"' + r"\n".join(shown) + '"'

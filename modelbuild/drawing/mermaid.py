@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from modelbuild.drawing.values import Arrow, Box, Drawing
+from modelbuild.wording.escaping import line
 
 # Line and fill both, so that it can be read without colours; legible on a light and a dark page.
 _CLASSES = {
@@ -34,11 +35,11 @@ def _part(part: Box | Arrow) -> str:
     return f"{part.start} {'-.->' if part.gates else '-->'}{label} {part.end}"
 
 
-def _quoted(*lines: str) -> str:
+def _quoted(*texts: str) -> str:
     """A label in quotes. Whatever Mermaid, its Markdown or HTML could read as its own is written as
     the number of its character; a line break is the one tag."""
-    return '"' + "<br/>".join("".join(map(_character, line)) for line in lines) + '"'
+    return '"' + "<br/>".join("".join(map(_character, line(text))) for text in texts) + '"'
 
 
 def _character(c: str) -> str:
-    return c if c in _PLAIN else f"#{ord(c)};" if c.isprintable() else "?"
+    return c if c in _PLAIN else f"#{ord(c)};"

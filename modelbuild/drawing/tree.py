@@ -7,6 +7,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from modelbuild.drawing.values import Drawing, File, Graph, Node
+from modelbuild.wording.escaping import visible
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -26,7 +27,7 @@ def tree(drawing: Drawing, width: int = WIDTH) -> str:
 def _lines(graph: Graph, width: int) -> Iterator[str]:
     if not graph.nodes:
         return
-    yield from textwrap.wrap(f"{graph.recipe}: {graph.name} ({_counted(graph)})", width,
+    yield from textwrap.wrap(f"{visible(graph.recipe, keep='')}: {graph.name} ({_counted(graph)})", width,
                              subsequent_indent="  ", break_long_words=False)  # fmt: skip
     below = _grouped((_parent(node), node) for node in graph.nodes)
     files = _grouped((file.action, file) for file in graph.files)
@@ -88,7 +89,7 @@ def _standing(file: File, maker: Node) -> str:
 
 def _entry(text: str, indent: str, last: bool, has_more: bool, width: int) -> Iterator[str]:
     """A line, and where it is too long what is left of it below, beside the tree's own lines."""
-    text = "".join(c if c.isprintable() else "?" for c in text)
+    text = visible(text, keep="")
     first = indent + ("└─ " if last else "├─ ")
     rest = indent + ("   " if last else "│  ") + ("│    " if has_more else "     ")
     room = max(width - len(first), 24)

@@ -104,7 +104,7 @@ def _logger(trt: Any, errors: list[str]) -> Any:
 
         def log(self, severity: Any, message: str) -> None:
             if severity != trt.ILogger.VERBOSE:
-                print(f"[{severity.name[0]}] {message}", file=sys.stderr)
+                sys.stderr.write(f"[{severity.name[0]}] {message}\n")
             if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
                 errors.append(message)
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelbuild.errors import Diagnostic, RecipeError
+from modelbuild.wording.escaping import line
 
 FAILED = "git-failed"
 
@@ -145,8 +146,7 @@ def without_filters(root: Path, environment: Mapping[str, str]) -> dict[str, str
 
 
 def shown(text: str, limit: int = 100) -> str:
-    cut = text if len(text) <= limit else text[: limit - 1] + "…"
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in cut)
+    return line(text, limit)
 
 
 def failed(said: str, hint: str) -> RecipeError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from modelbuild.errors import Diagnostic, RecipeError
+from modelbuild.wording.escaping import line
 
 Info = dict[str, Any]
 """What is told of a file, as JSON."""
@@ -13,4 +14,4 @@ REBUILD = "build or download it again; .onnx, .engine and .plan files can be ins
 
 
 def no_model(message: str, hint: str = REBUILD) -> RecipeError:
-    return RecipeError(Diagnostic("recipe-invalid", message, hint))
+    return RecipeError(Diagnostic("recipe-invalid", line(message), hint))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections import ChainMap, Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
+from functools import cache
 
 from onnx import GraphProto, NodeProto, TensorProto
 
@@ -21,24 +22,27 @@ _CASTS = frozenset({"Cast", "CastLike"})
 _CARRIERS = CONTROL_FLOW | {"Constant"}
 
 
-@dataclass(frozen=True)
+_TYPELESS = _CASTS | _CARRIERS
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
-    """A node, the types of its inputs and outputs, and whether it works on shapes and constants alone."""
+    """A node, its operator with the domain that is not ONNX's own, the types of its inputs and outputs, and
+    whether it works on shapes and constants alone."""
 
     node: NodeProto
+    op_type: str
     takes: tuple[str, ...]
     makes: tuple[str, ...]
     independent: bool
 
     @property
-    def op_type(self) -> str:
-        where = domain(self.node)
-        return f"{where}.{self.node.op_type}" if where else self.node.op_type
-
-    @property
     def dtype(self) -> str:
         """The type of the first output that has one."""
-        return next((name for name in self.makes if name != "unknown"), "unknown")
+        for name in self.makes:
+            if name != "unknown":
+                return name
+        return "unknown"
 
     @property
     def computes(self) -> str | None:
@@ -46,11 +50,15 @@ class Seen:
 
         Its outputs tell; where none is a float (ArgMax, Greater), what it looks at first.
         """
-        if self.op_type in _CASTS | _CARRIERS or self.independent:
+        if self.independent or self.op_type in _TYPELESS:
             return None
-        return next((name for name in (*self.makes, *self.takes[:1]) if name in _FLOATS), None)
+        for name in (*self.makes, *self.takes[:1]):
+            if name in _FLOATS:
+                return name
+        return None
 
 
+@cache
 def dtype_name(elem_type: int) -> str:
     """``float32`` for FLOAT; a type that this onnx does not know keeps its number."""
     try:
@@ -69,7 +77,7 @@ def walk(
     ``outer`` are the types of what a body sees around it, ``fixed`` names that of it which follows
     from shapes and constants alone.
     """
-    types = dict(outer or {})
+    types: MutableMapping[str, int] = ChainMap({}, outer) if outer else {}  # type: ignore[arg-type]
     for value in (*graph.input, *graph.value_info, *graph.output):
         types[value.name] = value.type.tensor_type.elem_type
     independent = set(fixed).difference(value.name for value in graph.input)
@@ -78,16 +86,20 @@ def walk(
         independent.add(tensor.name)
     for node in graph.node:
         alone = is_independent(node, independent)
-        independent.difference_update(node.output)  # a body may reuse a name from around it
+        made = tuple(node.output)
+        independent.difference_update(made)  # a body may reuse a name from around it
         if alone:
-            independent.update(node.output)
-        yield Seen(node, _names(node.input, types), _names(node.output, types), alone)
-        for body in subgraphs(node):
-            yield from walk(body, types, independent)
+            independent.update(made)
+        where = domain(node)
+        op_type = f"{where}.{node.op_type}" if where else node.op_type
+        yield Seen(node, op_type, _names(node.input, types), _names(made, types), alone)
+        if node.attribute:
+            for body in subgraphs(node):
+                yield from walk(body, types, independent)
 
 
 def _names(tensors: Iterable[str], types: Mapping[str, int]) -> tuple[str, ...]:
-    return tuple(dtype_name(types.get(name, 0)) for name in tensors if name)
+    return tuple([dtype_name(types.get(name, 0)) for name in tensors if name])
 
 
 def halves(seen: Iterable[Seen], weights: Mapping[str, Info]) -> Info:
@@ -97,7 +109,7 @@ def halves(seen: Iterable[Seen], weights: Mapping[str, Info]) -> Info:
     tensors and bytes by type.
     """
     every = tuple(seen)
-    computing = [(s, s.computes) for s in every if s.computes]
+    computing = [(s, dtype) for s in every if (dtype := s.computes)]
     nodes = Counter(dtype for _, dtype in computing if dtype)
     nbytes = {dtype: int(found["bytes"]) for dtype, found in weights.items()}
     half = any(dtype in _HALVES for dtype in nodes)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from modelbuild.inspection import nodes as listing
 from modelbuild.inspection.common import Info
 from modelbuild.inspection.provenance import MANIFEST
+from modelbuild.wording.escaping import line
 
 _MOST_KEPT = 5
 """Kept nodes that are named to a person; in JSON all are."""
@@ -150,4 +151,4 @@ def _size(nbytes: float) -> str:
 
 
 def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return line(text)

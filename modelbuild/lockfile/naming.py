@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from modelbuild.keys import digest
+from modelbuild.wording.escaping import line
 
 _LONGEST = 500  # a key of YAML has 1024 characters at most, and a quote in it takes two
 
@@ -30,4 +31,4 @@ def named(text: str) -> str:
 
 def visible(text: str) -> str:
     """What YAML can hold as it is; a name on a disk may be any bytes."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+    return line(text)

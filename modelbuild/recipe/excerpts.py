@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from modelbuild.errors import Diagnostic
-from modelbuild.recipe.problems import INVALID, Mark, Problem, clean
+from modelbuild.recipe.problems import INVALID, Mark, Problem
 from modelbuild.recipe.reading import Document
+from modelbuild.wording.escaping import masked
 
 WIDTH = 100
 LEAD = 30
@@ -46,7 +47,7 @@ def excerpt(lines: tuple[str, ...], mark: Mark) -> str:
     end = mark.end_column if mark.end_line == mark.line else len(text.rstrip())
     start = 0 if end <= WIDTH else max(0, mark.column - LEAD)
     before, after = "…" if start else "", "…" if len(text) > start + WIDTH else ""
-    shown = before + clean(text[start : start + WIDTH].replace("\t", " "), WIDTH) + after
+    shown = before + masked(text[start : start + WIDTH].replace("\t", " ")) + after
     indent = mark.column - start + len(before)
     carets = "^" * min(max(1, end - mark.column), start + WIDTH - mark.column)
     return f"{mark.line + 1:5d} | {shown}\n      | {' ' * indent}{carets}"

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from modelbuild.wording.escaping import line
+
 Key = str | int
 Route = tuple[Key, ...]
 """The way from the recipe to a value: ``("engines", 0, "precision")``."""
@@ -48,9 +50,8 @@ def overlaps(pattern: Route, route: Route) -> bool:
 
 
 def clean(text: str, limit: int = 60) -> str:
-    """Text from a recipe, safe to print: one line, no control characters, not too long."""
-    whole = text if len(text) <= limit else text[: limit - 1] + "…"
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in whole)
+    """Text from a recipe, safe to print: one line, nothing that cannot be seen, not too long."""
+    return line(text, limit)
 
 
 def dotted(route: Route) -> str:

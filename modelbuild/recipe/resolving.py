@@ -15,6 +15,7 @@ from modelbuild.recipe.problems import Route, dotted
 from modelbuild.recipe.reading import read
 from modelbuild.recipe.schema import Recipe
 from modelbuild.recipe.writing import quoted
+from modelbuild.wording.escaping import line
 
 RECIPE, DEFAULT = "recipe", "default"
 
@@ -77,7 +78,7 @@ class Resolved:
         ]
         width = max((len(line) for line, _ in lines if len(line) <= _WIDEST), default=0)
         told = [f"{line.ljust(width)}  # {origin}" if origin else line for line, origin in lines]
-        return "\n".join([f"# {self.where}, with every default written out", *told])
+        return "\n".join([f"# {line(self.where)}, with every default written out", *told])
 
 
 def resolve(path: Path) -> Resolved:

@@ -21,6 +21,7 @@ from modelbuild.recipe.places import BREAKS, Place, places
 from modelbuild.recipe.problems import INVALID
 from modelbuild.recipe.reading import read
 from modelbuild.recipe.scalars import meaning
+from modelbuild.wording.escaping import number
 
 KEY = "node_block_list"
 WIDTH = 110
@@ -182,10 +183,7 @@ def quoted(name: str) -> str:
 def _escaped(letter: str) -> str:
     if letter in '"\\':
         return f"\\{letter}"
-    if letter.isprintable():
-        return letter
-    code = ord(letter)
-    return f"\\x{code:02x}" if code < 2**8 else f"\\u{code:04x}" if code < 2**16 else f"\\U{code:08x}"
+    return letter if letter.isprintable() else number(letter)
 
 
 # ---- the edit --------------------------------------------------------------------------------

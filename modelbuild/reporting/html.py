@@ -7,13 +7,9 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from modelbuild.wording.escaping import visible
+
 _VOID = frozenset({"meta", "br", "line", "rect", "path", "circle"})
-# Characters that change how their neighbours are read: controls, and those that turn text around.
-_UNSEEN = {
-    **{n: "\N{REPLACEMENT CHARACTER}" for n in (*range(0x20), *range(0x7F, 0xA0)) if n not in (0x09, 0x0A)},
-    **{n: f"\\u{n:04x}" for n in (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))},
-    **dict.fromkeys(range(55296, 57344), "�"),  # halves of a surrogate pair
-}
 
 
 class Html(str):
@@ -23,11 +19,6 @@ class Html(str):
 
 
 Content = str | int | None | Iterable["Content"]
-
-
-def plain(text: str) -> str:
-    """The text with nothing in it that cannot be seen; not yet escaped."""
-    return text.translate(_UNSEEN)
 
 
 def clipped(text: str, most: int = 200) -> str:
@@ -42,7 +33,7 @@ def escaped(content: Content) -> str:
     if isinstance(content, Html):
         return content
     if isinstance(content, str):
-        return html.escape(plain(content))
+        return html.escape(visible(content))
     if isinstance(content, int):
         return str(content)
     return "".join(escaped(part) for part in content)
@@ -55,7 +46,7 @@ def tag(name: str, /, *content: Content, **attributes: str | int | float | bool 
         if value is None or value is False:
             continue
         key = key.rstrip("_").replace("_", "-")
-        written += f" {key}" if value is True else f' {key}="{html.escape(plain(str(value)))}"'
+        written += f" {key}" if value is True else f' {key}="{html.escape(visible(str(value)))}"'
     if name in _VOID and not content:
         return Html(f"<{name}{written}>" if name in ("meta", "br") else f"<{name}{written}/>")
     return Html(f"<{name}{written}>{escaped(content)}</{name}>")
@@ -79,9 +70,9 @@ def data(value: Any) -> Html:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, str):
-        return plain(value)
+        return visible(value)
     if isinstance(value, dict):
-        return {plain(k): _plain(v) for k, v in value.items()}
+        return {visible(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
     return value

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from modelbuild.recipe.problems import clean
 from modelbuild.review import words
 from modelbuild.review.values import RecipeReview, Review
+from modelbuild.wording.escaping import visible
 
 _MOST = 30  # lines of one kind for one recipe
 _MOST_RECIPES = 200
@@ -14,7 +15,7 @@ _MOST_RECIPES = 200
 
 def render(review: Review) -> str:
     """The text; whatever others wrote in it is on one line, without what a terminal would obey."""
-    return "\n".join(_safe(line) for line in _lines(review))
+    return visible("\n".join(_lines(review)))
 
 
 def _lines(review: Review) -> Iterator[str]:
@@ -63,7 +64,3 @@ def _cut(lines: Sequence[str]) -> list[str]:
     if len(lines) <= _MOST:
         return list(lines)
     return [*lines[: _MOST - 1], f"  … and {len(lines) - _MOST + 1} more"]
-
-
-def _safe(text: str) -> str:
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from modelbuild import showing
 from modelbuild.errors import Diagnostic, Level
+from modelbuild.wording import output
+from modelbuild.wording.escaping import visible
 
 if TYPE_CHECKING:
     from modelbuild.results import ArtifactResult, BuildResult
@@ -102,7 +104,7 @@ def _from_workspace(path: str) -> str:
 
 def _escaped(text: str, more: str = "") -> str:
     """As the runner reads it back; what a terminal would obey is shown."""
-    shown = "".join(c if c.isprintable() or c in "\r\n" else f"\\x{ord(c):02x}" for c in text)
+    shown = visible(text, keep="\r\n")
     for c in "%\r\n" + more:
         shown = shown.replace(c, f"%{ord(c):02X}")
     return shown
@@ -114,7 +116,7 @@ def _command(line: str) -> None:
     if isinstance(stream, _Guarded):
         stream.flush()
         stream = stream.stream
-    print(line.replace(_OLD_COMMAND, "##%5B"), file=stream, flush=True)
+    output.write(line.replace(_OLD_COMMAND, "##%5B"), stream, flush=True)
 
 
 # ---- the summary of a step ---------------------------------------------------------------------

@@ -9,7 +9,8 @@ from typing import TextIO
 from modelbuild import settings
 from modelbuild.request import Request
 from modelbuild.scheduling.runs import Ended, Reporter
-from modelbuild.terminal import colours
+from modelbuild.wording import colours, output
+from modelbuild.wording.escaping import line
 
 
 class Silent:
@@ -48,8 +49,8 @@ class Lines:
     def tick(self) -> None:
         pass
 
-    def _say(self, line: str) -> None:
-        print(line, file=self.stream, flush=True)
+    def _say(self, text: str) -> None:
+        output.write(line(text), self.stream, flush=True)
 
 
 class Live:
@@ -76,10 +77,10 @@ class Live:
         self._words.pop((recipe, action), None)
         if ended.status in ("built", "failed"):
             mark, style = ("✓", "green") if ended.status == "built" else ("✗", "red")
-            line = Text.assemble(
-                (f"{mark} ", style), f"{recipe}: {action} ", (f"{ended.seconds:.1f} s", "dim")
+            said = Text.assemble(
+                (f"{mark} ", style), line(f"{recipe}: {action} "), (f"{ended.seconds:.1f} s", "dim")
             )
-            self._console.print(line)
+            self._console.print(said)
         self.tick()
 
     def tick(self) -> None:
@@ -87,7 +88,9 @@ class Live:
 
         now = time.monotonic()
         lines = [
-            f"  {recipe}: {action} {now - start:.0f} s  {self._words.get((recipe, action), '')}".rstrip()
+            line(
+                f"  {recipe}: {action} {now - start:.0f} s  {self._words.get((recipe, action), '')}"
+            ).rstrip()
             for (recipe, action), start in self._running.items()
         ]
         self._display.update(Text("\n".join(lines), style="cyan"))

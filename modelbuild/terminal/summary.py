@@ -10,6 +10,7 @@ from modelbuild import showing
 from modelbuild.errors import Diagnostic
 from modelbuild.results import BuildResult, RecipeResult
 from modelbuild.terminal import totals
+from modelbuild.wording.escaping import line
 
 
 def render(result: BuildResult, seconds: float = -1, verbose: bool = False) -> str:
@@ -52,10 +53,10 @@ def _failures(recipes: Sequence[RecipeResult]) -> Iterator[str]:
     for recipe in recipes:
         told = _is_wrong(recipe.diagnostics)
         if told:
-            yield _failure(recipe.recipe, recipe.diagnostics)
+            yield _failure(line(recipe.recipe), recipe.diagnostics)
         for artifact in recipe.artifacts:
             if artifact.status == "failed" and (_is_wrong(artifact.diagnostics) or not told):
-                yield _failure(f"{recipe.recipe}: {artifact.name}", artifact.diagnostics)
+                yield _failure(f"{line(recipe.recipe)}: {artifact.name}", artifact.diagnostics)
 
 
 def _is_wrong(found: Sequence[Diagnostic]) -> bool:
@@ -75,9 +76,9 @@ def _plain(result: RecipeResult) -> bool:
 
 def _line(result: RecipeResult) -> str:
     if _plain(result):
-        return f"{result.recipe}: ok"
-    line = f"{result.recipe}: {result.name}: {showing.counted(result)}"
-    return "\n".join(filter(None, [line, showing.said(result)]))
+        return f"{line(result.recipe)}: ok"
+    counted = f"{line(result.recipe)}: {result.name}: {showing.counted(result)}"
+    return "\n".join(filter(None, [counted, showing.said(result)]))
 
 
 def _recipe(result: RecipeResult, verbose: bool) -> str:
@@ -85,5 +86,5 @@ def _recipe(result: RecipeResult, verbose: bool) -> str:
         return _line(result)
     rows = ""
     if result.artifacts:
-        rows = f"{result.recipe}: {result.name}\n{showing.table(result.artifacts, whole=verbose)}"
+        rows = f"{line(result.recipe)}: {result.name}\n{showing.table(result.artifacts, whole=verbose)}"
     return "\n".join(filter(None, [rows, showing.said(result)]))

@@ -20,18 +20,18 @@ def test_an_attribute_that_is_none_or_false_is_left_out() -> None:
 
 
 def test_controls_and_what_turns_text_around_are_shown() -> None:
-    assert joined("a\x00b\x1b[31mc\u202ed\x9b") == "a\ufffdb\ufffd[31mc\\u202ed\ufffd"
+    assert joined("a\x00b\x1b[31mc\u202ed\x9b") == r"a\x00b\x1b[31mc\u202ed\x9b"
 
 
 def test_half_of_a_surrogate_pair_can_be_written() -> None:
-    assert str(tag("p", "\ud800")).encode() == "<p>\ufffd</p>".encode()
+    assert str(tag("p", "\ud800")).encode() == rb"<p>\ud800</p>"
 
 
 def test_data_cannot_end_its_element_and_reads_as_what_it_was() -> None:
     text = data({HOSTILE: [HOSTILE, 1, None]})
     assert not set("<>&\u2028\u2029") & set(text)
     ((name, (first, *rest)),) = json.loads(text).items()
-    assert name == first == HOSTILE.replace("\x07", "\ufffd").replace("\u202e", "\\u202e")
+    assert name == first == HOSTILE.encode("ascii", "backslashreplace").decode().replace("\x07", "\\x07")
     assert rest == [1, None]
 
 

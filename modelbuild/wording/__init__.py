@@ -1,0 +1,1 @@
+"""What every sentence goes through on its way out: one escaper, one exit."""
