@@ -21,6 +21,7 @@ from modelbuild import globs, settings, showing, state
 from modelbuild.errors import RecipeError
 from modelbuild.recipe import defaults
 from modelbuild.recipe.loading import load
+from modelbuild.refreshing import Doubts
 from modelbuild.results import GOOD
 from modelbuild.trace import facts
 from modelbuild.wording.escaping import visible
@@ -80,12 +81,14 @@ def keep(
     variables = {n.removeprefix("env "): v for n, v in read if n.startswith("env ")}
     if any(name.startswith("which ") for name, _ in read):  # the rows are of the folders on this PATH
         variables["PATH"] = os.environ.get("PATH")
+    guarded = {p for n, v in everything if not n.startswith("env ") for p in facts.guards(n, v, base)}
+    doubts = Doubts(guarded)
     rows: dict[str, str] = {}
     kept: list[state.Fact] = []
     for name, value in everything:
         if name.startswith("env "):
             continue
-        mine = _rows(name, value, base, started[0])
+        mine = _rows(name, value, base, started[0], doubts)
         if mine is None:
             return
         rows.update({p: r if rows.get(p, r) == r else state.RACY for p, r in mine.items()})
@@ -147,7 +150,7 @@ def _as_matched(pattern: str, base: Path, read: Iterable[tuple[str, str | None]]
     return facts.current(name, None, base)
 
 
-def _rows(name: str, value: str | None, base: Path, started: int) -> dict[str, str] | None:
+def _rows(name: str, value: str | None, base: Path, started: int, doubts: Doubts) -> dict[str, str] | None:
     """Rows that stand for a fact; None if it is not what it was, or nobody can tell."""
     kind = name.partition(" ")[0]
     if value is None and kind in ("file", "glob"):
@@ -162,10 +165,13 @@ def _rows(name: str, value: str | None, base: Path, started: int) -> dict[str, s
     rows = {p: state.row(p) for p in paths}
     looked = time.time_ns()
     if kind == "file" and sum(map(state.size, rows.values())) > _SMALL:
-        return {p: state.RACY if _moved(p, r, started) else r for p, r in rows.items()}
+        unsure = {p for p, r in rows.items() if doubts.doubted(p) or _moved(p, r, started)}
+        return {p: state.RACY if p in unsure else r for p, r in rows.items()}
     if rows and facts.current(name, value, base) != value:
         return None
-    return {p: r if state.steady(p, r, looked) else state.RACY for p, r in rows.items()}
+    return {
+        p: r if state.steady(p, r, looked) and doubts.settled(p, r) else state.RACY for p, r in rows.items()
+    }
 
 
 def _moved(path: str, row: str, started: int) -> bool:

@@ -10,7 +10,36 @@ from modelbuild.trace import facts
 
 TYPE_CHECKING = False  # see ``state``
 if TYPE_CHECKING:
-    from collections.abc import Set
+    from collections.abc import Iterable, Set
+
+
+class Doubts:
+    """Paths whose times do not tell when they were written, with the rows that they had when this was made.
+
+    What such a path is may be read from then on: see ``settled``.
+    """
+
+    def __init__(self, paths: "Iterable[str]") -> None:
+        from modelbuild import untimely
+
+        paths = list(paths)
+        self._mapped = untimely.mapped(paths)
+        self._rows = {p: state.row(p) for p in paths if untimely.has_another_clock(p)}
+        if self._rows:
+            state.wait_a_tick()
+
+    def doubted(self, path: str) -> bool:
+        return path in self._mapped or path in self._rows
+
+    def settled(self, path: str, row: str) -> bool:
+        """Whether this row stands for what was read of a path since.
+
+        By a clock that is not ours, it does if it was there a tick before: by any clock, what is written
+        later has another one then.
+        """
+        if path in self._mapped:
+            return False
+        return path not in self._rows or (self._rows[path] == row and state.is_fine(row))
 
 
 def refreshed(known: state.State, moved: "Set[str]", look: state.Look, place: str) -> bool:
@@ -25,6 +54,7 @@ def refreshed(known: state.State, moved: "Set[str]", look: state.Look, place: st
     behind = [fact for fact in state.unpacked_facts(known.facts) if not moved.isdisjoint(fact[2])]
     if not moved <= {path for _, _, paths in behind for path in paths}:
         return False
+    doubts = Doubts(moved)
     for name, value, _ in behind:
         asked = (name, value, str(base))
         if asked not in look.facts:
@@ -36,7 +66,8 @@ def refreshed(known: state.State, moved: "Set[str]", look: state.Look, place: st
         path = line.partition("\t")[2]
         if path in moved:
             now = look.at(path)
-            line = f"{now if state.steady(path, now, look.started) else state.RACY}\t{path}"
+            sure = state.steady(path, now, look.started) and doubts.settled(path, now)
+            line = f"{now if sure else state.RACY}\t{path}"
         lines.append(line)
     if lines != known.rows:
         known.rows = lines

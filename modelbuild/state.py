@@ -185,6 +185,15 @@ def tick(changed: int) -> int:
     return _TICK if changed % 1_000_000_000 else _COARSE_TICK
 
 
+def is_fine(row: str) -> bool:
+    """Whether the times in a row are finer than whole seconds; of what is not there, none is needed."""
+    return row == GONE or (row != RACY and tick(int(row.split()[2])) == _TICK)
+
+
+def wait_a_tick() -> None:
+    time.sleep(_TICK / 1e9)
+
+
 def steady(path: str, row_then: str, since: int) -> bool:
     """Whether a row is that of all that was read of the path after ``since``, when it was taken."""
     return not young(row_then, since) and row(path) == row_then

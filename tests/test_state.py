@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelbuild import keeping, quick, state
+from modelbuild import keeping, quick, state, untimely
 from modelbuild.errors import Diagnostic
 from modelbuild.recipe.finding import find
 from modelbuild.recipe.loading import load
@@ -498,6 +499,46 @@ def test_a_large_file_from_during_the_build_is_looked_at_the_next_time(here: Pat
     assert "?\t" not in next((here / "cache/state").glob("*[!n]")).read_text()
     _rewritten(made.source)
     assert quick.answer(["build", "net.yaml"]) is None
+
+
+def test_what_is_written_through_a_mapping_is_looked_at(here: Path) -> None:
+    """The first write moves the times, the next ones do not."""
+    made = Small(here)
+    with made.source.open("r+b") as file, mmap.mmap(file.fileno(), 0) as page:
+        page[:5] = b"WIDTH"
+        time.sleep(AGED)
+        made.keep()
+        assert quick.answer(["build", "net.yaml"]) == 0
+        before = state.row(str(made.source))
+        page[:5] = b"DEPTH"
+        if state.row(str(made.source)) != before:
+            pytest.skip("here, every write moves the times")
+        assert quick.answer(["build", "net.yaml"]) is None
+
+
+@pytest.mark.parametrize("large", [False, True], ids=["small", "large"])
+def test_a_file_server_whose_clock_is_behind_hides_no_change(
+    here: Path, monkeypatch: pytest.MonkeyPatch, large: bool
+) -> None:
+    """All of its times are from long before the build began."""
+    monkeypatch.setattr(untimely, "_is_of_another_clock", lambda folder: True)
+    made = Small(here, large=large)
+    read = f"sha256:{hash_file(made.source).sha256}"
+    real = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: real() + 3600 * 10**9)
+    started = state.now()
+    _same_size_and_times(made.source, "8", "9")
+    made.keep(started, **{"file source.py": read})
+    assert quick.answer(["build", "net.yaml"]) is None
+
+
+def test_a_file_server_costs_one_look(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(untimely, "_is_of_another_clock", lambda folder: True)
+    made = Small(here, large=True)
+    made.keep()
+    assert quick.answer(["build", "net.yaml"]) == 0  # here, the large file is hashed
+    monkeypatch.setattr(facts, "current", None)
+    assert quick.answer(["build", "net.yaml"]) == 0
 
 
 def test_a_clock_that_was_set_back_during_the_build_leaves_no_state(here: Path) -> None:

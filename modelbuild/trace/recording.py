@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from modelbuild import state
+from modelbuild import state, untimely
 from modelbuild.environment import ENVIRONMENT
 from modelbuild.trace import watching
 from modelbuild.trace.facts import (
@@ -72,9 +72,11 @@ class _Row:
     @classmethod
     def at_opening(cls, path: str) -> _Row | None:
         row = cls.of(path)
-        if row is None or not row.written_after(time.time_ns()):
-            return row
+        if row is None:
+            return None
         small = row.size < _SMALL
+        if not row.written_after(time.time_ns()) and not (small and untimely.has_another_clock(path)):
+            return row
         return cls(row.size, row.mtime, row.ctime, row.inode, file_digest(path) if small else None, not small)
 
     def written_after(self, moment: int) -> bool:
@@ -117,6 +119,7 @@ class Trace:
         self._environment = dict(os.environ)
         self._search_path = frozenset(sys.path)
         self._notes = Notes()
+        self._mapped: set[str] = set()
         watching.start(self)
 
     def take_in_forks(self) -> None:
@@ -305,6 +308,7 @@ class Trace:
     def _files(self, declared: Iterable[str]) -> _Files:
         """Every file that was read. What the sources among them import leads to more."""
         found = _Files()
+        self._mapped = untimely.mapped({*self._notes.read, *declared})
         waiting = {*self._notes.read, *declared, *self._modules(self._imports.files())}
         seen: set[str] = set()
         while waiting:
@@ -363,6 +367,9 @@ class Trace:
 
     def _was_stable(self, path: str, before: _Row | None, digest: str | None) -> bool:
         now = _Row.of(path)
+        if path in self._mapped:  # its row does not tell: only a digest from when it was opened does
+            opened = self._notes.read.get(path)
+            return opened is not None and opened.digest is not None and opened.digest == digest
         if (opened := self._notes.read.get(path)) is not None:
             return opened.holds(now, digest) or (digest is None and self._came_and_went(path))
         # No hook saw it: it may have been read at any time since the beginning.
