@@ -40,7 +40,7 @@ class Mixed(Half):
     proof: Verify
 
     kind: ClassVar[str] = "mixed"
-    version: ClassVar[int] = 7
+    version: ClassVar[int] = 8
     packages: ClassVar[tuple[str, ...]] = (*Half.packages, "onnxruntime", "ml_dtypes")
     of_pytorch: ClassVar[tuple[str, ...]] = Verify.of_pytorch
 
