@@ -10,7 +10,7 @@ import pytest
 
 from modelbuild import git
 from modelbuild.errors import RecipeError
-from modelbuild.git import Repository
+from modelbuild.git import Entry, Repository
 
 
 def run(folder: Path, *arguments: str) -> str:
@@ -239,3 +239,59 @@ def test_what_the_environment_says_of_another_repository_does_not_count(
         patched.setenv("GIT_INDEX_FILE", "/nowhere")
         repository = Repository.at(folder)
         assert list(repository.files(repository.commit("HEAD"))) == ["a.txt", "sub/b.txt"]
+
+
+def _planted(place: Path, worktree: str) -> None:
+    """A folder that is laid out as a repository, as any commit may hold one."""
+    for name in ("objects", "refs"):
+        (place / name).mkdir(parents=True)
+    (place / "HEAD").write_text("ref: refs/heads/main\n")
+    (place / "config").write_text(
+        f'[core]\n\trepositoryformatversion = 0\n\tbare = false\n\tworktree = "{worktree}"\n'
+    )
+
+
+@pytest.mark.parametrize("worktree", ["/", "..", "../.."])
+def test_a_folder_laid_out_as_a_repository_does_not_say_where_the_repository_is(
+    folder: Path, worktree: str
+) -> None:
+    _planted(folder / "evil", worktree)
+    assert Repository.at(folder / "evil").root == folder.resolve()
+    assert Repository.at(folder / "evil" / "refs").root == folder.resolve()
+
+
+@pytest.mark.parametrize("worktree", ["/", "../.."])
+def test_a_git_folder_whose_working_tree_is_elsewhere_is_none(folder: Path, worktree: str) -> None:
+    (folder / "evil").mkdir()
+    _planted(folder / "evil" / ".git", worktree)
+    assert Repository.at(folder / "evil").root == folder.resolve()
+    _planted(folder.parent / "alone" / ".git", "/")
+    with pytest.raises(RecipeError, match=r"the working tree of .*alone/\.git is elsewhere"):
+        Repository.at(folder.parent / "alone")
+
+
+def test_a_worktree_of_its_own_is_a_repository(folder: Path, tmp_path: Path) -> None:
+    run(folder, "worktree", "add", "-q", str(tmp_path / "beside"))
+    assert Repository.at(tmp_path / "beside" / "sub").root == (tmp_path / "beside").resolve()
+
+
+def test_nothing_that_a_submodule_configures_runs_and_its_edits_are_seen(folder: Path) -> None:
+    module = folder / "module"
+    module.mkdir()
+    run(module, "init", "-q", "-b", "main")
+    (module / "c.txt").write_text("c\n")
+    commit(module)
+    commit(folder)
+    repository = Repository.at(folder)
+    head = repository.commit("HEAD")
+    assert repository.edits(head) == {}
+    for name, value in (("filter.x.clean", "touch ran; cat"), ("core.fsmonitor", "touch ran; false")):
+        run(module, "config", name, value)
+    (module / ".git" / "info" / "attributes").write_text("* filter=x\n")
+    (module / "c.txt").write_text("d\n")
+    assert repository.edits(head) == {"module": Entry("160000", None)}
+    assert not list(folder.rglob("ran"))
+    (module / "c.txt").write_text("c\n")
+    assert repository.edits(head) == {}
+    (module / "new.txt").write_text("")
+    assert set(repository.edits(head)) == {"module"}

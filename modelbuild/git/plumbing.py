@@ -39,6 +39,7 @@ _ENVIRONMENT = {
     "GIT_PAGER": "cat",
 }
 _SETTINGS = {
+    "safe.bareRepository": "explicit",
     "core.fsmonitor": "false",
     "core.hooksPath": "/dev/null",
     "core.quotePath": "false",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,12 +65,15 @@ class Repository:
             RecipeError: ``git-failed``: there is no git, or no repository with a working tree.
         """
         environment = quiet_environment()
-        done = run(["rev-parse", "--show-toplevel"], folder, environment)
-        if done.code or not done.output.strip():
-            hint = "name a folder of a git repository's working tree"
-            raise failed(f"`{shown(str(folder))}` is in no git repository: {done.said}", hint)
-        root = Path(os.fsdecode(done.output.removesuffix(b"\n")))
-        return cls(root, without_filters(root, environment))
+        said = None
+        for root in _holders(folder, environment):
+            done = run(["rev-parse", "--show-toplevel"], root, environment)
+            if not done.code and Path(os.fsdecode(done.output.removesuffix(b"\n"))) == root:
+                return cls(root, without_filters(root, environment))
+            said = done.said or f"the working tree of {shown(str(root / '.git'))} is elsewhere"
+        said = said or run(["rev-parse", "--show-toplevel"], folder, environment).said
+        hint = "name a folder of a git repository's working tree"
+        raise failed(f"`{shown(str(folder))}` is in no git repository: {said}", hint)
 
     def commit(self, rev: str) -> str:
         """The full id of the commit that ``rev`` names.
@@ -118,9 +121,11 @@ class Repository:
 
         Files that git does not know are in it, those that it ignores are not.
         """
+        # Whether a submodule is as its commit has it git would ask with that one's own configuration,
+        # which may name commands.
         listed = self._lines(
             ["diff-index", "--raw", "-z", "--no-renames", "--no-ext-diff", "--no-textconv",
-             "--ignore-submodules=none", commit, "--"]
+             "--ignore-submodules=dirty", commit, "--"]
         )  # fmt: skip
         edits: dict[str, Entry | None] = {}
         rows = iter(listed)
@@ -138,7 +143,24 @@ class Repository:
         for path in self._lines(["ls-files", "-z", "--others", "--exclude-standard", "--full-name"]):
             name = os.fsdecode(path).removesuffix("/")  # a repository in the repository
             edits[name] = _lies_there(self.root / name)
+        edits |= {name: Entry(_MODULE, None) for name in self._modules() if self._is_edited(name)}
         return edits
+
+    def _modules(self) -> list[str]:
+        """The submodules, as the index has them."""
+        listed = (line.partition(b"\t") for line in self._lines(["ls-files", "--stage", "-z"]))
+        return [os.fsdecode(path) for head, _, path in listed if head.startswith(_MODULE.encode())]
+
+    def _is_edited(self, module: str) -> bool:
+        """Whether the working tree of a submodule has anything otherwise than its own commit."""
+        place = self.root / module
+        if not os.path.lexists(place / ".git") or place.resolve() != place:
+            return False  # it is not checked out
+        try:
+            inner = Repository.at(place)
+            return inner.root != place or bool(inner.edits(inner.commit("HEAD")))
+        except RecipeError:
+            return True
 
     def changed(self, commit: str) -> frozenset[Path]:
         """The absolute paths of what the working tree has otherwise than the commit, deleted files too."""
@@ -241,6 +263,28 @@ class Repository:
         else:
             hint = "`git fetch` gets what a remote has; `git log --oneline --all` lists what is here"
         return failed(said, hint)
+
+
+def _holders(folder: Path, environment: Mapping[str, str]) -> Iterator[Path]:
+    """Folders with a ``.git``, from ``folder`` up, as far as git itself would look.
+
+    It would take any folder that is laid out as a repository for one, too. A commit can hold such a
+    folder, with a configuration that says that its working tree is the whole disk.
+    """
+    here = folder.resolve()
+    ceilings = {os.path.realpath(c) for c in environment.get("GIT_CEILING_DIRECTORIES", "").split(":") if c}
+    across = environment.get("GIT_DISCOVERY_ACROSS_FILESYSTEM", "") in ("1", "true", "yes", "on")
+    try:
+        device = here.stat().st_dev
+        for place in (here, *here.parents):
+            if place != here and str(place) in ceilings:
+                return
+            if place.stat().st_dev != device and not across:
+                return
+            if os.path.lexists(place / ".git"):
+                yield place
+    except OSError:
+        return
 
 
 def blob_id(data: bytes, digits: int = 40) -> str:
