@@ -41,6 +41,7 @@ def _run(given: Sequence[str]) -> int:
         if _asks_for_json(given):
             _print_failure(Diagnostic("recipe-invalid", wrong.said, wrong.hint))
         raise
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it is ignored, a child's exit code is lost
     signal.signal(signal.SIGTERM, _interrupt)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it
         signal.signal(signal.SIGHUP, _interrupt)

@@ -60,11 +60,6 @@ def facts(action: Action, inputs: Mapping[str, str], versions: Mapping[str, str 
     return plain
 
 
-def full_key(known: Mapping[str, Any], discovered: Mapping[str, str | None]) -> str:
-    """The key of a result: what was known before, and what the run read by itself."""
-    return digest({"facts": known, "discovered": discovered})
-
-
 def judge(
     known: Mapping[str, Any], entries: Sequence[Entry], world: World, last: Mapping[str, Any]
 ) -> Verdict:

@@ -57,8 +57,9 @@ def in_child(function: Callable[[], Any]) -> Ended:
     known = passing.noted()
     # A file and not a pipe: a value of 100 MB would go through a pipe 64 KiB at a time.
     with tempfile.TemporaryFile() if _memfd is None else os.fdopen(_memfd("result"), "w+b") as file:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # as where a program that imports us has closed it
+                stream.flush()
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:

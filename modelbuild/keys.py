@@ -24,6 +24,11 @@ def digest(value: Any) -> str:
     return digest_bytes(canonical(value).encode())
 
 
+def full_key(known: Facts, discovered: Mapping[str, str | None]) -> str:
+    """The key of a result: what was known before, and what the run read by itself."""
+    return digest({"facts": known, "discovered": discovered})
+
+
 def digest_bytes(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from modelbuild.published import MANIFEST, read
 from modelbuild.scheduling.runs import Run
 
-MANIFEST = "manifest.json"
+__all__ = ["MANIFEST", "Rows", "actions", "rows"]
 
 Rows = Mapping[str, dict[str, Any]]
 
@@ -17,8 +17,8 @@ Rows = Mapping[str, dict[str, Any]]
 def rows(path: Path, part: str, name: str) -> Rows:
     """The rows of one part of a manifest, by the field ``name``; none if it cannot be read."""
     try:
-        return {row[name]: row for row in json.loads(path.read_text())[part]}
-    except (OSError, ValueError, KeyError, TypeError):
+        return {row[name]: row for row in read(path).get(part, ())}
+    except (OSError, ValueError):
         return {}
 
 

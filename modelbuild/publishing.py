@@ -53,7 +53,7 @@ class Publisher:
                 return True
         target = self.out / run.name
         try:
-            why = _missing(target, tree)
+            why = _missing(target, artifact, tree)
             if why is None:
                 return True
             self.republished[run.path, artifact.name] = why
@@ -64,7 +64,7 @@ class Publisher:
             made = run.ended[artifact.action].status == "built"
             if folder is None or not (made or self.store.intact(tree)):
                 return False
-            names = sorted(tree.files, reverse=True)  # .data before its .onnx
+            names = _files(artifact, tree)
             publish_all([(folder / name, target / name) for name in names])
         except OSError as error:
             self.problems[run.path, artifact.name] = Diagnostic(
@@ -202,6 +202,8 @@ class Publisher:
         try:
             write_atomically(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
         except OSError as error:
+            if self._stands(run, result, old):
+                return result
             said = Diagnostic(
                 "publish-failed",
                 f"{MANIFEST} cannot be written to {folder}: {error.strerror}",
@@ -211,6 +213,18 @@ class Publisher:
             told = (*result.diagnostics, said)
             return replace(result, status="failed", exit_code=code, diagnostics=told)
         return result
+
+    def _stands(self, run: Run, result: RecipeResult, old: Rows) -> bool:
+        """Whether the manifest that is there says what is published, as this build has changed nothing."""
+        again = any(path == run.path for path, _ in self.republished)
+        return not again and all(
+            a.status == "skipped"
+            or (
+                a.status == "cached"
+                and (a.key, a.sha256) == tuple(map(old.get(a.name, {}).get, ("key", "sha256")))
+            )
+            for a in result.artifacts
+        )
 
 
 def _gone(run: Run, result: RecipeResult, old: Rows) -> dict[str, str]:
@@ -302,10 +316,15 @@ def _good(run: Run, artifact: Artifact) -> bool:
     return all(i in run.ended and run.ended[i].status in GOOD for i in needed)
 
 
-def _missing(target: Path, tree: Tree) -> str | None:
+def _files(artifact: Artifact, tree: Tree) -> list[str]:
+    """What is published of an object: the artifact and what it names, which comes first."""
+    return [name for name in (f"{artifact.name}.data", artifact.name) if name in tree.files]
+
+
+def _missing(target: Path, artifact: Artifact, tree: Tree) -> str | None:
     """Why what users find there is not this object's files; None if it is."""
-    for name, file in tree.files.items():
-        place = target / name
+    for name in _files(artifact, tree):
+        place, file = target / name, tree.files[name]
         if not place.is_file():
             return "its file was missing"
         if place.stat().st_size != file.bytes or hash_file(place) != file:

@@ -9,7 +9,7 @@ facts behind it are looked at again, and if they are what they were, only the ro
 import os
 import sys
 
-from modelbuild import settings, state
+from modelbuild import settings, state, streams
 from modelbuild.recalling import Recall, speaks_of
 
 TYPE_CHECKING = False
@@ -22,6 +22,7 @@ _LOCK = (".lock.yaml", ".lock.yml")
 
 def main() -> int:
     """What the ``modelbuild`` script runs. Returns the exit code."""
+    streams.complete()
     code = answer(sys.argv[1:])
     if code is None:
         from modelbuild import cli
@@ -52,7 +53,7 @@ def answer(arguments: "Sequence[str]") -> int | None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, LookupError, TypeError, RecursionError):
         return None  # the long way says what is wrong, with the recipe, the cache or standard output
 
 
@@ -149,7 +150,10 @@ def _told(asked: Asked, cwd: str) -> str | None:
     if not recipes or options["volume"] == settings.VERBOSE:
         return None
     out = plain(options["out"])
-    recall = Recall(_absolute(plain(options["cache_dir"]), cwd), _absolute(out, cwd), cwd)
+    cache = _absolute(plain(options["cache_dir"]), cwd)
+    if state.exposed(cache):
+        return None
+    recall = Recall(cache, _absolute(out, cwd), cwd)
     names: set[str] = set()
     rows: set[str] = set()
     said: list[object] = []

@@ -28,9 +28,10 @@ def rerouted(plan: Plan, refused: str, data: Mapping[str, Any], settled: Collect
     fixed = set(data.get("axes", ()))
     able = {variant for variant, sizes in pinned.items() if not fixed or fixed & set(sizes)}
     if refused == REFERENCE:
-        able = {r.variant for r in plan.references if _first_row(r) not in data["fails"]}
+        fails = data.get("fails", ())
+        able = {r.variant for r in plan.references if _first_row(r) not in fails}
         plan = _with_own_references(plan, able, settled)
-        plan = replace(plan, actions=tuple(_held_back(a, data["fails"], settled) for a in plan.actions))
+        plan = replace(plan, actions=tuple(_held_back(a, fails, settled) for a in plan.actions))
     waiting = set(plan.dependents(refused)) - set(settled)
     chosen = {a.id: a for a in plan.exported if a.id in waiting and a.variant in able}
     known = {a.id for a in plan.actions}

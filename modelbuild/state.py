@@ -25,6 +25,9 @@ _FORMAT = b"modelbuild state 1 "
 _TICK = 20_000_000
 _COARSE_TICK = 2_000_000_000
 
+_MOST_BYTES = 1 << 26  # of a state file: a thousand rows have 100 kB
+_CONTROL = bytes((*range(9), *range(11, 32), 127))
+
 GONE = "-"  # the row of a path where nothing is
 RACY = "?"  # the row of a path that may have changed since it was read; no row is ever equal to it
 
@@ -83,7 +86,7 @@ def unpacked(data: bytes) -> State | None:
     if data[:start] != _FORMAT + b"%08x\n" % zlib.crc32(data[start:]):
         return None
     parts = data[start:].split(b"\0")
-    if len(parts) != 6:
+    if len(parts) != 6 or not _plain(parts[4] + parts[5] + parts[0]):
         return None
     head, rows, environment, facts, table, said = parts
     program, recipe, out, cwd, given, name, counted, skipped, answer = _text(head).split("\n")
@@ -95,6 +98,13 @@ def unpacked(data: bytes) -> State | None:
         program, (recipe, out, cwd), given, name, _text(rows).split("\n"), variables, facts, table, said,
         counted, bool(skipped), answer,
     )  # fmt: skip
+
+
+def _plain(said: bytes) -> bool:
+    """Whether a terminal shows these bytes as they are: what is printed is escaped when it is written."""
+    if len(said.translate(None, _CONTROL)) != len(said):
+        return False
+    return b"\xc2" not in said or not any("\x80" <= c < "\xa0" for c in _text(said))
 
 
 def packed_facts(facts: list[Fact]) -> bytes:
@@ -121,15 +131,17 @@ def place(cache: str, recipe: str, out: str, cwd: str) -> str:
 
 
 def load(path: str) -> bytes | None:
-    """The bytes of a small file; None if there is none to read."""
+    """The bytes of a small file; None if there is none to read. No link is followed, no pipe waited for."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
     try:
         data = part = os.read(descriptor, 65536)
         while len(part) == 65536:  # less is the end of a file
             data += (part := os.read(descriptor, 65536))
+            if len(data) > _MOST_BYTES:
+                return None
         return data
     except OSError:
         return None
@@ -140,9 +152,14 @@ def load(path: str) -> bytes | None:
 def save(path: str, data: bytes) -> bool:
     """Write a small file in one piece; False if that cannot be, and what was there is there still."""
     draft = f"{path}.{os.getpid()}"
+    folder = os.path.dirname(path)
     try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(draft, "wb") as file:
+        os.makedirs(folder, exist_ok=True)
+        if os.path.islink(folder):
+            return False
+        if os.path.lexists(draft):  # of one that had this number and died, or a link that somebody planted
+            os.unlink(draft)
+        with open(draft, "xb") as file:
             file.write(data)
         os.replace(draft, path)
         return True
@@ -244,6 +261,31 @@ def cache_folder() -> str:
     if os.path.isabs(home):
         return f"{home}/.cache/modelbuild"
     return f"{os.environ.get('TMPDIR', '/tmp')}/modelbuild-{os.getuid()}"
+
+
+def exposed(folder: str) -> "tuple[str, str] | None":
+    """What on the way to a cache folder is not only its user's, and why; None if nothing is.
+
+    Where everybody can make a name, as in ``/tmp``, another user may have made this one, and what
+    lies behind it is theirs.
+    """
+    own = (os.geteuid(), 0)
+    for way in (folder, os.path.realpath(folder)):
+        place, shared = "", False
+        parts = way.split("/")[1:]
+        for number, part in enumerate(parts):
+            place += f"/{part}"
+            try:
+                seen = os.lstat(place)
+            except OSError:
+                break  # it is made by this command, then
+            if shared and seen.st_uid not in own:
+                return place, f"belongs to another user (uid {seen.st_uid})"
+            anybody = seen.st_mode & 0o170002 == 0o040002
+            if shared and anybody and number == len(parts) - 1:
+                return place, "can be written by everybody"
+            shared = anybody
+    return None
 
 
 def default_root() -> "Path":

@@ -48,6 +48,7 @@ def test_every_command_starts_with_a_few_small_modules() -> None:
     found = imported_by("import modelbuild.quick", "-S")
     assert {m for m in found if m.startswith("modelbuild")} == {
         "modelbuild", "modelbuild.quick", "modelbuild.recalling", "modelbuild.settings", "modelbuild.state",
+        "modelbuild.streams",
     }  # fmt: skip
     costly = {"argparse", "collections", "dataclasses", "hashlib", "json", "pathlib", "re", "typing"}
     assert found & costly == set()

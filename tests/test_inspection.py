@@ -610,11 +610,19 @@ def test_a_file_that_stayed_when_its_successor_failed_is_still_as_published(
             "{", "manifest.json is unreadable: JSONDecodeError: Expecting property name enclosed "
             "in double quotes: line 1 column 2 (char 1)", id="cut",
         ),
-        pytest.param("{}", "manifest.json is unreadable: KeyError: 'artifacts'", id="another-kind"),
-        pytest.param(
-            "[]", "manifest.json is unreadable: TypeError: list indices must be integers or "
-            "slices, not str", id="a-list",
+        *(
+            pytest.param(
+                text, "manifest.json is unreadable: ValueError: it is not what a build writes", id=text[:40]
+            )
+            for text in (
+                "{}", "[]", "null", '{"artifacts": [3]}', '{"artifacts": [{"name": "../m.onnx"}]}',
+                '{"artifacts": [{"name": "m.onnx", "sha256": 3}]}',
+                '{"artifacts": [{"name": "m.onnx", "parity": {"outputs": {"y": {"headroom": "1"}}}}]}',
+                '{"artifacts": [{"name": "m.onnx", "published": {"parity": []}}]}',
+                '{"artifacts": [], "toolchain": {"torch": {}}}',
+            )
         ),
+        pytest.param("[" * 9999, "manifest.json is unreadable: ValueError: it is no JSON", id="deep"),
     ],
 )  # fmt: skip
 def test_a_manifest_that_says_nothing_is_no_reason_to_fail(
@@ -626,7 +634,8 @@ def test_a_manifest_that_says_nothing_is_no_reason_to_fail(
 
     info = inspect_file(path)
 
-    assert info["provenance"] == {"manifest": str(tmp_path / "manifest.json"), "status": status}
+    assert info["provenance"]["manifest"] == str(tmp_path / "manifest.json")
+    assert info["provenance"]["status"].startswith(status)
     assert f"provenance  {status}" in render(info)
 
 

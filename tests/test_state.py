@@ -95,6 +95,7 @@ def test_a_fresh_build_imports_next_to_nothing(kept: Project) -> None:
     assert modules & HEAVY == set()
     assert {m for m in modules if m.startswith("modelbuild")} == {
         "modelbuild", "modelbuild.quick", "modelbuild.recalling", "modelbuild.settings", "modelbuild.state",
+        "modelbuild.streams",
     }  # fmt: skip
 
 

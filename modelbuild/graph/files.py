@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -181,19 +181,17 @@ def _mapped(data: mmap.mmap, tensor: TensorProto, path: Path, offset: int, lengt
 def _attach_external(proto: onnx.ModelProto, path: Path, weights: dict[str, Weight]) -> None:
     """Map the data files that the model names beside itself.
 
-    Only initializers of the main graph have an entry in ``weights``: tensors in node attributes
-    and in the bodies of If, Loop and Scan are loaded.
+    Only initializers of the main graph have an entry in ``weights``: tensors in node attributes,
+    in the bodies of If, Loop and Scan and in functions are loaded.
     """
     maps: dict[Path, mmap.mmap] = {}
     stripped = set(weights)
-    for tensor, main in tensors(proto.graph):
+    for tensor, main in tensors(proto):
         if tensor.data_location != TensorProto.EXTERNAL or (main and tensor.name in stripped):
             continue
         entry = {e.key: e.value for e in tensor.external_data}
         location = entry.get("location", "")
-        target = (path.parent / location).resolve()
-        if not location or not target.is_relative_to(path.parent.resolve()):
-            raise ValueError(f"{path.name}: weight {tensor.name!r} lies outside the model's folder")
+        target = _inside(tensor, location, path)
         if target not in maps:
             try:
                 with open(target, "rb") as file:
@@ -212,16 +210,62 @@ def _attach_external(proto: onnx.ModelProto, path: Path, weights: dict[str, Weig
             tensor.ClearField("data_location")
 
 
-def tensors(graph: onnx.GraphProto, main: bool = True) -> Iterator[tuple[TensorProto, bool]]:
-    """Every dense tensor in a graph and its bodies; whether it is the main graph's initializer."""
+def _inside(tensor: TensorProto, location: str, path: Path) -> Path:
+    """Where the values of a tensor lie that the model at ``path`` does not hold itself.
+
+    Raises:
+        ValueError: not in its folder.
+    """
+    if location and "\0" not in location:
+        target = (path.parent / location).resolve()
+        if target.is_relative_to(path.parent.resolve()):
+            return target
+    raise ValueError(f"{path.name}: weight {tensor.name!r} lies outside the model's folder")
+
+
+def data_files(path: Path) -> list[Path]:
+    """The files beside a model that it names: of weights, and of values in nodes, bodies and functions.
+
+    Raises:
+        ValueError: one lies outside the model's folder.
+        Exception: whatever protobuf says of a file that is no model.
+    """
+    found = {}
+    proto = onnx.load(str(path), load_external_data=False)
+    for tensor, _ in tensors(proto):
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                _inside(tensor, entry.value, path)
+                found[path.parent / entry.value] = True
+    return list(found)
+
+
+def tensors(proto: onnx.ModelProto) -> Iterator[tuple[TensorProto, bool]]:
+    """Every tensor in a model, also the parts of sparse ones; whether it is the main graph's initializer."""
+    yield from _of_graph(proto.graph, main=True)
+    for function in proto.functions:
+        yield from _of_attributes(function.attribute_proto)
+        for node in function.node:
+            yield from _of_attributes(node.attribute)
+
+
+def _of_graph(graph: onnx.GraphProto, main: bool = False) -> Iterator[tuple[TensorProto, bool]]:
     for tensor in graph.initializer:
         yield tensor, main
+    for sparse in graph.sparse_initializer:
+        yield from ((sparse.values, False), (sparse.indices, False))
     for node in graph.node:
-        for attribute in node.attribute:
-            for tensor in (attribute.t, *attribute.tensors):
-                yield tensor, False
-            for body in (attribute.g, *attribute.graphs):
-                yield from tensors(body, main=False)
+        yield from _of_attributes(node.attribute)
+
+
+def _of_attributes(attributes: Iterable[onnx.AttributeProto]) -> Iterator[tuple[TensorProto, bool]]:
+    for attribute in attributes:
+        for tensor in (attribute.t, *attribute.tensors):
+            yield tensor, False
+        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+            yield from ((sparse.values, False), (sparse.indices, False))
+        for body in (attribute.g, *attribute.graphs):
+            yield from _of_graph(body)
 
 
 def _fields(view: memoryview, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:

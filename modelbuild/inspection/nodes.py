@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelbuild import sources
 from modelbuild.inspection.common import Info
-from modelbuild.inspection.provenance import MANIFEST, PUBLISHED
+from modelbuild.inspection.provenance import PUBLISHED
+from modelbuild.published import MANIFEST, read
 
 if TYPE_CHECKING:
     from modelbuild.inspection.precisions import Seen
@@ -52,14 +52,15 @@ def with_lines(nodes: Sequence[Info], path: Path, provenance: Info | None) -> tu
 def _lines(manifest: Path, name: str, key: object) -> dict[str, str]:
     """Node -> line, of the export that the file comes from; none if the manifest has another file's."""
     try:
-        actions = {row["id"]: row for row in json.loads(manifest.read_text())["actions"]}
-        todo = [row for row in actions.values() if row["artifact"] == name and row["key"] == key]
-        for row in todo:
-            if "sources" in row:
-                return sources.lines(row["sources"])
-            todo += [actions[i] for i in row["needs"].values() if i in actions]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # of another version, or damaged
-        pass
+        actions = {row["id"]: row for row in read(manifest).get("actions", ())}
+    except (OSError, ValueError):  # of another version, or damaged
+        return {}
+    todo = [row for row in actions.values() if (row.get("artifact"), row.get("key")) == (name, key)]
+    for row in todo:
+        if "sources" in row:
+            return sources.lines(row["sources"])
+        needs = (actions[i] for i in row.get("needs", {}).values() if i in actions)
+        todo += [other for other in needs if other not in todo]  # in a circle, as no build writes it
     return {}
 
 

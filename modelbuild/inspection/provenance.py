@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from modelbuild.errors import first_line
 from modelbuild.inspection.common import Info
+from modelbuild.published import MANIFEST, read
 
-MANIFEST = "manifest.json"
 PUBLISHED = "as published"
 
 
@@ -18,14 +17,14 @@ def from_manifest(path: Path, sha256: str) -> Info | None:
     if not beside.is_file():
         return None
     try:
-        manifest = json.loads(beside.read_text())
+        manifest = read(beside)
         entry = next((a for a in manifest["artifacts"] if a["name"] == path.name), None)
         if entry is None:
             return {"manifest": str(beside), "status": f"not in {MANIFEST}"}
         # A file that stayed because its successor failed: the manifest keeps its entry inside.
         kept = entry.get("published")
         entry = kept or entry
-        same = entry["sha256"] is not None and entry["sha256"].removeprefix("sha256:") == sha256
+        same = (entry.get("sha256") or "").removeprefix("sha256:") == sha256
         return {
             "manifest": str(beside),
             "status": PUBLISHED if same else "changed since it was published",
@@ -34,5 +33,5 @@ def from_manifest(path: Path, sha256: str) -> Info | None:
             "parity": entry.get("parity"),
             "toolchain": None if kept else manifest.get("toolchain"),
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError) as error:
         return {"manifest": str(beside), "status": f"{MANIFEST} is unreadable: {first_line(error)}"}

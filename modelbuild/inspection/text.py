@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from modelbuild.inspection import nodes as listing
 from modelbuild.inspection.common import Info
-from modelbuild.inspection.provenance import MANIFEST
+from modelbuild.published import MANIFEST
 from modelbuild.wording.escaping import line
 
 _MOST_KEPT = 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Any
 
 from modelbuild import toolchain
 from modelbuild.freshness import Outline, Verdict, World, changes, facts, judge
-from modelbuild.keys import digest
+from modelbuild.keys import canonical, digest
 from modelbuild.plan import Action
+from modelbuild.records import DATA, DIAGNOSTIC, REFUSED
 from modelbuild.scheduling.runs import Ended, Run
 from modelbuild.steps.base import Outcome
 from modelbuild.steps.engine import BuildEngine
@@ -65,34 +67,37 @@ class Judge:
             return Verdict(digest(known), None)
         entries = self.store.entries(digest(known))
         last = self.memory(run).get(action.id, {})
-        verdict = judge(known, entries, self._world(run), last)
+        fitting = [entry for entry in entries if _fits(run, action, entry)]
+        verdict = judge(known, fitting, self._world(run), last)
         if verdict.entry is not None:
             return Verdict(verdict.cheap, None, ("forced",)) if self.force else verdict
         return Verdict(verdict.cheap, None, self._in_makers_words(run, action, verdict.changes))
 
     def recorded(self, run: Run, action: Action) -> tuple[Entry, Outcome] | None:
         """The outcome of an action by what was measured once for other bounds, and where that is from."""
-        place = self.record_place(run, action)
-        if place is None or self.force or not action.remembered:
+        facts_of_record = self.record_facts(run, action)
+        if facts_of_record is None or self.force or not action.remembered:
             return None
-        verdict = judge({}, self.store.entries(place), self._world(run), {})
+        entries = self.store.entries(digest(facts_of_record))
+        verdict = judge(facts_of_record, entries, self._world(run), {})
         self.damaged.clear()
         if verdict.entry is None:
             return None
         try:
             outcome = action.step.judged(verdict.entry.data["record"])
-        except (TypeError, KeyError, ValueError, AttributeError):  # damage that no digest shows
-            return None
-        return None if outcome is None else (verdict.entry, outcome)
+            sound = outcome is None or _is_sound(outcome)
+        except (TypeError, LookupError, ValueError, AttributeError, ArithmeticError, RecursionError):
+            return None  # damage that no digest shows
+        return (verdict.entry, outcome) if outcome is not None and sound else None
 
-    def record_place(self, run: Run, action: Action) -> str | None:
+    def record_facts(self, run: Run, action: Action) -> dict[str, Any] | None:
         """Under which facts the ledger has what an action measured: all but those that only judge it."""
         measured = action.step.measured()
         if measured is None:
             return None
         knobs = {*action.step.knobs(), "declared files"}
         known = {name: value for name, value in self.facts_of(run, action).items() if name not in knobs}
-        return digest({"record": {**known, **measured}})
+        return {"record": {**known, **measured}}
 
     def changes(self, run: Run, action: Action) -> tuple[str, ...]:
         """What moved since the last build, whether or not the ledger has a result for it."""
@@ -161,6 +166,26 @@ class Judge:
                 return None
 
         return World(current, usable, outlined)
+
+
+def _is_sound(outcome: Outcome) -> bool:
+    """Whether what came of a record, which a stranger may have written, is what a step says."""
+    data, said = json.loads(canonical([outcome.data, [d.as_json() for d in outcome.diagnostics]]))
+    return DATA(data) and all(map(DIAGNOSTIC, said))
+
+
+def _fits(run: Run, action: Action, entry: Entry) -> bool:
+    """Whether the files of an entry are those that the action makes: a refusal has none, and what is
+    published beside others has its own name."""
+    files = set(entry.tree.files)
+    if REFUSED in entry.data:
+        return not files
+    made = getattr(action.step, "filename", None) if _is_published(run, action) else None
+    return made is None or files in ({made}, {made, f"{made}.data"})
+
+
+def _is_published(run: Run, action: Action) -> bool:
+    return any(a.action == action.id for a in run.plan.artifacts)
 
 
 def _inputs(run: Run, action: Action) -> dict[str, str]:

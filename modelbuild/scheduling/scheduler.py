@@ -12,9 +12,10 @@ from pathlib import Path
 from modelbuild import cores, toolchain
 from modelbuild.environment import ENVIRONMENT
 from modelbuild.errors import EXIT_STEP_FAILED, Diagnostic, ModelbuildError
-from modelbuild.freshness import Verdict, full_key
-from modelbuild.keys import digest
+from modelbuild.freshness import Verdict
+from modelbuild.keys import digest, full_key
 from modelbuild.plan import Action
+from modelbuild.records import REFUSED
 from modelbuild.results import GOOD
 from modelbuild.scheduling import words
 from modelbuild.scheduling.judging import Judge
@@ -184,7 +185,7 @@ class Scheduler:
         self.judge.damaged.clear()
         if verdict.entry is None:
             return verdict
-        if words.REFUSED in verdict.entry.data:
+        if REFUSED in verdict.entry.data:
             ended = words.refused(verdict.entry, self.store.log(run.name, action.id))
             self._end(run, action, self._around(run, action, ended))
         else:
@@ -369,7 +370,7 @@ class Scheduler:
             lasting = done.data.get("lasting", True) and not (done.unstable or done.passing)
             # Variants may be fine: they shall not wait for it again.
             if lasting and action.remembered and run.plan.references:
-                data = {**done.data, words.REFUSED: ended.exit_code}
+                data = {**done.data, REFUSED: done.exit_code or EXIT_STEP_FAILED}
                 with contextlib.suppress(OSError):  # a full disk: then it is refused anew next time
                     tree = self.store.put(self.store.workspace())
                     entry = self._entry(run, action, replace(done, tree=tree, data=data), peak)
@@ -400,11 +401,12 @@ class Scheduler:
 
     def _keep_record(self, run: Run, action: Action, done: Done, peak: int) -> None:
         """Write down what was measured, to be judged anew where nothing but its bounds moves."""
-        place = self.judge.record_place(run, action)
-        if place is not None and "record" in done.data and action.remembered and not done.passing:
+        known = self.judge.record_facts(run, action)
+        if known is not None and "record" in done.data and action.remembered and not done.passing:
             entry = self._entry(run, action, done, peak)
             data = {**entry.data, "record": done.data["record"]}
-            self.store.record(place, replace(entry, key=place, diagnostics=(), data=data))
+            key = full_key(known, done.discovered)
+            self.store.record(digest(known), replace(entry, key=key, facts=known, diagnostics=(), data=data))
 
     def _record(self, run: Run, action: Action, done: Done, peak: int) -> None:
         """Write down what an action made, and end it."""

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from modelbuild.errors import EXIT_STEP_FAILED, EXIT_TOOLCHAIN, Diagnostic
 from modelbuild.isolate import describe
+from modelbuild.records import REFUSED
 from modelbuild.scheduling.runs import Ended
 from modelbuild.store import Entry
+from modelbuild.store.inside import opened
 from modelbuild.worker.jobs import Done
 
-REFUSED = "refused"  # in the data of an entry that is a refusal: its exit code
+_TAIL = 1 << 16  # bytes of a log
 
 
 def crashed(what: str, status: int, log: Path) -> Done:
@@ -92,7 +94,9 @@ def unrecorded(action: str, cache: Path, error: OSError) -> Diagnostic:
 
 def _last_words(log: Path, limit: int = 200) -> str:
     try:
-        lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
+        with open(opened(log, log.parent), "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+            lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
     except OSError:
         return ""
     return next((line[:limit] for line in reversed(lines) if line), "")

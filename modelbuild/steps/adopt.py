@@ -31,7 +31,7 @@ class Adopt(Step):
     opset: int | None
 
     kind: ClassVar[str] = "adopt"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     packages: ClassVar[tuple[str, ...]] = ("onnx", "numpy")
 
     def reads(self, base: Path) -> tuple[Path, ...]:
@@ -87,7 +87,7 @@ class AdoptedReference(Step):
     sampling: Sampling
 
     kind: ClassVar[str] = "reference"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     packages: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "numpy")
 
     def declared(self, base: Path) -> tuple[Path, ...]:
@@ -129,8 +129,12 @@ class AdoptedReference(Step):
         Raises:
             StepError: ``import-failed``.
         """
-        from modelbuild.graph import adoption, runtime
+        from modelbuild.graph import adoption, files, runtime
 
+        try:
+            files.data_files(path)  # ONNX Runtime may read what lies elsewhere
+        except Exception as error:
+            raise _unreadable(self.path, first_line(error)) from error
         try:
             return runtime.session_of_file(path)
         except Exception as error:
@@ -171,21 +175,13 @@ def _read(path: Path) -> Model:
 
 def _files(path: Path) -> tuple[Path, ...]:
     """The model, and the data files that it names, in nodes and bodies too."""
-    import onnx
-
     from modelbuild.graph import files
 
-    found = [path]
     try:
-        proto = onnx.load(str(path), load_external_data=False)
+        return (path, *files.data_files(path))
     except Exception as error:  # the step itself says what is wrong with it
         passing.met(error)
         return (path,)
-    for tensor, _ in files.tensors(proto.graph):
-        for entry in tensor.external_data:
-            if entry.key == "location" and path.parent / entry.value not in found:
-                found.append(path.parent / entry.value)
-    return tuple(found)
 
 
 def _unreadable(name: str, reason: str) -> StepError:

@@ -18,6 +18,9 @@ was measured; a failure is recorded only as a refusal, with what it read.
     stats.jsonl                   a line per build
     gate                          a lock: shared by those who pin, exclusive for a collection
 
+There are no links in it, and none is followed: see `inside`. What is in its files is read by `entries`
+alone, which believes nothing.
+
 Every file may be missing, cut short or damaged: then the cache is one with less in it. A process
 may die between any two system calls; what it leaves is either whole or in a place that nobody
 reads, and the next session or collection removes it. Nothing is flushed to the disk, so after a
@@ -28,8 +31,8 @@ from modelbuild.store.cache import Store
 from modelbuild.store.checking import Checked, check
 from modelbuild.store.collecting import Collected, collect
 from modelbuild.store.counting import Stats, stats
+from modelbuild.store.entries import Entry
 from modelbuild.store.files import File, hash_file, publish_all, write_atomically
-from modelbuild.store.ledger import Entry
 from modelbuild.store.locks import Lock
 from modelbuild.store.objects import Tree
 

@@ -10,9 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from modelbuild.store import locks, sessions, tally
+from modelbuild import state
+from modelbuild.errors import Diagnostic, ModelbuildError
+from modelbuild.store import inside, locks, sessions, tally
+from modelbuild.store.entries import Entry
 from modelbuild.store.layout import Layout
-from modelbuild.store.ledger import Entry, Ledger
+from modelbuild.store.ledger import Ledger
 from modelbuild.store.locks import Lock
 from modelbuild.store.objects import Objects, Tree, touch
 from modelbuild.store.sessions import Session
@@ -24,10 +27,14 @@ class Store:
 
     Whatever only reads works on a cache that cannot be written. The session ends with ``close()``,
     with the object, or with the process.
+
+    Raises:
+        ModelbuildError: ``cache-exposed``: others can have made what lies there.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
+        self._be_ours()
         self.layout = Layout(self.root)
         self._objects = Objects(self.layout)
         self._ledger = Ledger(self.layout)
@@ -62,7 +69,7 @@ class Store:
         """
         path = self.layout.lock(name)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            inside.made(path.parent, self.root)
             lock = locks.take(path)
         except OSError:
             return Lock(path, None, sure=False)
@@ -80,7 +87,7 @@ class Store:
         if not locks.is_held(path):
             return None
         try:
-            return int(path.read_text())
+            return int(inside.content(path, self.root, 1 << 10))
         except (OSError, ValueError):
             return None
 
@@ -104,7 +111,7 @@ class Store:
         return place
 
     def folder(self, tree: Tree) -> Path | None:
-        """Where an object is, or None if it, or one of its files, is gone or has another size."""
+        """Where an object is, or None if it is gone, or is not just its files, each of its size."""
         return self._objects.folder(tree)
 
     def intact(self, tree: Tree) -> bool:
@@ -138,7 +145,7 @@ class Store:
     def log(self, recipe: str, action: str) -> Path:
         """Where an action's output goes."""
         path = self.layout.log(recipe, action)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        inside.made(path.parent, self.root)
         return path
 
     def count(self, hits: int, misses: int, seconds_saved: float, bytes_reused: int) -> None:
@@ -148,8 +155,26 @@ class Store:
                 self.layout.tally, self.layout.gate, Tally(1, hits, misses, seconds_saved, bytes_reused)
             )
 
+    def _be_ours(self) -> None:
+        """Raises ModelbuildError: the folder lies where everybody can make one, and is not this user's."""
+        found = state.exposed(str(self.root))
+        if found is None:
+            return
+        place, why = found
+        behind = "" if place == str(self.root) else f" cannot be trusted: {place}"
+        raise ModelbuildError(
+            Diagnostic(
+                "cache-exposed",
+                f"the cache folder {self.root}{behind} {why}, and lies where everybody can make a folder",
+                "name one of your own with `--cache-dir` or MODELBUILD_CACHE_DIR, or set HOME; or remove "
+                "this one, or take it from the others (`chmod go-w`), if you know what is in it",
+            )
+        )
+
     def _begun(self) -> Session:
         if self._session is None:
+            inside.made(self.root, self.root)
+            self._be_ours()  # somebody may have been quicker
             self.sweep()
             self._session = Session(self.layout)
             self._end = weakref.finalize(self, self._session.end)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelbuild.store.cache import Store
+from modelbuild.store.entries import Entry
 from modelbuild.store.files import remove
-from modelbuild.store.ledger import Entry, read_entry, read_memory
+from modelbuild.store.ledger import Ledger
 from modelbuild.store.objects import Objects, Tree, tree_of
 
 
@@ -16,7 +17,7 @@ from modelbuild.store.objects import Objects, Tree, tree_of
 class Damage:
     """Something that is not as it was stored. ``removed`` says whether the store is rid of it."""
 
-    what: str  # "object", "entry" or "history"
+    what: str  # "object", "entry", "history" or "link"
     place: Path  # where it was; an object that was removed is set aside in `aside/<digest>`
     problem: str
     removed: bool
@@ -38,13 +39,16 @@ def check(store: Store) -> Checked:
 
     Builds may run meanwhile. On a cache that cannot be written, what is damaged stays.
     """
-    layout = store.layout
+    layout, ledger = store.layout, Ledger(store.layout)
     damaged: list[Damage] = []
     known: dict[str, Tree] = {}
     counts = {"entry": 0, "history": 0}
-    entries = [("entry", path) for path in layout.ledger_files()]
-    for what, path in [*entries, *(("history", path) for path in layout.history_files())]:
-        read = read_entry(path) if what == "entry" else read_memory(path)
+    for path in list(layout.links()):
+        removed = _done(path.unlink)
+        damaged.append(Damage("link", path, "a cache has no links, and follows none", removed))
+    entries = [("entry", cheap, path) for cheap, path in layout.ledger_files()]
+    for what, cheap, path in [*entries, *(("history", "", path) for path in layout.history_files())]:
+        read = ledger.entry(path, cheap) if what == "entry" else ledger.memory(path)
         if read is None and path.exists():
             removed = _done(lambda path=path: remove(path))  # type: ignore[misc]
             damaged.append(Damage(what, path, "its content is not what its digest says", removed))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from modelbuild.store import locks, sessions
 from modelbuild.store.cache import Store
 from modelbuild.store.files import clear_drafts, remove
 from modelbuild.store.layout import GONE, Layout, files_below
-from modelbuild.store.ledger import read_entry, read_memory
+from modelbuild.store.ledger import Ledger
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,8 @@ def collect(store: Store, max_size: int | None, max_age: float | None, now: floa
         for victim in victims:
             _take_out(victim.place)
     for leftover in layout.leftovers():
-        shutil.rmtree(leftover, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            remove(leftover)  # which may also be a file, a link or a pipe by now
     _tidy(layout, max_age, now)
     gone = sum(v.bytes for v in victims)
     return Collected(
@@ -99,7 +99,8 @@ def _objects(layout: Layout, now: float) -> Iterator[_Object]:
 
 def _needed(layout: Layout) -> set[str]:
     """The objects that current outputs are copies of, or were made from."""
-    memories = (read_memory(path) for path in layout.history_files())
+    ledger = Ledger(layout)
+    memories = (ledger.memory(path) for path in layout.history_files())
     return {t for m in memories if m is not None and _exists(m.recipe) for t in m.trees()}
 
 
@@ -124,22 +125,22 @@ def _tidy(layout: Layout, max_age: float | None, now: float) -> None:
     """Remove what is small: what says nothing any more, and what is old."""
 
     def old(path: Path) -> bool:
-        return max_age is not None and now - path.stat().st_mtime > max_age
+        return max_age is not None and now - path.lstat().st_mtime > max_age
 
-    for path in layout.ledger_files():
-        entry = read_entry(path)
+    ledger = Ledger(layout)
+    for cheap, path in layout.ledger_files():
+        entry = ledger.entry(path, cheap)
         if entry is None or not layout.object(entry.tree.digest).is_dir():
             remove(path)
     for path in layout.history_files():
-        memory = read_memory(path)
+        memory = ledger.memory(path)
         with contextlib.suppress(FileNotFoundError):
             if memory is None or (not _exists(memory.recipe) and (max_age is None or old(path))):
                 remove(path)
-    for folder in (layout.root / "logs", layout.root / "state"):
-        for path in files_below(folder):
-            with contextlib.suppress(FileNotFoundError):
-                if old(path):
-                    path.unlink()
+    for path in layout.small_files():
+        with contextlib.suppress(FileNotFoundError):
+            if old(path):
+                path.unlink()
     for folder in layout.draft_folders():
         clear_drafts(folder)
     for folder in layout.ledger_folders():

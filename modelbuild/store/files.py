@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 
 from modelbuild.store import locks
@@ -30,8 +31,13 @@ class File:
 def hash_file(path: Path) -> File:
     """SHA-256 and size of a file (1.6 GB/s on the machines this was measured on)."""
     with open(path, "rb") as file:
-        hashed = hashlib.file_digest(file, "sha256").hexdigest()
-        return File(hashed, os.fstat(file.fileno()).st_size)
+        return hashed(file)
+
+
+def hashed(file: BufferedReader) -> File:
+    """As ``hash_file``, of one that is open."""
+    found = hashlib.file_digest(file, "sha256").hexdigest()
+    return File(found, os.fstat(file.fileno()).st_size)
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -70,7 +76,7 @@ def publish_all(pairs: Sequence[tuple[Path, Path]]) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove what should be a file, also if a folder is in its place, or nothing."""
+    """Remove what should be a file, also if a folder or a link is in its place, or nothing."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

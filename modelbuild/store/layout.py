@@ -8,14 +8,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelbuild import shapes
 from modelbuild.keys import digest
 
 GONE = ".gone"
 
+_DEPTHS = {"objects": 2, "ledger": 3, "logs": 2}  # of the last folders with a meaning; of the others 1
+
 
 @dataclass(frozen=True)
 class Layout:
-    """The paths of one cache; ``root`` is absolute. Digests come as ``sha256:…``."""
+    """The paths of one cache; ``root`` is absolute. Digests come as ``sha256:…``.
+
+    What is listed is listed through no link: see ``inside``.
+    """
 
     root: Path
 
@@ -48,13 +54,13 @@ class Layout:
         return self.root / "locks" / _plain(digest(name))[:32]
 
     def log(self, recipe: str, action: str) -> Path:
-        return self.root / "logs" / recipe / f"{action.replace(' ', '-')}.log"
+        return self.root / "logs" / _name(recipe) / _name(f"{action.replace(' ', '-')}.log")
 
     def objects(self) -> Iterator[tuple[str, Path]]:
         """Every object that is in its place: digest and folder."""
         for folder in _listed(self.root / "objects"):
-            for place in _listed(folder):
-                if _is_digest(place.name) and place.name.startswith(folder.name) and place.is_dir():
+            for place in _folders(folder):
+                if shapes.sha256(place.name) and place.name.startswith(folder.name):
                     yield f"sha256:{place.name}", place
 
     def leftovers(self) -> Iterator[Path]:
@@ -65,11 +71,12 @@ class Layout:
 
     def ledger_folders(self) -> Iterator[Path]:
         for folder in _listed(self.root / "ledger"):
-            yield from _listed(folder)
+            yield from (place for place in _folders(folder) if shapes.sha256(place.name))
 
-    def ledger_files(self) -> Iterator[Path]:
+    def ledger_files(self) -> Iterator[tuple[str, Path]]:
+        """Every entry: the digest of its facts, and its file."""
         for folder in self.ledger_folders():
-            yield from (path for path in _listed(folder) if path.suffix == ".json")
+            yield from ((f"sha256:{folder.name}", p) for p in _listed(folder) if p.suffix == ".json")
 
     def history_files(self) -> Iterator[Path]:
         yield from (path for path in _listed(self.root / "history") if path.suffix == ".json")
@@ -82,7 +89,24 @@ class Layout:
         yield from _listed(self.root / "locks")
 
     def sessions(self) -> Iterator[Path]:
-        yield from _listed(self.work)
+        yield from _folders(self.work)
+
+    def small_files(self) -> Iterator[Path]:
+        """Logs and states: what may go when it is old."""
+        for folder in _folders(self.root):
+            if folder.name in ("logs", "state"):
+                yield from files_below(folder)
+
+    def links(self) -> Iterator[Path]:
+        """Links in the place of a folder or a file: a cache has none. Those in an object are its damage."""
+        todo = [self.root]
+        for folder in todo:
+            for place in _listed(folder):
+                depth = len(place.relative_to(self.root).parts)
+                if place.is_symlink():
+                    yield place
+                elif place.is_dir() and depth <= _DEPTHS.get(place.relative_to(self.root).parts[0], 1):
+                    todo.append(place)
 
 
 def files_below(folder: Path) -> Iterator[Path]:
@@ -92,9 +116,14 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 
 def _listed(folder: Path) -> list[Path]:
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        return sorted(folder.iterdir())
+    with contextlib.suppress(OSError):
+        if not folder.is_symlink():
+            return sorted(folder.iterdir())
     return []
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [place for place in _listed(folder) if place.is_dir() and not place.is_symlink()]
 
 
 def _spread(folder: Path, name: str) -> Path:
@@ -103,8 +132,13 @@ def _spread(folder: Path, name: str) -> Path:
 
 
 def _plain(name: str) -> str:
+    """The digits of a digest: nothing else becomes a path."""
+    if not shapes.digest(name):
+        raise ValueError(f"{name!r} is no digest")
     return name.partition(":")[2]
 
 
-def _is_digest(name: str) -> bool:
-    return len(name) == 64 and set(name) <= set("0123456789abcdef")
+def _name(name: str) -> str:
+    if not shapes.name(name):
+        raise ValueError(f"{name!r} is no name of a file")
+    return name

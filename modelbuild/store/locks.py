@@ -13,6 +13,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from modelbuild.store import inside
+
 _held: set[Lock] = set()
 
 
@@ -54,10 +56,10 @@ def take(path: Path) -> Lock | None:
     """The lock on this file, which is made if need be; None while anybody holds it. Never waits.
 
     Raises:
-        OSError: the file cannot be made or opened for writing.
+        OSError: the file cannot be made or opened for writing, or is a link.
     """
     while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        fd = inside.opened_here(path, os.O_RDWR | os.O_CREAT)
         try:
             sure = _flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # The last holder removes the file: then this is a lock on nothing, and another may
@@ -88,7 +90,7 @@ def left_behind(path: Path) -> Lock | None:
 def is_held(path: Path) -> bool:
     """Whether a living process holds the lock on this file; also where nothing can be written."""
     try:
-        fd = os.open(path, os.O_RDONLY)
+        fd = inside.opened_here(path, os.O_RDONLY)
     except OSError:
         return False
     try:
@@ -117,7 +119,11 @@ def alone(path: Path) -> Iterator[bool]:
 @contextlib.contextmanager
 def _waiting(path: Path, kind: int) -> Iterator[bool]:
     try:
-        fd = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
+        fd = (
+            os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            if path.is_dir()
+            else inside.opened_here(path, os.O_RDWR | os.O_CREAT)
+        )
     except OSError:
         yield False
         return

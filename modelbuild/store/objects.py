@@ -1,17 +1,20 @@
-"""Folders of files, named by the digest of their listing."""
+"""Folders of files, named by the digest of their listing: no folder in them, and no link."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelbuild import shapes
 from modelbuild.keys import digest
-from modelbuild.store import locks, sessions
-from modelbuild.store.files import File, hash_file
+from modelbuild.store import inside, locks, sessions
+from modelbuild.store.files import File, hashed, remove
 from modelbuild.store.layout import Layout
 
 
@@ -39,7 +42,7 @@ class Objects:
         for file in tree.files:
             (folder / file).chmod(0o444)
         place = self.layout.object(tree.digest)
-        place.parent.mkdir(parents=True, exist_ok=True)
+        inside.made(place.parent, self.layout.root)
         with locks.among(self.layout.gate):  # from here on no collection takes it
             if (session := sessions.session_of(folder, self.layout)) is not None:
                 sessions.note(session, tree.digest)
@@ -53,21 +56,23 @@ class Objects:
         return tree
 
     def folder(self, tree: Tree) -> Path | None:
-        """Where an object is, or None if it, or one of its files, is gone or has another size."""
+        """Where an object is, or None if it is gone, or is not just its files, each of its size."""
         place = self.layout.object(tree.digest)
+        if not inside.is_folder(place, self.layout.root):
+            return None
         try:
-            for name, file in tree.files.items():
-                if os.stat(place / name).st_size != file.bytes:
-                    return None
-            return place if tree.files or place.is_dir() else None
+            sizes = _sizes(place)
         except OSError:
             return None
+        return place if sizes == {name: file.bytes for name, file in tree.files.items()} else None
 
     def intact(self, tree: Tree) -> bool:
-        """Whether every byte of an object is what its name says."""
+        """Whether an object is what its name says: its files, every byte of them, and no other."""
         place = self.layout.object(tree.digest)
+        if not inside.is_folder(place, self.layout.root):
+            return False
         try:
-            return place.is_dir() and all(hash_file(place / n) == file for n, file in tree.files.items())
+            return tree_of(place) == tree
         except OSError:
             return False
 
@@ -77,23 +82,45 @@ class Objects:
         Raises:
             OSError: the cache cannot be written.
         """
-        if not self.layout.object(name).exists():
+        place = self.layout.object(name)
+        if not os.path.lexists(place):
             return  # another process did it, and what it set aside is still to be looked at
         aside = self.layout.aside(name)
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(aside, ignore_errors=True)
+        for parent in (place.parent, aside.parent):
+            inside.made(parent, self.layout.root)
+        remove(aside)
         with contextlib.suppress(FileNotFoundError):  # another process was quicker
-            self.layout.object(name).rename(aside)
+            place.rename(aside)
+
+
+def named(files: Mapping[str, File]) -> Tree:
+    """The object that consists of these files."""
+    return Tree(digest({name: [file.sha256, file.bytes] for name, file in files.items()}), files)
 
 
 def tree_of(folder: Path) -> Tree:
-    """What is in a folder, and the digest that names it."""
-    files = {
-        path.relative_to(folder).as_posix(): hash_file(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-    return Tree(digest({name: [file.sha256, file.bytes] for name, file in files.items()}), files)
+    """What is in a folder, and the digest that names it.
+
+    Raises:
+        OSError: it cannot be read, or there is something else in it than files.
+    """
+    files = {}
+    for name in sorted(_sizes(folder)):
+        with open(inside.opened(folder / name, folder), "rb") as file:
+            files[name] = hashed(file)
+    return named(files)
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    found = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            seen = entry.stat(follow_symlinks=False)
+            if not stat.S_ISREG(seen.st_mode) or not shapes.name(entry.name):
+                said = "it is no plain file, and an object of the cache has no others"
+                raise OSError(errno.EINVAL, said, entry.path)
+            found[entry.name] = seen.st_size
+    return found
 
 
 def touch(place: Path) -> None:

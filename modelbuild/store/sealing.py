@@ -28,7 +28,10 @@ def unseal(data: bytes) -> Any:
     content = data[_CONTENT : -len(_AFTER)]
     if _sealed(content) != data:
         raise ValueError("the content is not what its digest says")
-    return json.loads(content)
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("the content has no end of brackets") from None
 
 
 def _sealed(content: bytes) -> bytes:

@@ -9,10 +9,11 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from modelbuild.store import locks
+from modelbuild.store import inside, locks
 from modelbuild.store.layout import GONE, Layout
 
 _PINS = "pins"
+_MOST_BYTES = 1 << 26  # a million pins
 
 
 class Session:
@@ -30,7 +31,7 @@ class Session:
         self._process = os.getpid()
         while True:
             self.folder = layout.work / os.urandom(8).hex()
-            self.folder.mkdir(parents=True)
+            inside.made(self.folder, layout.root)
             # Until it is locked it looks like one that a dead process left, and may be swept.
             with contextlib.suppress(FileNotFoundError):
                 if (lock := locks.take(self.folder / "lock")) is not None:
@@ -58,7 +59,7 @@ def note(session: Path, name: str) -> None:
     Raises:
         OSError: the cache cannot be written, or the session has ended.
     """
-    fd = os.open(session / _PINS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    fd = inside.opened_here(session / _PINS, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
         os.write(fd, f"\n{name}\n".encode())  # a line that was cut short spoils only itself
     finally:
@@ -91,4 +92,4 @@ def sweep(layout: Layout) -> None:
 
 def _lines(path: Path) -> Iterator[str]:
     with contextlib.suppress(OSError):
-        yield from path.read_text(errors="replace").splitlines()
+        yield from inside.content(path, path.parent, _MOST_BYTES).decode(errors="replace").splitlines()

@@ -8,10 +8,11 @@ import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from modelbuild.store import locks
+from modelbuild.store import inside, locks
 from modelbuild.store.files import write_atomically
 
 _LARGE = 1_000_000  # bytes: some 10,000 builds
+_MOST = 1 << 26  # where it could never be added up
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,9 @@ def add(path: Path, gate: Path, build: Tally) -> None:
     """
     # A line that was cut short (a full disk) spoils only itself: the next one begins a new line.
     line = f"\n{json.dumps(asdict(build))}\n".encode()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    inside.made(path.parent, path.parent)
     with locks.among(gate):
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        fd = inside.opened_here(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         try:
             os.write(fd, line)
             large = os.fstat(fd).st_size > _LARGE
@@ -51,7 +52,7 @@ def add(path: Path, gate: Path, build: Tally) -> None:
 def total(path: Path) -> Tally:
     """The sum of all lines that can be read."""
     try:
-        lines = path.read_text(errors="replace").splitlines()
+        lines = inside.content(path, path.parent, _MOST).decode(errors="replace").splitlines()
     except OSError:
         return Tally()
     return sum((build for line in lines if (build := _read(line)) is not None), Tally())

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from modelbuild import streams
 from modelbuild.worker import wire
 
 
@@ -65,6 +66,7 @@ class Workers:
         self._numbers = itertools.count()
         self._lost: list[Finished] = []
         self._selector = selectors.DefaultSelector()
+        streams.complete()  # a socket must not become the server's standard output
         mine, theirs = socket.socketpair()
         # -P: a file in the current folder must not take the place of a library in the server; what
         # the user's code may import, its host adds. So this package's own folder has to be named.

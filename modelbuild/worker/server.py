@@ -123,7 +123,10 @@ def _redirect(log: str) -> None:
     """Standard output and standard error of this process, C libraries' too, into a file, if it can be
     written: what a library said is no reason to fail."""
     try:
-        fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
+        # Always a new file: what lies there may be a link, or another name of something else.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(log)
+        fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
     except OSError:
         fd = os.open(os.devnull, os.O_WRONLY)
     os.dup2(fd, 1)
@@ -136,5 +139,6 @@ def main() -> NoReturn:
     control = socket.socket(fileno=int(sys.argv[1]))
     die_with_parent(os.getppid())  # one that is gone already has closed the socket
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])  # the caller may have blocked it
     gc.disable()  # imports make a million objects and no garbage; jobs turn it on again
     serve(control, sys.argv[2:])

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -314,3 +315,57 @@ def test_the_name_of_two_recipes_must_differ(project: Project) -> None:
     answer = project.run("build", "net.yaml", "other.yaml")
     assert answer.code == 2
     assert "both have the name `net`" in answer.stderr
+
+
+def test_a_caller_that_blocks_or_ignores_the_end_of_children_hangs_nothing(growing: Growing) -> None:
+    growing.next_model(1)
+    project = growing.project
+    for number, prepare in enumerate(
+        (
+            lambda: signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD]),
+            lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
+        )
+    ):
+        growing.next_model(number)
+        done = subprocess.run(
+            project.command("build", "net.yaml"), cwd=project.folder, env=project.environ(),
+            preexec_fn=prepare, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("closed", ["<&- >&-", "<&- >&- 2>&-", ">&-"])
+def test_closed_standard_streams_are_no_streams_and_no_error(growing: Growing, closed: str) -> None:
+    growing.next_model(1)
+    project = growing.project
+    for _ in ("built", "nothing to do"):
+        line = f'"$0" -m modelbuild build net.yaml {closed}'
+        done = subprocess.run(
+            ["sh", "-c", line, sys.executable], cwd=project.folder, env=project.environ(),
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert (done.returncode, "Error" in done.stderr) == (0, False), done.stderr
+        assert project.output("net.fp32.onnx").is_file()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a folder read-only")
+def test_an_output_folder_that_cannot_be_written_is_no_fault_where_nothing_is_to_be_written(
+    growing: Growing,
+) -> None:
+    growing.next_model(1)
+    project = growing.project
+    assert project.build().code == 0
+    out = project.folder / "build"
+    if subprocess.run(["mount", "--bind", out, out], capture_output=True).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", out], check=True)
+        shutil.rmtree(project.folder / "cache/state")  # the long way
+        answer = project.build()
+        assert (answer.code, set(answer.statuses.values())) == (0, {"cached"}), answer.stdout
+        growing.next_model(2)
+        answer = project.build()
+        assert answer.code == 1
+        assert "cannot be written" in answer.said("publish-failed")
+    finally:
+        subprocess.run(["umount", "--lazy", out], check=True)

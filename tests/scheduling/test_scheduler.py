@@ -321,6 +321,9 @@ def test_a_refused_export_that_no_wanted_file_needs_is_skipped(loop: Loop) -> No
         assert (seen.statuses["export"], seen.codes["export"]) == ("skipped", 0)
         assert seen.statuses["fp32.batch1"] in ("built", "cached")
     assert _times(loop) == 1
+    seen = loop.carry_out(Options(2), _refused(loop))  # and where it is asked for, it fails as ever
+    assert (seen.statuses["export"], seen.codes["export"]) == ("failed", 1)
+    assert _times(loop) == 1
 
 
 # ---- made again --------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import onnx.numpy_helper
 import pytest
 from onnx import ModelProto, helper
 
-from modelbuild.errors import Diagnostic, ModelbuildError
+from modelbuild.errors import Diagnostic, ModelbuildError, StepError
 from modelbuild.graph import files, interface
 from modelbuild.graph.files import Model
 from modelbuild.graph.runtime import session, session_of_file
@@ -23,6 +23,7 @@ from modelbuild.steps.verify import check_file
 from modelbuild.tensors import TensorSpec
 
 X = TensorSpec("x", "float32", ("n", 3))
+SAMPLING = Sampling((X,), (), ({"n": 2},), 1, 0)
 VALUES = np.random.default_rng(0).normal(size=(2, 3)).astype(np.float32)
 
 
@@ -213,7 +214,7 @@ def test_outputs_of_a_file_keep_their_names_or_it_is_told(
 def _reference(folder: Path, model: ModelProto) -> Mapping[str, np.ndarray]:
     onnx.save(model, str(folder / "source.onnx"))
     (folder / "out").mkdir()
-    AdoptedReference("source.onnx", Sampling((X,), (), ({"n": 2},), 1, 0)).run_at(folder, {}, folder / "out")
+    AdoptedReference("source.onnx", SAMPLING).run_at(folder, {}, folder / "out")
     ((_, arrays, outs),) = recorded(folder / "out")
     return {**arrays, "y": outs[0]}
 
@@ -275,3 +276,61 @@ def test_files_of_a_model_that_is_a_file_are_a_mistake(tmp_path: Path) -> None:
     path.write_text("model: {onnx: net.onnx, files: [vocab.txt]}\ninputs: {x: {shape: [2, 3]}}\n")
     with pytest.raises(ModelbuildError, match=r"`model.files` is for `import` and does nothing"):
         load(path)
+
+
+def _external(name: str, location: str) -> onnx.TensorProto:
+    tensor = onnx.TensorProto(name=name, data_type=onnx.TensorProto.FLOAT, dims=[3])
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", "0"), ("length", "12")):
+        tensor.external_data.add(key=key, value=value)
+    return tensor
+
+
+def _with_values(where: str, location: str) -> onnx.ModelProto:
+    """y = x * w, with the values of w in a file: of a node, a body, a function, or of sparse ones."""
+    made = _parse("(float[n,3] x) => (float[n,3] y) { w = Constant <value_float = 0.0> () y = Mul (x, w) }")
+    value = _external("w", location)
+    node = helper.make_node("Constant", [], ["w"], value=value)
+    if where == "sparse":
+        sparse = onnx.SparseTensorProto(values=value, dims=[3])
+        sparse.indices.CopyFrom(onnx.numpy_helper.from_array(np.arange(3), "i"))
+        node = helper.make_node("Constant", [], ["w"], sparse_value=sparse)
+    elif where == "body":
+        kept = onnx.numpy_helper.from_array(np.ones(1, bool), "k")
+        out = helper.make_tensor_value_info("o", onnx.TensorProto.FLOAT, [3])
+        body = helper.make_graph([helper.make_node("Identity", ["w0"], ["o"])], "b", [], [out])
+        body.initializer.append(_external("w0", location))
+        made.graph.initializer.append(kept)
+        node = helper.make_node("If", ["k"], ["w"], then_branch=body, else_branch=body)
+    elif where == "function":
+        opsets = [helper.make_opsetid("", 18)]
+        made.functions.append(helper.make_function("own", "F", [], ["w"], [node], opsets))
+        made.opset_import.append(helper.make_opsetid("own", 1))
+        node = helper.make_node("F", [], ["w"], domain="own")
+    made.graph.node[0].CopyFrom(node)
+    return made
+
+
+@pytest.mark.parametrize("where", ["node", "body", "function", "sparse"])
+def test_values_in_a_file_are_read_wherever_the_graph_has_them(tmp_path: Path, where: str) -> None:
+    (tmp_path / "source.onnx").write_bytes(_with_values(where, "w.bin").SerializeToString())
+    np.array([1, 2, 3], np.float32).tofile(tmp_path / "w.bin")
+    for step in (Adopt("source.onnx", (X,), None, None), AdoptedReference("source.onnx", SAMPLING)):
+        assert [p.name for p in step.reads(tmp_path)] == ["source.onnx", "w.bin"]
+    model = files.read(tmp_path / "source.onnx")
+    got = session(model).run(None, {"x": VALUES})[0]
+    np.testing.assert_allclose(got, VALUES * [1, 2, 3], rtol=1e-6)
+
+
+@pytest.mark.parametrize("location", ["../secret", "link", "/etc/hostname", "w\0.bin"])
+@pytest.mark.parametrize("where", ["node", "body", "function", "sparse"])
+def test_values_in_a_file_elsewhere_are_not_read(tmp_path: Path, where: str, location: str) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    np.array([1, 2, 3], np.float32).tofile(tmp_path / "secret")
+    (folder / "link").symlink_to(tmp_path / "secret")
+    (folder / "source.onnx").write_bytes(_with_values(where, location).SerializeToString())
+    for step in (Adopt("source.onnx", (X,), None, None), AdoptedReference("source.onnx", SAMPLING)):
+        assert step.reads(folder) == (folder / "source.onnx",)
+        with pytest.raises(StepError, match="lies outside the model's folder"):
+            step.run_at(folder, {}, tmp_path)

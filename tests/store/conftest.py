@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from modelbuild.keys import digest, full_key
 from modelbuild.store import Entry, Store, Tree
 
 
@@ -22,17 +23,22 @@ def made(store: Store, text: str = "weights", size: int = 0) -> Tree:
     """An object of two files."""
     folder = store.workspace()
     (folder / "model").write_text(text.ljust(size))
-    (folder / "part").mkdir()
-    (folder / "part/other").write_text("same")
+    (folder / "other").write_text("same")
     return store.put(folder)
 
 
-def entry(tree: Tree, key: str = "b") -> Entry:
-    return Entry("sha256:" + key * 64, tree, {"step": "x"}, {"e": None}, data={"error": 0.25})
+def facts(letter: str = "a") -> dict[str, str]:
+    return {"step": "x", "case": letter}
 
 
 def cheap(letter: str = "a") -> str:
-    return "sha256:" + letter * 64
+    return digest(facts(letter))
+
+
+def entry(tree: Tree, key: str = "b", of: str = "a") -> Entry:
+    """An entry for the facts of ``cheap(of)``; another one for each ``key``."""
+    read = {"env E": None, "env F": key}
+    return Entry(full_key(facts(of), read), tree, facts(of), read, data={"error": 0.25})
 
 
 def damaged(path: Path, old: str, new: str) -> None:

@@ -153,7 +153,7 @@ def test_what_says_nothing_any_more_goes_too(store: Store, tmp_path: Path) -> No
     recipe.write_text("")
     store.record(cheap(), entry(kept, "1"))
     store.record(cheap(), entry(gone, "2"))
-    store.record(cheap("9"), entry(gone, "3"))
+    store.record(cheap("9"), entry(gone, "3", of="9"))
     _remember(store, recipe, kept)
     _remember(store, tmp_path / "gone.yaml", gone)
     store.set_aside(made(store, "damaged").digest)

@@ -9,13 +9,20 @@ from typing import Any
 
 import pytest
 
-from modelbuild.store import Entry, File, Store, Tree
+from modelbuild.store import Entry, File, Store
+from modelbuild.store.objects import named
 from modelbuild.store.sealing import seal, unseal
 from tests.store.conftest import cheap, damaged, entry
 
-TREE = Tree("sha256:" + "c" * 64, {"f": File("d", 1)})
+TREE = named({"f": File("d" * 64, 1)})
 ENTRY = entry(TREE)
-MEMORY = {"export": {"facts": {"opset": 18}, "discovered": {"file net.py": "sha256:1"}, "tree": "sha256:2"}}
+MEMORY = {
+    "export": {
+        "facts": {"opset": 18},
+        "discovered": {"file net.py": "sha256:1"},
+        "tree": "sha256:" + "2" * 64,
+    }
+}
 
 
 def _file(store: Store, kind: str) -> Path:

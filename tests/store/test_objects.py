@@ -22,7 +22,7 @@ def _stored(store: Store, name: str = "model") -> Path:
 def test_equal_content_is_stored_once_and_read_only(store: Store) -> None:
     assert made(store) == made(store)
     assert _stored(store).stat().st_mode & 0o777 == 0o444
-    assert _stored(store, "part/other").stat().st_mode & 0o777 == 0o444
+    assert _stored(store, "other").stat().st_mode & 0o777 == 0o444
     assert not list(store.layout.sessions().__next__().glob("[0-9]*"))
 
 
@@ -40,7 +40,7 @@ def test_an_object_that_is_made_again_takes_the_place_of_a_damaged_one(store: St
 def test_an_object_that_lost_a_file_is_not_there(store: Store) -> None:
     tree = made(store)
     assert store.folder(tree) == _stored(store).parent
-    _stored(store, "part/other").unlink()
+    _stored(store, "other").unlink()
     assert store.folder(tree) is None
     assert store.pin(tree) is None
     assert not store.intact(tree)
