@@ -15,6 +15,9 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from modelbuild.worker import client
+from tests import zygote
+
 settings.register_profile("untimed", deadline=None)  # machines that run tests are busy
 settings.load_profile("untimed")
 
@@ -82,6 +85,7 @@ class Project:
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
+    cold: bool = False  # each command in an interpreter of its own
 
     def write(self, name: str, text: str) -> Path:
         path = self.folder / name
@@ -113,12 +117,17 @@ class Project:
         )  # fmt: skip
 
     def run(self, *arguments: str, cwd: Path | None = None) -> Answer:
-        done = subprocess.run(
-            self.command(*arguments), cwd=cwd or self.folder, env=self.environ(),
-            capture_output=True, text=True, timeout=600,
-        )  # fmt: skip
+        done = self._done(arguments, cwd or self.folder)
         assert "Traceback" not in done.stderr, done.stderr
         return Answer(done.returncode, done.stdout, done.stderr)
+
+    def _done(self, arguments: tuple[str, ...], cwd: Path) -> subprocess.CompletedProcess[str]:
+        if self.cold:
+            return subprocess.run(
+                self.command(*arguments), cwd=cwd, env=self.environ(), capture_output=True, text=True,
+                timeout=600,
+            )  # fmt: skip
+        return zygote.run(arguments, cwd, self.environ(), timeout=600)
 
     def build(self, *arguments: str, recipe: str = "net.yaml") -> Answer:
         return self.run("build", recipe, "--format", "json", *arguments)
@@ -132,11 +141,18 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    made = Project(tmp_path)
+def project(tmp_path: Path, request: pytest.FixtureRequest) -> Project:
+    made = Project(tmp_path, cold=request.node.get_closest_marker("cold") is not None)
     made.write("net.py", TINY)
     made.recipe()
     return made
+
+
+@pytest.fixture(autouse=True)
+def _warm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What builds in this process forks its server, too."""
+    if request.node.get_closest_marker("cold") is None:
+        monkeypatch.setattr(client, "start_server", lambda *given: zygote.servers().server(*given))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -157,6 +157,7 @@ def test_verify_says_that_nothing_is_published(project: Project) -> None:
 
 def test_a_terminal_that_lacks_a_letter_gets_the_rest(project: Project) -> None:
     project.write("net.py", TINY.replace("return self", "raise ValueError('caf\xe9'); return self"))
+    project.cold = True
     project.environment["PYTHONIOENCODING"] = "ascii"
     answer = project.run("build", "net.yaml")
     assert answer.code == 1

@@ -37,6 +37,28 @@ class Told:
     text: str
 
 
+def start_server(
+    control: socket.socket, preload: Sequence[str], environ: Mapping[str, str], prefix: Sequence[str]
+) -> subprocess.Popen[bytes]:
+    """A fork server (``worker.server``) that listens on ``control``, in a new interpreter.
+
+    Its process number is also that of its group.
+    """
+    # -P: a file in the current folder must not take the place of a library in the server; what
+    # the user's code may import, its host adds. So this package's own folder has to be named.
+    program = (
+        "import sys; sys.path.append(sys.argv.pop(1)); from modelbuild.worker.server import main; main()"
+    )
+    home = str(Path(__file__).resolve().parents[2])
+    return subprocess.Popen(
+        [*prefix, sys.executable, "-P", "-c", program, home, str(control.fileno()), *preload],
+        pass_fds=[control.fileno()],
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C reaches the command alone, which then ends all of them
+    )
+
+
 class Link:
     """A server that can be given jobs: the first process, or a model's host."""
 
@@ -68,19 +90,7 @@ class Workers:
         self._selector = selectors.DefaultSelector()
         streams.complete()  # a socket must not become the server's standard output
         mine, theirs = socket.socketpair()
-        # -P: a file in the current folder must not take the place of a library in the server; what
-        # the user's code may import, its host adds. So this package's own folder has to be named.
-        program = (
-            "import sys; sys.path.append(sys.argv.pop(1)); from modelbuild.worker.server import main; main()"
-        )
-        home = str(Path(__file__).resolve().parents[2])
-        self._process = subprocess.Popen(
-            [*prefix, sys.executable, "-P", "-c", program, home, str(theirs.fileno()), *preload],
-            pass_fds=[theirs.fileno()],
-            env={**os.environ, **environment},
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C reaches the command alone, which then ends all of them
-        )
+        self._process = start_server(theirs, preload, {**os.environ, **environment}, prefix)
         theirs.close()
         self.first = Link(mine)
         self._watch(mine, self.first)

@@ -26,6 +26,7 @@ import yaml
 from modelbuild.recipe import defaults
 from modelbuild.recipe.loading import load, parse
 from modelbuild.recipe.schema import Recipe
+from tests import zygote
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").glob("*.md")])
@@ -112,9 +113,12 @@ class Sandbox:
             read(block)
 
     def _call(self, command: list[str], block: Block) -> None:
+        environ, passed = environment(self.folder), ()
+        if block.page.name != "README.md":  # which runs as a reader's does
+            environ, passed = zygote.on_the_path(environ)
         done = subprocess.run(
-            command, cwd=self.folder, env=environment(self.folder), text=True, timeout=300,
-            capture_output=True,
+            command, cwd=self.folder, env=environ, text=True, timeout=300, capture_output=True,
+            pass_fds=passed,
         )  # fmt: skip
         self.printed = done.stdout + done.stderr
         wanted = int(block.rules.get("exit", "0"))
