@@ -207,7 +207,7 @@ def edited(project: Project, edit: Edit) -> Iterator[None]:
     try:
         yield
     finally:
-        project.environment = environment
+        project.environment, project.cold = environment, False
         for path in _files(project).keys() - before.keys():
             path.unlink()
             if not any(path.parent.iterdir()):
@@ -285,12 +285,14 @@ def installs(name: str, points: str = "") -> Edit:
 def installs_plainly(project: Project) -> None:
     """An editable package that is installed as others are."""
     (project.folder / "installed/near.pth").unlink()
+    project.cold = True
     project.write("site-packages/near.py", "FACTOR = 1.0\n")
     _distribution(project, "near", "2.0", "near.py")
 
 
 def checks_out_elsewhere(project: Project) -> None:
     project.write("installed/near.pth", f"{project.folder}/other-src\n")
+    project.cold = True  # such a file is read as Python starts
 
 
 def installs_program(project: Project) -> None:

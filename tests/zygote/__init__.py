@@ -107,7 +107,6 @@ def _stand_in(cwd: str, environ: Mapping[str, str], standard: Sequence[int]) -> 
     )
     os.environ.clear()
     os.environ.update(environ)
-    sys.path[:0] = filter(None, environ.get("PYTHONPATH", "").split(os.pathsep))
     os.chdir(cwd)
 
 
@@ -126,6 +125,8 @@ def _exit_code(main: Callable[[], int]) -> int:
 
 def main() -> NoReturn:
     """``python -c '…main()' SOCKET MODULE…``: import these modules, then fork for each request."""
+    if ROOT in sys.path[:-1]:  # where this package is installed from here: a command has it once
+        sys.path.pop()
     requests = socket.socket(fileno=int(sys.argv[1]))
     die_with_parent(os.getppid())
     gc.disable()
@@ -181,14 +182,15 @@ class Zygote:
     requests: socket.socket
 
     @classmethod
-    def start(cls, modules: Sequence[str]) -> Zygote:
+    def start(cls, modules: Sequence[str], pythonpath: str | None) -> Zygote:
         """One that imports ``modules`` first. It ends with this process."""
+        environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         program = "import sys; sys.path.append(sys.argv.pop(1)); from tests.zygote import main; main()"
         subprocess.Popen(
             [sys.executable, "-P", "-c", program, ROOT, str(theirs.fileno()), *modules],
             pass_fds=[theirs.fileno()],
-            env={**os.environ, **ENVIRONMENT},
+            env={**environ, **({"PYTHONPATH": pythonpath} if pythonpath else {}), **ENVIRONMENT},
             stdin=subprocess.DEVNULL,
         )
         theirs.close()
@@ -225,13 +227,15 @@ class Zygote:
 
 
 @functools.cache
-def commands() -> Zygote:
-    return Zygote.start(COMMAND)
+def commands(pythonpath: str | None = None) -> Zygote:
+    """Where commands come from, with this ``PYTHONPATH`` since their interpreter started."""
+    return Zygote.start(COMMAND, pythonpath)
 
 
 @functools.cache
-def servers() -> Zygote:
-    return Zygote.start((*WITH_TORCH, *PRELOAD, *EXPORT))
+def servers(pythonpath: str | None = None) -> Zygote:
+    """Where fork servers come from."""
+    return Zygote.start((*WITH_TORCH, *PRELOAD, *EXPORT), pythonpath)
 
 
 def run(
@@ -248,8 +252,9 @@ def run(
         tempfile.TemporaryFile("w+") as out,
         tempfile.TemporaryFile("w+") as err,
     ):
-        files = (nothing.fileno(), out.fileno(), err.fileno(), servers().requests.fileno())
-        with commands().ask(request, *files) as answer:
+        path = environ.get("PYTHONPATH")
+        files = (nothing.fileno(), out.fileno(), err.fileno(), servers(path).requests.fileno())
+        with commands(path).ask(request, *files) as answer:
             answer.settimeout(timeout)
             code = answer.recv(1)
         out.seek(0)
