@@ -121,7 +121,7 @@ def status(
         RecipeError: a path or ``only`` names nothing, or two recipes have one name.
     """
     from modelbuild import explaining
-    from modelbuild.terminal.progress import Silent
+    from modelbuild.scheduling.runs import Silent
 
     request = _request(recipes, out, cache_dir, only=only, changed_since=changed_since)
     return explaining.status(request, Silent())
@@ -139,7 +139,7 @@ def why(
         RecipeError: a recipe is wrong, or none of them makes such an artifact.
     """
     from modelbuild import explaining
-    from modelbuild.terminal.progress import Silent
+    from modelbuild.scheduling.runs import Silent
 
     return explaining.why(artifact, _request(recipes, out, cache_dir), Silent())
 
@@ -239,7 +239,7 @@ def report(
         ModelbuildError: the file cannot be written.
     """
     from modelbuild import reporting
-    from modelbuild.terminal.progress import Silent
+    from modelbuild.scheduling.runs import Silent
 
     return reporting.write(_request(recipes, out, cache_dir), _path(path), Silent())
 
@@ -270,7 +270,7 @@ def _request(
 
 def _run(request: Request) -> BuildResult:
     from modelbuild import building
-    from modelbuild.terminal.progress import Silent
+    from modelbuild.scheduling.runs import Silent
 
     return building.build(request, Silent())
 

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from modelbuild import keeping, lockfile, locking, state, writing_back
+from modelbuild import keeping, lockfile, locking, writing_back
 from modelbuild import request as requests
+from modelbuild.base import stat_rows
 from modelbuild.errors import EXIT_USAGE, Diagnostic, ModelbuildError, RecipeError
 from modelbuild.freshness import PACKAGE
 from modelbuild.lockfile import Lock
@@ -34,7 +35,7 @@ def build(request: Request, reporter: Reporter) -> BuildResult:
     Raises:
         RecipeError: a path or ``only`` names nothing, or two recipes have one name.
     """
-    started = state.now()
+    started = stat_rows.now()
     texts = writing_back.loaded(find(request.recipes)) if request.write_back else {}
     if request.lock and (request.only or request.dry_run):
         raise locking.refused("--lock goes with neither --only nor --dry-run: it is about all that is built")

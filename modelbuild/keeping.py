@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelbuild import globs, settings, showing, state
+from modelbuild.base import stat_rows
 from modelbuild.errors import RecipeError
 from modelbuild.recipe import defaults
 from modelbuild.recipe.loading import load
@@ -55,15 +56,15 @@ def keep(
     ``read`` are the facts that it came from, relative to the folder of ``recipe``, which the command
     named ``given``. ``published`` are the files it gave, with their SHA-256 (hex). ``meant`` is what was
     built: what its patterns match now must have been read, and the recipe must still mean it, with the
-    project file above. ``started`` is ``state.now()`` before the recipe was loaded.
+    project file above. ``started`` is ``stat_rows.now()`` before the recipe was loaded.
 
     Nothing is kept, and nothing said, where the cache cannot be written: the next build takes the
     long way.
     """
-    wall, steady = (n - s for n, s in zip(state.now(), started, strict=True))
+    wall, steady = (n - s for n, s in zip(stat_rows.now(), started, strict=True))
     program = state.program_rows()
-    driver = state.row(_DRIVER)
-    if steady - wall > _SET_BACK or any(state.young(r.partition("\t")[0], started[0]) for r in program):
+    driver = stat_rows.row(_DRIVER)
+    if steady - wall > _SET_BACK or any(stat_rows.young(r.partition("\t")[0], started[0]) for r in program):
         return
     base = recipe.parent
     try:
@@ -91,12 +92,12 @@ def keep(
         mine = _rows(name, value, base, started[0], doubts)
         if mine is None:
             return
-        rows.update({p: r if rows.get(p, r) == r else state.RACY for p, r in mine.items()})
+        rows.update({p: r if rows.get(p, r) == r else stat_rows.RACY for p, r in mine.items()})
         kept.append((name, value, list(mine)))
     if not _means(recipe, meant):  # asked when the rows are there: they stand for this answer
         return
     if any(a.kind == "engine" for a in result.artifacts):
-        if state.young(driver, started[0]):
+        if stat_rows.young(driver, started[0]):
             return
         rows[_DRIVER] = driver
         variables = {**{n: os.environ.get(n) for n in _DEVICES}, **variables}
@@ -108,7 +109,7 @@ def keep(
 
 def _as_loaded(recipe: Path, started: int) -> str | None:
     """The digest of the recipe's bytes, unless they may have changed since they were loaded."""
-    return None if state.young(state.row(str(recipe)), started) else facts.file_digest(recipe)
+    return None if stat_rows.young(stat_rows.row(str(recipe)), started) else facts.file_digest(recipe)
 
 
 def _patterns(recipe: Recipe) -> tuple[str, ...]:
@@ -143,7 +144,7 @@ def _means(path: Path, recipe: Recipe) -> bool:
 def _as_matched(pattern: str, base: Path, read: Iterable[tuple[str, str | None]], started: int) -> str | None:
     """What the pattern stands for, unless it matches more now than was read."""
     name = f"glob {pattern}"
-    if any(state.young(state.row(p), started) for p in facts.guards(name, None, base)):
+    if any(stat_rows.young(stat_rows.row(p), started) for p in facts.guards(name, None, base)):
         seen = {(base / n.removeprefix("file ")).resolve() for n, _ in read if n.startswith("file ")}
         if any((base / m).resolve() not in seen for m in globs.matches(pattern, base)):
             return None
@@ -162,21 +163,24 @@ def _rows(name: str, value: str | None, base: Path, started: int, doubts: Doubts
         paths = [*paths, *map(os.path.abspath, (*near, *(more.split(os.pathsep) if more else ())))]
     elif not paths:
         return None
-    rows = {p: state.row(p) for p in paths}
+    rows = {p: stat_rows.row(p) for p in paths}
     looked = time.time_ns()
-    if kind == "file" and sum(map(state.size, rows.values())) > _SMALL:
+    if kind == "file" and sum(map(stat_rows.size, rows.values())) > _SMALL:
         unsure = {p for p, r in rows.items() if doubts.doubted(p) or _moved(p, r, started)}
-        return {p: state.RACY if p in unsure else r for p, r in rows.items()}
+        return {p: stat_rows.RACY if p in unsure else r for p, r in rows.items()}
     if rows and facts.current(name, value, base) != value:
         return None
     return {
-        p: r if state.steady(p, r, looked) and doubts.settled(p, r) else state.RACY for p, r in rows.items()
+        p: r if stat_rows.steady(p, r, looked) and doubts.settled(p, r) else stat_rows.RACY
+        for p, r in rows.items()
     }
 
 
 def _moved(path: str, row: str, started: int) -> bool:
     """Whether a file, or a folder that it is in, may have been put there since."""
-    return any(state.young(r, started) for r in (row, *(state.row(str(p)) for p in Path(path).parents)))
+    return any(
+        stat_rows.young(r, started) for r in (row, *(stat_rows.row(str(p)) for p in Path(path).parents))
+    )
 
 
 def _write(

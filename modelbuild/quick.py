@@ -10,6 +10,7 @@ import os
 import sys
 
 from modelbuild import settings, state, streams
+from modelbuild.machine import home
 from modelbuild.recalling import Recall, speaks_of
 
 TYPE_CHECKING = False
@@ -151,7 +152,7 @@ def _told(asked: Asked, cwd: str) -> str | None:
         return None
     out = plain(options["out"])
     cache = _absolute(plain(options["cache_dir"]), cwd)
-    if state.exposed(cache):
+    if home.exposed(cache):
         return None
     recall = Recall(cache, _absolute(out, cwd), cwd)
     names: set[str] = set()

@@ -6,6 +6,7 @@ Imported by every command: see ``state`` for what that asks of a module.
 import os
 
 from modelbuild import state
+from modelbuild.base import stat_rows
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ class Recall:
         self.cache = cache
         self.out = out
         self.cwd = cwd
-        self.look = state.Look()
+        self.look = stat_rows.Look()
         self._program = state.program(state.program_rows())
 
     def known(self, recipe: str) -> state.State | None:

@@ -6,6 +6,7 @@ Imported by the short way, when there is something to look at: nothing here may 
 import os
 
 from modelbuild import state
+from modelbuild.base import stat_rows
 from modelbuild.trace import facts
 
 TYPE_CHECKING = False  # see ``state``
@@ -24,9 +25,9 @@ class Doubts:
 
         paths = list(paths)
         self._mapped = untimely.mapped(paths)
-        self._rows = {p: state.row(p) for p in paths if untimely.has_another_clock(p)}
+        self._rows = {p: stat_rows.row(p) for p in paths if untimely.has_another_clock(p)}
         if self._rows:
-            state.wait_a_tick()
+            stat_rows.wait_a_tick()
 
     def doubted(self, path: str) -> bool:
         return path in self._mapped or path in self._rows
@@ -39,10 +40,10 @@ class Doubts:
         """
         if path in self._mapped:
             return False
-        return path not in self._rows or (self._rows[path] == row and state.is_fine(row))
+        return path not in self._rows or (self._rows[path] == row and stat_rows.is_fine(row))
 
 
-def refreshed(known: state.State, moved: "Set[str]", look: state.Look, place: str) -> bool:
+def refreshed(known: state.State, moved: "Set[str]", look: stat_rows.Look, place: str) -> bool:
     """Whether the facts behind ``moved`` paths are what they were; their rows are new then.
 
     A path that is too young keeps a row that never holds, and its facts are looked at each time
@@ -66,8 +67,8 @@ def refreshed(known: state.State, moved: "Set[str]", look: state.Look, place: st
         path = line.partition("\t")[2]
         if path in moved:
             now = look.at(path)
-            sure = state.steady(path, now, look.started) and doubts.settled(path, now)
-            line = f"{now if sure else state.RACY}\t{path}"
+            sure = stat_rows.steady(path, now, look.started) and doubts.settled(path, now)
+            line = f"{now if sure else stat_rows.RACY}\t{path}"
         lines.append(line)
     if lines != known.rows:
         known.rows = lines

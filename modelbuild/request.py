@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from modelbuild import cores, selecting, state, toolchain
+from modelbuild import cores, selecting, toolchain
 from modelbuild.errors import EXIT_USAGE, Diagnostic, RecipeError
+from modelbuild.machine import home
 from modelbuild.plan import Plan, plan
 from modelbuild.recalling import Recall
 from modelbuild.recipe.finding import find
@@ -45,7 +46,7 @@ class Request:
         return self.jobs or cores.available()
 
     def store(self) -> Store:
-        return Store((self.cache or state.default_root()).absolute())
+        return Store((self.cache or home.default_root()).absolute())
 
 
 @dataclass(frozen=True)

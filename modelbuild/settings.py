@@ -10,7 +10,7 @@ is when there is such a table.
 import os
 import stat
 
-from modelbuild import state
+from modelbuild.machine import home
 
 TYPE_CHECKING = False  # see ``state``
 if TYPE_CHECKING:
@@ -244,5 +244,5 @@ def settled(asked: "dict[str, Any]", folder: str) -> "dict[str, Any]":
                 known[option] = value
     builtin = {"out": "build", "jobs": 0, "format": "text", "volume": NORMAL}
     if known.get("cache_dir", "") is None:
-        known["cache_dir"] = state.cache_folder()
+        known["cache_dir"] = home.cache_folder()
     return {option: builtin[option] if value is None else value for option, value in known.items()}

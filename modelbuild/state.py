@@ -11,26 +11,14 @@ json 8, typing 10. So it has no dataclass, no Path and no annotation that would 
 import os
 import site
 import sys
-import time
 import zlib
 
-TYPE_CHECKING = False  # what typing says, without its 10 ms; mypy knows the name
-if TYPE_CHECKING:
-    from pathlib import Path
+from modelbuild.base.stat_rows import row
 
 _FORMAT = b"modelbuild state 1 "
 
-# A file system's clock ticks every 4 to 10 ms: what was written twice within one tick, at one size,
-# has one row. Where times are whole seconds, so is the tick, or two.
-_TICK = 20_000_000
-_COARSE_TICK = 2_000_000_000
-
 _MOST_BYTES = 1 << 26  # of a state file: a thousand rows have 100 kB
 _CONTROL = bytes((*range(9), *range(11, 32), 127))
-
-GONE = "-"  # the row of a path where nothing is
-RACY = "?"  # the row of a path that may have changed since it was read; no row is ever equal to it
-
 
 # (name, value, paths): the value is what it was while the rows of the paths are.
 Fact = tuple[str, str | None, list[str]]
@@ -169,136 +157,14 @@ def save(path: str, data: bytes) -> bool:
         return False
 
 
-# ---- rows --------------------------------------------------------------------------------------
-
-
-def row(path: str) -> str:
-    """``size mtime ctime inode``, times in ns; ``-`` where nothing is.
-
-    A folder's size means nothing; its times move when an entry comes or goes. The change time is
-    the one that no program can put back.
-    """
-    try:
-        s = os.stat(path)
-    except OSError:
-        return GONE
-    return f"{0 if s[0] & 0o170000 == 0o040000 else s[6]} {s.st_mtime_ns} {s.st_ctime_ns} {s[1]}"
-
-
-def size(row: str) -> int:
-    return 0 if row in (GONE, RACY) else int(row.partition(" ")[0])
-
-
-def young(row: str, since: int) -> bool:
-    """Whether what this is the row of may have been written at ``since`` (ns since 1970) or later."""
-    if row in (GONE, RACY):
-        return False
-    _, modified, changed, _ = map(int, row.split())
-    return max(modified, changed) >= since - tick(changed)
-
-
-def tick(changed: int) -> int:
-    """The ns within which two writes may have one time, on the file system of this change time."""
-    return _TICK if changed % 1_000_000_000 else _COARSE_TICK
-
-
-def is_fine(row: str) -> bool:
-    """Whether the times in a row are finer than whole seconds; of what is not there, none is needed."""
-    return row == GONE or (row != RACY and tick(int(row.split()[2])) == _TICK)
-
-
-def wait_a_tick() -> None:
-    time.sleep(_TICK / 1e9)
-
-
-def steady(path: str, row_then: str, since: int) -> bool:
-    """Whether a row is that of all that was read of the path after ``since``, when it was taken."""
-    return not young(row_then, since) and row(path) == row_then
-
-
-def now() -> tuple[int, int]:
-    """The time in ns by the clock on the wall, and by one that nobody sets."""
-    return time.time_ns(), time.monotonic_ns()
-
-
-class Look:
-    """What ``os.stat`` and the facts say now, asked once per command: a thousand recipes share them."""
-
-    def __init__(self) -> None:
-        self.started = time.time_ns()
-        self.rows: dict[str, str] = {}
-        self.facts: dict[tuple[str, str | None, str], str | None] = {}
-
-    def at(self, path: str) -> str:
-        found = self.rows.get(path)
-        if found is None:
-            found = self.rows[path] = row(path)
-        return found
-
-    def moved(self, rows: list[str]) -> set[str]:
-        """The paths whose rows are not what they were."""
-        known = self.rows
-        moved = set()
-        for line in rows:
-            was, _, path = line.partition("\t")
-            now = known.get(path) or self.at(path)
-            if now != was:
-                moved.add(path)
-        return moved
-
-
 # ---- surroundings ------------------------------------------------------------------------------
-
-
-def cache_folder() -> str:
-    """``$MODELBUILD_CACHE_DIR``, else the user's cache folder, else (for a user without a home, as
-    in some containers) one among the temporary files."""
-    if named := os.environ.get("MODELBUILD_CACHE_DIR"):
-        return named
-    if base := os.environ.get("XDG_CACHE_HOME"):
-        return f"{base}/modelbuild"
-    home = os.path.expanduser("~")
-    if os.path.isabs(home):
-        return f"{home}/.cache/modelbuild"
-    return f"{os.environ.get('TMPDIR', '/tmp')}/modelbuild-{os.getuid()}"
-
-
-def exposed(folder: str) -> "tuple[str, str] | None":
-    """What on the way to a cache folder is not only its user's, and why; None if nothing is.
-
-    Where everybody can make a name, as in ``/tmp``, another user may have made this one, and what
-    lies behind it is theirs.
-    """
-    own = (os.geteuid(), 0)
-    for way in (folder, os.path.realpath(folder)):
-        place, shared = "", False
-        parts = way.split("/")[1:]
-        for number, part in enumerate(parts):
-            place += f"/{part}"
-            try:
-                seen = os.lstat(place)
-            except OSError:
-                break  # it is made by this command, then
-            if shared and seen.st_uid not in own:
-                return place, f"belongs to another user (uid {seen.st_uid})"
-            anybody = seen.st_mode & 0o170002 == 0o040002
-            if shared and anybody and number == len(parts) - 1:
-                return place, "can be written by everybody"
-            shared = anybody
-    return None
-
-
-def default_root() -> "Path":
-    from pathlib import Path
-
-    return Path(cache_folder())
 
 
 def program_rows() -> list[str]:
     """Rows of modelbuild's own files, and of the folders in which a distribution leaves a trace when
     it comes or goes: 130 of them, 0.5 ms."""
     paths = []
-    folders = [os.path.dirname(__file__)]
+    folders = [os.path.dirname(os.path.dirname(__file__))]
     for folder in folders:
         for name in os.listdir(folder):
             if name.endswith(".py"):

@@ -22,11 +22,10 @@ from modelbuild.recipe.loading import parse
 from modelbuild.request import Request, loaded, runs
 from modelbuild.review.effects import outlook
 from modelbuild.scheduling.judging import Judge
-from modelbuild.scheduling.runs import Ended
+from modelbuild.scheduling.runs import Ended, Silent
 from modelbuild.store import Entry
 from modelbuild.tensors import Axis, sampled_sizes, traced_sizes
 from modelbuild.terminal import reasons, summary
-from modelbuild.terminal.progress import Silent
 
 _PARITY = {
     "passed": True, "evidence": "cpu", "samples": 1, "shapes": [{"batch": 1}], "tolerance": "rtol 0.001",

@@ -17,7 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelbuild import keeping, quick, state, untimely
+from modelbuild.base import stat_rows
 from modelbuild.errors import Diagnostic
+from modelbuild.machine import home
 from modelbuild.recipe.finding import find
 from modelbuild.recipe.loading import load
 from modelbuild.results import ArtifactResult, BuildResult, RecipeResult
@@ -85,7 +87,7 @@ def test_the_cache_is_where_the_environment_says(
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert str(state.default_root()) == root
+    assert str(home.default_root()) == root
 
 
 def test_a_fresh_build_imports_next_to_nothing(kept: Project) -> None:
@@ -253,7 +255,7 @@ class Small:
         read = {"file source.py": f"sha256:{hash_file(self.source).sha256}", **self.read, **more}
         published = {Path("build") / self.name / self.output.name: hash_file(self.output).sha256}
         keeping.keep(self.folder / "cache", self.recipe, self.recipe.name, Path("build"), self.result(),
-                     read.items(), published, load(self.recipe), started or state.now())  # fmt: skip
+                     read.items(), published, load(self.recipe), started or stat_rows.now())  # fmt: skip
 
 
 @pytest.fixture
@@ -335,7 +337,7 @@ def test_a_variable_counts(
 
 def test_a_source_that_is_not_what_was_read_leaves_no_state(here: Path) -> None:
     made = Small(here)
-    started = state.now()
+    started = stat_rows.now()
     made.source.write_text("width = 9\n")  # while the build ran, after it was read
     made.keep(started, **{"file source.py": "sha256:" + "0" * 64})
     assert quick.answer(["build", "net.yaml"]) is None
@@ -343,7 +345,7 @@ def test_a_source_that_is_not_what_was_read_leaves_no_state(here: Path) -> None:
 
 def test_a_recipe_that_was_saved_while_it_was_built_leaves_no_state(here: Path) -> None:
     made = Small(here)
-    started = state.now()
+    started = stat_rows.now()
     with made.recipe.open("a") as file:
         file.write("# what was loaded had no comment\n")
     made.keep(started)
@@ -428,7 +430,7 @@ def test_the_project_file_behind_a_link_that_leads_elsewhere_now_counts(
     recipe = link / "net.yaml"
     published = {Path("build/net/net.fp32.onnx"): hash_file(made.output).sha256}
     keeping.keep(here / "cache", recipe, "current/net.yaml", Path("build"), made.result(), {}, published,
-                 load(recipe), state.now())  # fmt: skip
+                 load(recipe), stat_rows.now())  # fmt: skip
     assert quick.answer(["build", "current/net.yaml"]) == 0
     link.unlink()
     link.symlink_to(here / "two/models")
@@ -442,7 +444,7 @@ def test_a_project_file_that_changed_during_the_build_leaves_no_state(here: Path
     meant = load(made.recipe)
     (here / "pyproject.toml").unlink()
     keeping.keep(here / "cache", made.recipe, "net.yaml", Path("build"), made.result(), {}, {}, meant,
-                 state.now())  # fmt: skip
+                 stat_rows.now())  # fmt: skip
     assert not list(here.glob("cache/state/*"))
 
 
@@ -491,7 +493,7 @@ def test_quietly_nothing_is_said_when_there_is_nothing_to_do(
 
 def test_a_large_file_from_during_the_build_is_looked_at_the_next_time(here: Path) -> None:
     made = Small(here, large=True)
-    started = state.now()
+    started = stat_rows.now()
     made.source.touch()
     made.keep(started)
     time.sleep(AGED)
@@ -510,9 +512,9 @@ def test_what_is_written_through_a_mapping_is_looked_at(here: Path) -> None:
         time.sleep(AGED)
         made.keep()
         assert quick.answer(["build", "net.yaml"]) == 0
-        before = state.row(str(made.source))
+        before = stat_rows.row(str(made.source))
         page[:5] = b"DEPTH"
-        if state.row(str(made.source)) != before:
+        if stat_rows.row(str(made.source)) != before:
             pytest.skip("here, every write moves the times")
         assert quick.answer(["build", "net.yaml"]) is None
 
@@ -527,7 +529,7 @@ def test_a_file_server_whose_clock_is_behind_hides_no_change(
     read = f"sha256:{hash_file(made.source).sha256}"
     real = time.time_ns
     monkeypatch.setattr(time, "time_ns", lambda: real() + 3600 * 10**9)
-    started = state.now()
+    started = stat_rows.now()
     _same_size_and_times(made.source, "8", "9")
     made.keep(started, **{"file source.py": read})
     assert quick.answer(["build", "net.yaml"]) is None
@@ -544,7 +546,7 @@ def test_a_file_server_costs_one_look(here: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_clock_that_was_set_back_during_the_build_leaves_no_state(here: Path) -> None:
     made = Small(here)
-    wall, steady = state.now()
+    wall, steady = stat_rows.now()
     made.keep((wall + 10**9, steady))
     assert quick.answer(["build", "net.yaml"]) is None
 
@@ -695,7 +697,7 @@ def test_two_recipes_of_one_name_are_left_to_the_long_way(here: Path) -> None:
         made = Small(here, name)
         result = replace(made.result(), name="same")
         keeping.keep(here / "cache", made.recipe, made.recipe.name, Path("build"), result, {}, {},
-                     load(made.recipe), state.now())  # fmt: skip
+                     load(made.recipe), stat_rows.now())  # fmt: skip
     assert quick.answer(["build", "a.yaml"]) == 0
     assert quick.answer(["build", "b.yaml"]) == 0
     assert quick.answer(["build", "."]) is None

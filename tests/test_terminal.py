@@ -14,6 +14,7 @@ import pytest
 from modelbuild import cli, settings
 from modelbuild.errors import Diagnostic
 from modelbuild.results import ArtifactResult, BuildResult, RecipeResult
+from modelbuild.scheduling.runs import Silent
 from modelbuild.terminal import progress, summary
 from modelbuild.wording import colours
 from tests.conftest import TINY, Answer, Project
@@ -108,7 +109,7 @@ def test_paint_leaves_the_text_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_progress_is_a_picture_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(progress.reporter(settings.NORMAL), progress.Lines)
-    assert isinstance(progress.reporter(settings.QUIET), progress.Silent)
+    assert isinstance(progress.reporter(settings.QUIET), Silent)
     monkeypatch.setattr(colours, "wanted", lambda _: True)
     live = progress.reporter(settings.NORMAL)
     assert isinstance(live, progress.Live)

@@ -35,7 +35,8 @@ def run(options: argparse.Namespace) -> int:
     import time
     from dataclasses import asdict
 
-    from modelbuild import state, store
+    from modelbuild import store
+    from modelbuild.machine import home
     from modelbuild.terminal import caches
 
     found: Any
@@ -45,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
         raise RecipeError(
             Diagnostic("recipe-invalid", said, "modelbuild cache gc --max-size 20GiB --max-age 30d")
         )
-    root = options.cache_dir or state.default_root()
+    root = options.cache_dir or home.default_root()
     if root.exists() and not root.is_dir():
         raise RecipeError(Diagnostic("recipe-invalid", f"{root} is not a folder", "name the cache's folder"))
     cache = store.Store(root)

@@ -27,7 +27,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from modelbuild import drawing
-    from modelbuild.terminal.progress import Silent
+    from modelbuild.scheduling.runs import Silent
 
     found = drawing.draw(taken.request(options), Silent())
     if options.format == "json":

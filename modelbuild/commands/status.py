@@ -27,12 +27,13 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from modelbuild import explaining, settings
+    from modelbuild.scheduling.runs import Silent
     from modelbuild.terminal import github, progress, reasons
 
     request = taken.request(options)
     if options.volume == settings.VERBOSE:
         output.tell(progress.places(request))
-    found = explaining.status(request, progress.Silent())
+    found = explaining.status(request, Silent())
     if options.format == "json" or options.volume == settings.QUIET or not found.recipes:
         return answers.answer(found, options.format, options.volume, since=options.changed_since)
     output.say(reasons.standing(found, options.volume == settings.VERBOSE))

@@ -26,8 +26,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from modelbuild import explaining
+    from modelbuild.scheduling.runs import Silent
     from modelbuild.terminal import reasons
-    from modelbuild.terminal.progress import Silent
 
     found = explaining.why(options.artifact, taken.request(options), Silent())
     if options.format == "json":

@@ -33,9 +33,8 @@ from modelbuild.reporting.values import (
 from modelbuild.request import Request
 from modelbuild.results import ArtifactResult, RecipeResult
 from modelbuild.scheduling.judging import Judge
-from modelbuild.scheduling.runs import Reporter, Run
+from modelbuild.scheduling.runs import Reporter, Run, Silent
 from modelbuild.standing import judged
-from modelbuild.terminal.progress import Silent
 
 _BAD: tuple[Status, ...] = ("failed", "blocked")
 _MOST_BYTES = 1 << 26  # of a manifest: that of a graph of 10 000 tensors has 3 MB

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelbuild import settings, state
+from modelbuild import settings
 from modelbuild.errors import Diagnostic, RecipeError
 from modelbuild.git import Repository
+from modelbuild.machine import home
 from modelbuild.recipe.problems import INVALID, clean
 from modelbuild.review.bounds import FILE
 from modelbuild.review.costs import Places
@@ -61,7 +62,7 @@ def places(asked: Asked, base: Side) -> Places:
         said = table.get(key)
         return root / folder / os.path.expanduser(said) if isinstance(said, str) else Path(otherwise)
 
-    cache = place(asked.cache, "cache_dir", "cache", state.cache_folder())
+    cache = place(asked.cache, "cache_dir", "cache", home.cache_folder())
     return Places(root, cache, place(asked.out, "out", "out", "build"))
 
 

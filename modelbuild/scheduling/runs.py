@@ -65,6 +65,22 @@ class Reporter(Protocol):
     def tick(self) -> None: ...
 
 
+class Silent:
+    """A reporter for who asks in Python: nothing is printed."""
+
+    def started(self, recipe: str, action: str, why: str | None) -> None:
+        pass
+
+    def ended(self, recipe: str, action: str, ended: Ended) -> None:
+        pass
+
+    def told(self, recipe: str, action: str, word: str) -> None:
+        pass
+
+    def tick(self) -> None:
+        pass
+
+
 class Publishing(Protocol):
     """Who takes an artifact as soon as its proof is in."""
 

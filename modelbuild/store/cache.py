@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from modelbuild import state
 from modelbuild.errors import Diagnostic, ModelbuildError
+from modelbuild.machine import home
 from modelbuild.store import inside, locks, sessions, tally
 from modelbuild.store.entries import Entry
 from modelbuild.store.layout import Layout
@@ -157,7 +157,7 @@ class Store:
 
     def _be_ours(self) -> None:
         """Raises ModelbuildError: the folder lies where everybody can make one, and is not this user's."""
-        found = state.exposed(str(self.root))
+        found = home.exposed(str(self.root))
         if found is None:
             return
         place, why = found

@@ -8,25 +8,9 @@ from typing import TextIO
 
 from modelbuild import settings
 from modelbuild.request import Request
-from modelbuild.scheduling.runs import Ended, Reporter
+from modelbuild.scheduling.runs import Ended, Reporter, Silent
 from modelbuild.wording import colours, output
 from modelbuild.wording.escaping import line
-
-
-class Silent:
-    """For the Python API: nothing is printed."""
-
-    def started(self, recipe: str, action: str, why: str | None) -> None:
-        pass
-
-    def ended(self, recipe: str, action: str, ended: Ended) -> None:
-        pass
-
-    def told(self, recipe: str, action: str, word: str) -> None:
-        pass
-
-    def tick(self) -> None:
-        pass
 
 
 class Lines:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from modelbuild import state, untimely
+from modelbuild import untimely
+from modelbuild.base import stat_rows
 from modelbuild.environment import ENVIRONMENT
 from modelbuild.trace import watching
 from modelbuild.trace.facts import (
@@ -85,7 +86,7 @@ class _Row:
         By its change time, which cannot be set. One in the future is from before a clock was set
         back: another write would show.
         """
-        tick = state.tick(self.ctime)
+        tick = stat_rows.tick(self.ctime)
         return moment - tick <= self.ctime <= time.time_ns() + tick
 
     def holds(self, now: _Row | None, digest: str | None) -> bool:

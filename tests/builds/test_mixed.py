@@ -326,7 +326,7 @@ verify: {samples: 1}
 """
 
 
-def test_the_search_sees_the_rows_of_the_variants_that_are_made_of_its_file(nets: Project) -> None:
+def test_the_search_sees_the_stat_rows_the_variants_that_are_made_of_its_file(nets: Project) -> None:
     nets.recipe("", base=VARIANT)
     answer = nets.build()
     assert answer.statuses == {"net.fp16.onnx": "built", "net.fp16.batch1.onnx": "built"}

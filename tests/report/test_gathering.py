@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 import modelbuild
-from modelbuild import cli, state
+from modelbuild import cli
 from modelbuild import request as requests
+from modelbuild.base import stat_rows
 from modelbuild.errors import RecipeError
 from modelbuild.reporting.gathering import gather
 from modelbuild.reporting.page import render
@@ -82,7 +83,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Place:
     (place.folder / "net.py").write_text(TINY)
     place.recipe.write_text(RECIPE + MORE)
     # A build trusts no recipe that may have been written while it was read.
-    while state.young(state.row(str(place.recipe)), state.now()[0]):
+    while stat_rows.young(stat_rows.row(str(place.recipe)), stat_rows.now()[0]):
         time.sleep(0.01)
     assert place.build().ok
     return place

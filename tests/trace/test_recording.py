@@ -20,7 +20,7 @@ import pytest
 import safetensors.numpy
 import torch
 
-from modelbuild import state
+from modelbuild.base import stat_rows
 from modelbuild.environment import ENVIRONMENT
 from modelbuild.isolate import in_child
 from modelbuild.trace import facts
@@ -472,7 +472,7 @@ def test_what_was_looked_at_and_not_opened_is_a_fact_of_what_was_seen(
 
 
 def _rows(paths: list[str]) -> list[str]:
-    return [state.row(path) for path in paths]
+    return [stat_rows.row(path) for path in paths]
 
 
 @pytest.mark.parametrize(("code", "expected"), ABSENT)

@@ -1,0 +1,1 @@
+"""Values and the plainest helpers: what everything else may import."""
