@@ -185,7 +185,7 @@ def made(case: Case, seed: int, sources: Sequence[bytes]) -> bytes:
 
 def look(kind: str, first: int, count: int, seed: int, folder: Path) -> None:
     """In a process of its own: a line of JSON before and after each case."""
-    from modelbuild import cli
+    from modelbuild.cli import main as cli
 
     os.environ["GITHUB_ACTIONS"] = ""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

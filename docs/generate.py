@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modelbuild import explanations
 from modelbuild.recipe.reference import reference
+from modelbuild.views import explanations
 
 HERE = Path(__file__).parent
 
@@ -47,7 +47,7 @@ def pages() -> dict[str, str]:
 
 def _row(code: str) -> str:
     page = explanations.explain(code)
-    return f"| [`{code}`](../modelbuild/explanations/{code}.md) | {page.level} | {page.about} |\n"
+    return f"| [`{code}`](../modelbuild/views/explanations/{code}.md) | {page.level} | {page.about} |\n"
 
 
 if __name__ == "__main__":

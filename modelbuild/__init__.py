@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from modelbuild.errors import (
+    from modelbuild.base.errors import (
         Diagnostic,
         ModelbuildError,
         ProofError,
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
         StepError,
         ToolchainError,
     )
-    from modelbuild.explaining import Because, Why
-    from modelbuild.reporting import Written
-    from modelbuild.request import Request
-    from modelbuild.results import ArtifactResult, BuildResult, RecipeResult
-    from modelbuild.review.values import RecipeReview, Review
+    from modelbuild.base.results import ArtifactResult, BuildResult, RecipeResult
+    from modelbuild.building.explaining import Because, Why
+    from modelbuild.building.request import Request
+    from modelbuild.changes.review.values import RecipeReview, Review
+    from modelbuild.views.reporting import Written
 
     __version__: str
     Place = str | os.PathLike[str]
@@ -67,10 +67,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    **dict.fromkeys(("ArtifactResult", "BuildResult", "RecipeResult"), "modelbuild.results"),
-    **dict.fromkeys(("Because", "Why"), "modelbuild.explaining"),
-    "Written": "modelbuild.reporting",
-    **dict.fromkeys(("RecipeReview", "Review"), "modelbuild.review.values"),
+    **dict.fromkeys(("ArtifactResult", "BuildResult", "RecipeResult"), "modelbuild.base.results"),
+    **dict.fromkeys(("Because", "Why"), "modelbuild.building.explaining"),
+    "Written": "modelbuild.views.reporting",
+    **dict.fromkeys(("RecipeReview", "Review"), "modelbuild.changes.review.values"),
 }  # of the types; the others are errors
 
 
@@ -120,8 +120,8 @@ def status(
     Raises:
         RecipeError: a path or ``only`` names nothing, or two recipes have one name.
     """
-    from modelbuild import explaining
-    from modelbuild.scheduling.runs import Silent
+    from modelbuild.building import explaining
+    from modelbuild.building.scheduling.runs import Silent
 
     request = _request(recipes, out, cache_dir, only=only, changed_since=changed_since)
     return explaining.status(request, Silent())
@@ -138,8 +138,8 @@ def why(
     Raises:
         RecipeError: a recipe is wrong, or none of them makes such an artifact.
     """
-    from modelbuild import explaining
-    from modelbuild.scheduling.runs import Silent
+    from modelbuild.building import explaining
+    from modelbuild.building.scheduling.runs import Silent
 
     return explaining.why(artifact, _request(recipes, out, cache_dir), Silent())
 
@@ -175,7 +175,7 @@ def check(
         RecipeError: a path names no recipe, or there is no such revision. What is wrong in a recipe
             is in the result.
     """
-    from modelbuild import checking
+    from modelbuild.building import checking
 
     return checking.check(_request(recipes, out, cache_dir, locked=locked, changed_since=changed_since))
 
@@ -197,7 +197,7 @@ def diff(
         RecipeError: there is no such revision or path, or the change is too large to be looked at.
             What is wrong in a recipe is in the result.
     """
-    from modelbuild.review import asking, reviewing
+    from modelbuild.changes.review import asking, reviewing
 
     places = [None if place is None else _path(place) for place in (out, cache_dir)]
     return reviewing.review(asking.Asked(base, head, _texts(paths), _path("."), *places))
@@ -221,7 +221,7 @@ def audit(recipes: Place | Sequence[Place]) -> BuildResult:
         RecipeError: a path names no recipe.
         ToolchainError: there is no tracer, or it may not trace here.
     """
-    from modelbuild import auditing
+    from modelbuild.setup import auditing
 
     return auditing.audit(_texts(recipes))
 
@@ -238,8 +238,8 @@ def report(
         RecipeError: a path names nothing, two recipes have one name, or nothing was built.
         ModelbuildError: the file cannot be written.
     """
-    from modelbuild import reporting
-    from modelbuild.scheduling.runs import Silent
+    from modelbuild.building.scheduling.runs import Silent
+    from modelbuild.views import reporting
 
     return reporting.write(_request(recipes, out, cache_dir), _path(path), Silent())
 
@@ -260,8 +260,8 @@ def inspect(path: Place, *, nodes: bool = False) -> dict[str, Any]:
 def _request(
     recipes: Place | Sequence[Place], out: Place | None, cache_dir: Place | None, **more: Any
 ) -> Request:
-    from modelbuild.request import Request
-    from modelbuild.settling import settled
+    from modelbuild.building.request import Request
+    from modelbuild.building.settling import settled
 
     asked = {"out": out, "cache_dir": cache_dir, "jobs": more.pop("jobs", 0) or None}
     known = settled(asked)
@@ -269,8 +269,8 @@ def _request(
 
 
 def _run(request: Request) -> BuildResult:
-    from modelbuild import building
-    from modelbuild.scheduling.runs import Silent
+    from modelbuild.building import builds as building
+    from modelbuild.building.scheduling.runs import Silent
 
     return building.build(request, Silent())
 
@@ -297,7 +297,7 @@ def __getattr__(name: str) -> Any:
     if name in __all__:
         from importlib import import_module
 
-        return getattr(import_module(_HOMES.get(name, "modelbuild.errors")), name)
+        return getattr(import_module(_HOMES.get(name, "modelbuild.base.errors")), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

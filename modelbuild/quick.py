@@ -9,9 +9,10 @@ facts behind it are looked at again, and if they are what they were, only the ro
 import os
 import sys
 
-from modelbuild import settings, state, streams
-from modelbuild.machine import home
-from modelbuild.recalling import Recall, speaks_of
+from modelbuild import settings
+from modelbuild.machine import home, streams
+from modelbuild.state import format as state
+from modelbuild.state.recalling import Recall, speaks_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def main() -> int:
     streams.complete()
     code = answer(sys.argv[1:])
     if code is None:
-        from modelbuild import cli
+        from modelbuild.cli import main as cli
 
         return cli.main()
     return code
@@ -183,7 +184,7 @@ def _told(asked: Asked, cwd: str) -> str | None:
     text = "\n".join(map(str, said))
     if len(recipes) == 1:
         return text
-    from modelbuild.terminal import totals
+    from modelbuild.wording import totals
 
     return f"{text}\n\n{totals.line(len(recipes), {'cached': counts[0], 'skipped': counts[1]}, 0, None)}"
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from modelbuild import check, lockfile
-from modelbuild.agreement import definition
+from modelbuild.base.results import BuildResult
 from modelbuild.lockfile import Lock, Onnx
+from modelbuild.lockfile.agreement import definition
 from modelbuild.recipe.loading import parse
-from modelbuild.results import BuildResult
 from modelbuild.trace import facts
 from tests.conftest import RECIPE, TINY, Project
 

@@ -11,10 +11,10 @@ from urllib.parse import unquote
 
 import pytest
 
-from modelbuild import cli
-from modelbuild.errors import Diagnostic
-from modelbuild.results import ArtifactResult, BuildResult, RecipeResult
-from modelbuild.terminal import github
+from modelbuild.base.errors import Diagnostic
+from modelbuild.base.results import ArtifactResult, BuildResult, RecipeResult
+from modelbuild.cli import main as cli
+from modelbuild.cli.terminal import github
 from tests.conftest import RECIPE
 
 HOSTILE = (

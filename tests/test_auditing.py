@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from modelbuild import auditing
-from modelbuild.auditing import strace
-from modelbuild.errors import RecipeError, ToolchainError
+from modelbuild.base.errors import RecipeError, ToolchainError
+from modelbuild.setup import auditing
+from modelbuild.setup.auditing import strace
 from tests.conftest import TINY, Project
 
 

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 import yaml
 
-from modelbuild import arguments, ci
-from modelbuild.errors import RecipeError
+from modelbuild.base.errors import RecipeError
+from modelbuild.cli import arguments
+from modelbuild.setup import ci
 from tests.conftest import RECIPE, TINY
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from modelbuild import checking, cli, store
+from modelbuild import store
+from modelbuild.building import checking
+from modelbuild.cli import main as cli
 from tests.conftest import TINY, Project
 
 

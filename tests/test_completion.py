@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from modelbuild import cli, commands
+from modelbuild.cli import commands
+from modelbuild.cli import main as cli
 
 bash = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 

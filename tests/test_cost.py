@@ -13,19 +13,20 @@ from typing import Any
 
 import pytest
 
-from modelbuild import checking, drawing, explaining, reporting
-from modelbuild.building import build
-from modelbuild.freshness import full_key
-from modelbuild.keys import digest
-from modelbuild.plan import Plan, plan
+from modelbuild.base.keys import digest
+from modelbuild.base.tensors import Axis, sampled_sizes, traced_sizes
+from modelbuild.building import checking, explaining
+from modelbuild.building.builds import build
+from modelbuild.building.request import Request, loaded, runs
+from modelbuild.building.scheduling.judging import Judge
+from modelbuild.building.scheduling.runs import Ended, Silent
+from modelbuild.changes.review.effects import outlook
+from modelbuild.cli.terminal import reasons, summary
+from modelbuild.plan.actions import Plan, plan
+from modelbuild.plan.freshness import full_key
 from modelbuild.recipe.loading import parse
-from modelbuild.request import Request, loaded, runs
-from modelbuild.review.effects import outlook
-from modelbuild.scheduling.judging import Judge
-from modelbuild.scheduling.runs import Ended, Silent
 from modelbuild.store import Entry
-from modelbuild.tensors import Axis, sampled_sizes, traced_sizes
-from modelbuild.terminal import reasons, summary
+from modelbuild.views import drawing, reporting
 
 _PARITY = {
     "passed": True, "evidence": "cpu", "samples": 1, "shapes": [{"batch": 1}], "tolerance": "rtol 0.001",

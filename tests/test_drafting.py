@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from modelbuild import drafting
-from modelbuild.drafting.text import recipe_name
-from modelbuild.errors import ModelbuildError, RecipeError
+from modelbuild.base.errors import ModelbuildError, RecipeError
 from modelbuild.recipe.loading import load, parse
 from modelbuild.recipe.schema import Recipe
+from modelbuild.setup import drafting
+from modelbuild.setup.drafting.text import recipe_name
 
 pytest.importorskip("transformers")  # imported once: the children of each test have it then
 NETS = """

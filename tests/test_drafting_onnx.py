@@ -9,8 +9,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from modelbuild import cli, drafting
-from modelbuild.errors import ModelbuildError
+from modelbuild.base.errors import ModelbuildError
+from modelbuild.cli import main as cli
+from modelbuild.setup import drafting
 
 
 @pytest.fixture(autouse=True)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from modelbuild import drafting
-from modelbuild.errors import ModelbuildError
+from modelbuild.base.errors import ModelbuildError
 from modelbuild.recipe.loading import parse
 from modelbuild.recipe.schema import Recipe
+from modelbuild.setup import drafting
 
 NETS = """
 import os, sys, time

@@ -12,7 +12,7 @@ from pathlib import Path
 import pydot
 import pytest
 
-from modelbuild.drawing import Drawing, File, Graph, Node, dot, mermaid, tree
+from modelbuild.views.drawing import Drawing, File, Graph, Node, dot, mermaid, tree
 from tests.conftest import RECIPE, TINY, Project
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")  # of pydot's parser
@@ -176,7 +176,8 @@ def test_drawing_runs_neither_torch_nor_the_model(built: Project, tmp_path: Path
     here.write("net.py", "raise SystemExit('the model ran')\n")
     here.write("net.yaml", RECIPE)
     script = (
-        "import sys, modelbuild.cli as cli; code = cli.main(['graph', 'net.yaml', '--format', 'mermaid']);"
+        "import sys; from modelbuild.cli.main import main;"
+        "code = main(['graph', 'net.yaml', '--format', 'mermaid']);"
         "print([m for m in ('torch', 'onnx', 'numpy', 'net') if m in sys.modules], code)"
     )
     done = subprocess.run(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelbuild.errors import Diagnostic
+from modelbuild.base.errors import Diagnostic
 
 
 def test_what_a_model_said_cannot_drive_the_terminal() -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from modelbuild.freshness import World, judge
-from modelbuild.keys import digest, moved
+from modelbuild.base.keys import digest, moved
+from modelbuild.plan.freshness import World, judge
 from modelbuild.store import Entry, Tree
 
 KNOWN = {"opset": 18, "package torch": "2.13.0", "input model": "sha256:a"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelbuild import git
-from modelbuild.errors import RecipeError
+from modelbuild.base.errors import RecipeError
 from modelbuild.git import Entry, Repository
 
 

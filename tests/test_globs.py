@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from modelbuild import globs
-from modelbuild.errors import StepError
-from modelbuild.globs import matches
+from modelbuild.base import globs
+from modelbuild.base.errors import StepError
+from modelbuild.base.globs import matches
 from modelbuild.steps.patterns import matching
 
 FILES = ("a/b/c.txt", "a/d.txt", ".h/x.txt", "e.txt", "a/.k", "n[1]/z.txt", "a/b/g/h.npz")

@@ -18,10 +18,10 @@ from typing import ClassVar
 import pytest
 
 import modelbuild
-from modelbuild import globs
-from modelbuild.errors import RecipeError
-from modelbuild.review import markdown, plain
-from modelbuild.review.values import Review
+from modelbuild.base import globs
+from modelbuild.base.errors import RecipeError
+from modelbuild.changes.review import markdown, plain
+from modelbuild.changes.review.values import Review
 from tests.review.repositories import RECIPE, Repo, made
 
 ALIASES = "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 12))
@@ -422,7 +422,7 @@ def test_no_code_of_the_repository_is_run(planted: Repo, arguments: list[str]) -
 
 def test_neither_torch_nor_the_model_is_imported(planted: Repo) -> None:
     code = (
-        "import sys, json; from modelbuild import cli; cli.main(['diff', 'HEAD', '--format', 'json']);"
+        "import sys, json; from modelbuild.cli.main import main; main(['diff', 'HEAD', '--format', 'json']);"
         "print(json.dumps(sorted(m for m in sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run(

@@ -21,9 +21,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from modelbuild import cli, quick
+from modelbuild import quick
+from modelbuild.base.escaping import line, masked, number, visible
+from modelbuild.cli import main as cli
 from modelbuild.wording import colours
-from modelbuild.wording.escaping import line, masked, number, visible
 
 MARK = "\x1b]0;owned\x07\x1b[2J\u202e\u2066\x9b2J\u200b\u2028\r\n::error::made up\nerror[made-up]: x"
 FOLDER = f"a{MARK}"

@@ -25,12 +25,12 @@ def imported_by(statement: str, *options: str) -> set[str]:
     [
         "import modelbuild",
         "import modelbuild.quick",
-        "import modelbuild.refreshing",
-        "import modelbuild.cli",
-        "import modelbuild.building",
+        "import modelbuild.state.refreshing",
+        "import modelbuild.cli.main",
+        "import modelbuild.building.builds",
         "import modelbuild.inspection",
-        "import modelbuild.terminal.summary, modelbuild.terminal.progress",
-        "from modelbuild.cli import main; main(['check', 'configs'])",
+        "import modelbuild.cli.terminal.summary, modelbuild.cli.terminal.progress",
+        "from modelbuild.cli.main import main; main(['check', 'configs'])",
     ],
 )
 def test_nothing_heavy_is_imported_before_it_is_needed(statement: str) -> None:
@@ -47,13 +47,17 @@ def test_every_command_starts_with_a_few_small_modules() -> None:
     """re takes 6 ms, json 8, typing 10, argparse and pathlib more: bare Python takes 10."""
     found = imported_by("import modelbuild.quick", "-S")
     assert {m for m in found if m.startswith("modelbuild")} == {
-        "modelbuild", "modelbuild.quick", "modelbuild.recalling", "modelbuild.settings", "modelbuild.state",
-        "modelbuild.streams",
+        "modelbuild", "modelbuild.quick", "modelbuild.settings", "modelbuild.state",
+        "modelbuild.state.recalling", "modelbuild.state.format", "modelbuild.machine",
+        "modelbuild.machine.home", "modelbuild.machine.streams",
+        "modelbuild.base", "modelbuild.base.stat_rows",
     }  # fmt: skip
     costly = {"argparse", "collections", "dataclasses", "hashlib", "json", "pathlib", "re", "typing"}
     assert found & costly == set()
 
 
 def test_the_command_line_imports_a_command_only_when_it_is_given() -> None:
-    found = imported_by("import modelbuild.cli")
-    assert found & {"modelbuild.building", "modelbuild.inspection", "pydantic", "rich", "yaml"} == set()
+    found = imported_by("import modelbuild.cli.main")
+    assert (
+        found & {"modelbuild.building.builds", "modelbuild.inspection", "pydantic", "rich", "yaml"} == set()
+    )

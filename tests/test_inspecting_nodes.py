@@ -11,8 +11,8 @@ import onnx
 import onnx.parser
 import pytest
 
-from modelbuild import cli
-from modelbuild.errors import RecipeError
+from modelbuild.base.errors import RecipeError
+from modelbuild.cli import main as cli
 from modelbuild.graph import files
 from modelbuild.graph.precision import HalfOptions, convert
 from modelbuild.inspection import inspect_file, render

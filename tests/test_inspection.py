@@ -15,12 +15,12 @@ import onnx.parser
 import pytest
 from onnx import numpy_helper
 
-from modelbuild import toolchain
-from modelbuild.errors import Diagnostic, RecipeError
+from modelbuild.base.errors import Diagnostic, RecipeError
 from modelbuild.graph import files
 from modelbuild.graph.precision import HalfOptions, convert
 from modelbuild.inspection import inspect_file, render
-from modelbuild.isolate import in_child
+from modelbuild.machine import toolchain
+from modelbuild.machine.isolate import in_child
 from modelbuild.steps.engine import BuildRtxEngine
 
 missing = toolchain.missing_backend("tensorrt-rtx")

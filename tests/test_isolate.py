@@ -6,8 +6,8 @@ import gc
 
 import pytest
 
-from modelbuild.errors import first_line
-from modelbuild.isolate import in_child
+from modelbuild.base.errors import first_line
+from modelbuild.machine.isolate import in_child
 
 
 class Native:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from modelbuild.leftovers import cleared
+from modelbuild.building.leftovers import cleared
 from modelbuild.store import hash_file
 from tests.conftest import TINY, Project
 

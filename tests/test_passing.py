@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 import modelbuild
-from modelbuild import passing
-from modelbuild.errors import Elsewhere
-from modelbuild.isolate import in_child
+from modelbuild.base import passing
+from modelbuild.base.errors import Elsewhere
+from modelbuild.machine.isolate import in_child
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from modelbuild.plan import Plan, plan
+from modelbuild.plan.actions import Plan, plan
 from modelbuild.recipe.loading import parse
 
 TEXT = """\

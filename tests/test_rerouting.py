@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from modelbuild.plan import Action, Plan, plan
+from modelbuild.plan.actions import Action, Plan, plan
+from modelbuild.plan.rerouting import rerouted, road
 from modelbuild.recipe.loading import parse
-from modelbuild.rerouting import rerouted, road
 
 TEXT = """\
 model: {import: "net:Net"}

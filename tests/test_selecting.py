@@ -11,14 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from modelbuild import lockfile, quick, selecting
-from modelbuild.errors import RecipeError
+from modelbuild import lockfile, quick
+from modelbuild.base.errors import RecipeError
+from modelbuild.base.keys import canonical
+from modelbuild.changes import selecting
+from modelbuild.changes.selecting.changes import Changes
 from modelbuild.git import Repository
-from modelbuild.keys import canonical
 from modelbuild.lockfile import Lock, Onnx
-from modelbuild.plan import plan
+from modelbuild.plan.actions import plan
 from modelbuild.recipe.loading import load
-from modelbuild.selecting.changes import Changes
 from modelbuild.steps.verify import Verify
 from modelbuild.store import Store
 from modelbuild.trace import facts

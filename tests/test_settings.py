@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 import modelbuild
-from modelbuild import cli, settings
-from modelbuild.errors import RecipeError
-from modelbuild.settling import misspelt, settled
+from modelbuild import settings
+from modelbuild.base.errors import RecipeError
+from modelbuild.building.settling import misspelt, settled
+from modelbuild.cli import main as cli
 from tests.conftest import RECIPE
 
 TABLE = '[tool.modelbuild]\nout = "dist"\ncache = "store"\njobs = 3\n'

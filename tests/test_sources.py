@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from modelbuild import sources
-from modelbuild.errors import Diagnostic
+from modelbuild.base.errors import Diagnostic
+from modelbuild.graph import sources
 
 PACKAGES = "/env/lib/python3.11/site-packages"
 LIBRARY = Path(f"{PACKAGES}/torch")

@@ -16,15 +16,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelbuild import keeping, quick, state, untimely
+from modelbuild import quick
 from modelbuild.base import stat_rows
-from modelbuild.errors import Diagnostic
-from modelbuild.machine import home
+from modelbuild.base.errors import Diagnostic
+from modelbuild.base.results import ArtifactResult, BuildResult, RecipeResult
+from modelbuild.cli.terminal import summary
+from modelbuild.machine import home, untimely
 from modelbuild.recipe.finding import find
 from modelbuild.recipe.loading import load
-from modelbuild.results import ArtifactResult, BuildResult, RecipeResult
+from modelbuild.state import format as state
+from modelbuild.state import keeping
 from modelbuild.store import hash_file
-from modelbuild.terminal import summary
 from modelbuild.trace import facts
 from tests.conftest import RECIPE, TINY, Answer, Project
 
@@ -96,8 +98,10 @@ def test_a_fresh_build_imports_next_to_nothing(kept: Project) -> None:
     assert "net.fp32.onnx  cached" in text
     assert modules & HEAVY == set()
     assert {m for m in modules if m.startswith("modelbuild")} == {
-        "modelbuild", "modelbuild.quick", "modelbuild.recalling", "modelbuild.settings", "modelbuild.state",
-        "modelbuild.streams",
+        "modelbuild", "modelbuild.quick", "modelbuild.settings", "modelbuild.state",
+        "modelbuild.state.recalling", "modelbuild.state.format", "modelbuild.machine",
+        "modelbuild.machine.home", "modelbuild.machine.streams",
+        "modelbuild.base", "modelbuild.base.stat_rows",
     }  # fmt: skip
 
 
@@ -166,9 +170,9 @@ def test_a_touch_costs_one_look(kept: Project) -> None:
     (kept.folder / "net.py").touch()
     time.sleep(AGED)
     code, _, modules = quickly(kept, "net.yaml")
-    assert (code, "modelbuild.refreshing" in modules) == (0, True)
+    assert (code, "modelbuild.state.refreshing" in modules) == (0, True)
     code, _, modules = quickly(kept, "net.yaml")
-    assert (code, "modelbuild.refreshing" in modules) == (0, False)
+    assert (code, "modelbuild.state.refreshing" in modules) == (0, False)
 
 
 def test_a_fresh_checkout_costs_one_look(kept: Project) -> None:
@@ -178,9 +182,9 @@ def test_a_fresh_checkout_costs_one_look(kept: Project) -> None:
         path.write_text(text)
     time.sleep(AGED)
     code, _, modules = quickly(kept, "net.yaml")
-    assert (code, "modelbuild.refreshing" in modules) == (0, True)
+    assert (code, "modelbuild.state.refreshing" in modules) == (0, True)
     code, _, modules = quickly(kept, "net.yaml")
-    assert (code, "modelbuild.refreshing" in modules) == (0, False)
+    assert (code, "modelbuild.state.refreshing" in modules) == (0, False)
 
 
 def test_a_missing_output_comes_back(kept: Project) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelbuild.tensors import Axis, TensorSpec, sampled_sizes, traced_sizes
+from modelbuild.base.tensors import Axis, TensorSpec, sampled_sizes, traced_sizes
 
 
 @st.composite

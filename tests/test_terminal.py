@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from modelbuild import cli, settings
-from modelbuild.errors import Diagnostic
-from modelbuild.results import ArtifactResult, BuildResult, RecipeResult
-from modelbuild.scheduling.runs import Silent
-from modelbuild.terminal import progress, summary
+from modelbuild import settings
+from modelbuild.base.errors import Diagnostic
+from modelbuild.base.results import ArtifactResult, BuildResult, RecipeResult
+from modelbuild.building.scheduling.runs import Silent
+from modelbuild.cli import main as cli
+from modelbuild.cli.terminal import progress, summary
 from modelbuild.wording import colours
 from tests.conftest import TINY, Answer, Project
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from modelbuild import toolchain
-from modelbuild.toolchain import Gpu
+from modelbuild.machine import toolchain
+from modelbuild.machine.toolchain import Gpu
 
 ROOT = Path(toolchain.__file__).parents[1]
 
@@ -167,7 +167,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_the_gpu_is_what_the_driver_says(mode: str, found: Gpu | None, driver: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", "from modelbuild import toolchain; print(toolchain.gpu())"],
+        [sys.executable, "-c", "from modelbuild.machine import toolchain; print(toolchain.gpu())"],
         cwd=ROOT,
         env={"LD_LIBRARY_PATH": str(driver), "MODE": mode},
         capture_output=True,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from modelbuild import untimely
+from modelbuild.machine import untimely
 
 MOUNTS = [("/", "ext4"), ("/home", "nfs4"), ("/home/me/scratch", "xfs"), ("/mnt", "ext4"), ("/mnt", "cifs")]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from modelbuild.base.results import ArtifactResult, RecipeResult
+from modelbuild.building.writing_back import loaded, written_back
 from modelbuild.recipe.loading import load
-from modelbuild.results import ArtifactResult, RecipeResult
-from modelbuild.writing_back import loaded, written_back
 
 RECIPE = """\
 model: {import: "net:Net"}

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from glob import escape
 from typing import Any
 
+from modelbuild.base.errors import Diagnostic, ToolchainError, first_line
 from modelbuild.engines.profiles import ShapeRange
 from modelbuild.engines.words import failed, plain
-from modelbuild.errors import Diagnostic, ToolchainError, first_line
 
 # backend -> its module, and its name as NVIDIA writes it
 _BACKENDS = {

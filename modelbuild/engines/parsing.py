@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from modelbuild.base.errors import Diagnostic, StepError
 from modelbuild.engines.kit import Kit
 from modelbuild.engines.profiles import Shape
 from modelbuild.engines.words import failed, plain
-from modelbuild.errors import Diagnostic, StepError
 
 # The parser reports every node that it cannot take; a model of 300 such nodes has one problem.
 _MOST_ERRORS = 5

@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 
+from modelbuild.base.errors import Diagnostic
 from modelbuild.engines.words import listed
-from modelbuild.errors import Diagnostic
 
 Range = tuple[int, int, int]  # min, opt, max of an axis, in elements
 AxisRanges = tuple[tuple[str, Range], ...]

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modelbuild.base.errors import StepError
 from modelbuild.engines.kit import Kit, load
 from modelbuild.engines.profiles import ShapeRange, as_json, fitting_profile, invalid
-from modelbuild.errors import StepError
 
 if TYPE_CHECKING:
     import numpy as np

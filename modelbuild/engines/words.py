@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from modelbuild.errors import Diagnostic, StepError
+from modelbuild.base.errors import Diagnostic, StepError
 
 # What surrounds the reason in the words of the library: its C++ conditions, functions and lines.
 _WRAPPED = re.compile(r"^\S+: Error Code \d+: [^(]*\((.*)\)$")

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelbuild.errors import Diagnostic, RecipeError
-from modelbuild.wording.escaping import line
+from modelbuild.base.errors import Diagnostic, RecipeError
+from modelbuild.base.escaping import line
 
 FAILED = "git-failed"
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelbuild.errors import RecipeError
+from modelbuild.base.errors import RecipeError
 from modelbuild.git.plumbing import MOST_LISTED, failed, quiet_environment, run, shown, without_filters
 
 _MOST_HASHED = 1 << 26  # a larger file of the working tree counts as changed, and is not read

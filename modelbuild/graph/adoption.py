@@ -13,11 +13,11 @@ import numpy as np
 import onnx.numpy_helper
 from onnx import GraphProto, NodeProto, SparseTensorProto, TensorProto, TypeProto, ValueInfoProto
 
-from modelbuild.errors import Diagnostic, StepError
+from modelbuild.base.errors import Diagnostic, StepError
+from modelbuild.base.tensors import DTYPES, TensorSpec
 from modelbuild.graph import interface
 from modelbuild.graph.files import Array, Model
 from modelbuild.graph.naming import graphs, set_nodes
-from modelbuild.tensors import DTYPES, TensorSpec
 
 _WEIGHTS_ARE_INPUTS = 3  # the last IR version in which every weight is listed among the inputs
 _KINDS = {"sequence_type": "a sequence", "map_type": "a map", "optional_type": "an optional value",

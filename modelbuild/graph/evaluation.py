@@ -11,7 +11,7 @@ import numpy as np
 import onnx.numpy_helper
 from onnx import GraphProto, ModelProto, NodeProto
 
-from modelbuild import passing
+from modelbuild.base import passing
 from modelbuild.graph import interface
 from modelbuild.graph.constants import fold_constants
 from modelbuild.graph.files import ON_DISK_FROM, Array, Model, empty_initializer, weight_of

@@ -10,10 +10,10 @@ import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, helper
 
-from modelbuild.errors import Diagnostic, StepError
+from modelbuild.base.errors import Diagnostic, StepError
+from modelbuild.base.tensors import TensorSpec
 from modelbuild.graph.files import Model
 from modelbuild.graph.shapes import INFERRED_AXIS, infer_outputs
-from modelbuild.tensors import TensorSpec
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from onnx import TensorProto, helper
 
-from modelbuild.errors import Diagnostic, StepError
+from modelbuild.base.errors import Diagnostic, StepError
 from modelbuild.graph import interface
 from modelbuild.graph.files import Model, Weight
 

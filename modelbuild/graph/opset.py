@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
-from modelbuild.errors import Diagnostic, StepError
+from modelbuild.base.errors import Diagnostic, StepError
 from modelbuild.graph import interface
 from modelbuild.graph.files import Model, parse
 from modelbuild.graph.naming import prepared
@@ -28,7 +28,7 @@ from modelbuild.graph.types import (
     tensor_types,
     type_name,
 )
-from modelbuild.isolate import in_child
+from modelbuild.machine.isolate import in_child
 
 NEWEST = 25
 """The last opset that the exporters write and that ONNX Runtime 1.31 takes."""

@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
-from modelbuild.errors import Diagnostic
+from modelbuild.base.errors import Diagnostic
 from modelbuild.graph import masks
 from modelbuild.graph.casts import drop_redundant_casts
 from modelbuild.graph.files import Array, Model, Weight, empty_initializer, numpy_dtype

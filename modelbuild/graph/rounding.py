@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto
 
-from modelbuild.errors import Diagnostic
+from modelbuild.base.errors import Diagnostic
 from modelbuild.graph.files import Array, numpy_dtype
 
 Floats = npt.NDArray[np.float32]

@@ -11,8 +11,8 @@ import onnxruntime
 from onnx import TensorProto
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as _NoKernel
 
-from modelbuild import cores
 from modelbuild.graph.files import Array, Model
+from modelbuild.machine import cores
 
 CPU = ("CPUExecutionProvider",)
 CUDA = ("CUDAExecutionProvider", *CPU)

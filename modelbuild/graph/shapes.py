@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import onnx
 from onnx import GraphProto, ModelProto, TypeProto
 
-from modelbuild import passing
-from modelbuild.errors import Diagnostic
+from modelbuild.base import passing
+from modelbuild.base.errors import Diagnostic
 from modelbuild.graph.files import Model
 from modelbuild.graph.naming import graphs
 

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 
 from onnx import ModelProto, helper
 
-from modelbuild.errors import Diagnostic
+from modelbuild.base.errors import Diagnostic
 from modelbuild.graph import files, interface
 from modelbuild.graph.files import Model
 from modelbuild.graph.folding import fold_weights, shared_weights
 from modelbuild.graph.named_weights import Held
-from modelbuild.isolate import in_child
+from modelbuild.machine.isolate import in_child
 
 # Weights of these are fused with nothing but a BatchNormalization that follows.
 _PLAIN = frozenset({"Conv", "MatMul", "Gemm", "Gather", "LSTM", "GRU", "RNN"})

@@ -24,7 +24,7 @@ from onnx import (
     ValueInfoProto,
 )
 
-from modelbuild import passing
+from modelbuild.base import passing
 from modelbuild.graph.naming import bodies, graphs
 
 FLOAT = "tensor(float)"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelbuild.errors import Diagnostic, RecipeError
-from modelbuild.wording.escaping import line
+from modelbuild.base.errors import Diagnostic, RecipeError
+from modelbuild.base.escaping import line
 
 Info = dict[str, Any]
 """What is told of a file, as JSON."""

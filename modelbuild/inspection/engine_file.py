@@ -5,10 +5,10 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-from modelbuild import toolchain
+from modelbuild.base.errors import ModelbuildError
 from modelbuild.engines.running import describe_engine
-from modelbuild.errors import ModelbuildError
 from modelbuild.inspection.common import Info, no_model
+from modelbuild.machine import toolchain
 
 # How an engine of TensorRT-RTX begins: magic, 0, format, size of the file, version, magic, targets.
 # Nowhere documented; measured with 1.7.1, and held against the installed builder by a test.

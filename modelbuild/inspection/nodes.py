@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelbuild import sources
+from modelbuild.graph import sources
 from modelbuild.inspection.common import Info
 from modelbuild.inspection.provenance import PUBLISHED
-from modelbuild.published import MANIFEST, read
+from modelbuild.inspection.published import MANIFEST, read
 
 if TYPE_CHECKING:
     from modelbuild.inspection.precisions import Seen

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from onnx import TensorProto
 
-from modelbuild.errors import first_line
+from modelbuild.base.errors import first_line
 from modelbuild.graph import files, interface, shapes
 from modelbuild.graph.files import Model
 from modelbuild.graph.interface import Port

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modelbuild.errors import first_line
+from modelbuild.base.errors import first_line
 from modelbuild.inspection.common import Info
-from modelbuild.published import MANIFEST, read
+from modelbuild.inspection.published import MANIFEST, read
 
 PUBLISHED = "as published"
 

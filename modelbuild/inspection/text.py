@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from modelbuild.base.escaping import line
 from modelbuild.inspection import nodes as listing
 from modelbuild.inspection.common import Info
-from modelbuild.published import MANIFEST
-from modelbuild.wording.escaping import line
+from modelbuild.inspection.published import MANIFEST
 
 _MOST_KEPT = 5
 """Kept nodes that are named to a person; in JSON all are."""

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from modelbuild.keys import digest
+from modelbuild.base.keys import digest
+from modelbuild.base.results import ArtifactResult
 from modelbuild.lockfile.naming import named, normal, portable, visible
 from modelbuild.lockfile.values import CONTENT, OUTLINE, Lock, Onnx, Worst
-from modelbuild.results import ArtifactResult
 from modelbuild.store import Tree
 
 MOST_FILES = 1000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modelbuild.errors import Diagnostic, RecipeError
+from modelbuild.base.errors import Diagnostic, RecipeError
 from modelbuild.lockfile.reading import HINT, INVALID, read
 from modelbuild.lockfile.values import Lock
 from modelbuild.lockfile.writing import render

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from modelbuild.keys import digest
-from modelbuild.wording.escaping import line
+from modelbuild.base.escaping import line
+from modelbuild.base.keys import digest
 
 _LONGEST = 500  # a key of YAML has 1024 characters at most, and a quote in it takes two
 

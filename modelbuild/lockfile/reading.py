@@ -6,7 +6,7 @@ import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from modelbuild.errors import RecipeError
+from modelbuild.base.errors import RecipeError
 from modelbuild.lockfile.values import VERSION, Lock
 from modelbuild.recipe.excerpts import diagnostics
 from modelbuild.recipe.problems import Mark, Problem, Route, clean, described, dotted

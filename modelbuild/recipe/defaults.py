@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 
 from modelbuild import settings
-from modelbuild.errors import Diagnostic, RecipeError
+from modelbuild.base.errors import Diagnostic, RecipeError
 from modelbuild.recipe import model_checks
 from modelbuild.recipe.problems import INVALID, Problem, Route, clean
 from modelbuild.recipe.schema import Part, Precisions, Recipe, Tolerance

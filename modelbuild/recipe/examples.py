@@ -5,10 +5,10 @@ from __future__ import annotations
 NOTES = {
     "Recipe": """\
 A `static` variant is pinned from the dynamic file of its precision, as long as there can be one. Where
-the model's code fixes an axis ([`baked-axis`](../modelbuild/explanations/baked-axis.md)), or torch.export
-takes the model at fixed sizes only, the dynamic files are refused and each variant is exported from
-PyTorch at its own sizes, simplified, made half and proven there. Where PyTorch itself refuses some sizes,
-the variants at which it runs are compared by themselves. `static_by: export` asks for that road in any
+the model's code fixes an axis ([`baked-axis`](../modelbuild/views/explanations/baked-axis.md)), or
+torch.export takes the model at fixed sizes only, the dynamic files are refused and each variant is exported
+from PyTorch at its own sizes, simplified, made half and proven there. Where PyTorch itself refuses some
+sizes, the variants at which it runs are compared by themselves. `static_by: export` asks for that road in any
 case, `pin` forbids it; an ONNX file as the source can only be pinned. `--only '*.batch*'` builds the
 variants without the dynamic files.
 """,
@@ -30,7 +30,7 @@ and are left out where it has not. Without `key` and `strip_prefix`, `weights: n
     "InputSpec": """\
 If every input's name is a parameter of `forward()`, inputs are passed by name, in any order. If
 none is, by position: `image` for `forward(self, x)`. If only some are, that is
-[`inputs-mismatch`](../modelbuild/explanations/inputs-mismatch.md).
+[`inputs-mismatch`](../modelbuild/views/explanations/inputs-mismatch.md).
 
 Outputs are flattened in order (values of dicts, tuples, lists; `None` dropped) and get the names of
 `outputs`.

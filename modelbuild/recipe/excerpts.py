@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from modelbuild.errors import Diagnostic
+from modelbuild.base.errors import Diagnostic
+from modelbuild.base.escaping import masked
 from modelbuild.recipe.problems import INVALID, Mark, Problem
 from modelbuild.recipe.reading import Document
-from modelbuild.wording.escaping import masked
 
 WIDTH = 100
 LEAD = 30

@@ -10,8 +10,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from modelbuild import archives, links
-from modelbuild.errors import Diagnostic
+from modelbuild.base import archives, links
+from modelbuild.base.errors import Diagnostic
 from modelbuild.recipe.problems import Problem, Route, clean, did_you_mean, dotted
 from modelbuild.recipe.schema import Recipe
 

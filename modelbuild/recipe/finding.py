@@ -6,7 +6,7 @@ import glob
 from collections.abc import Sequence
 from pathlib import Path
 
-from modelbuild.errors import Diagnostic, RecipeError
+from modelbuild.base.errors import Diagnostic, RecipeError
 from modelbuild.recipe.problems import INVALID, clean, listed, nearest
 
 SUFFIXES = (".yaml", ".yml")

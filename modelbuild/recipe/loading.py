@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from modelbuild.errors import Diagnostic, RecipeError
+from modelbuild.base.errors import Diagnostic, RecipeError
 from modelbuild.recipe.checking import check
 from modelbuild.recipe.defaults import NONE, Defaults, above
 from modelbuild.recipe.excerpts import diagnostics

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from modelbuild.wording.escaping import line
+from modelbuild.base.escaping import line
 
 Key = str | int
 Route = tuple[Key, ...]

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from modelbuild.base.tensors import Axis, TensorSpec, Values
+from modelbuild.base.tolerance import DEFAULTS
 from modelbuild.recipe.words import (
     AxisName,
     Bytes,
@@ -30,8 +32,6 @@ from modelbuild.recipe.words import (
     Whole,
     file_alone,
 )
-from modelbuild.tensors import Axis, TensorSpec, Values
-from modelbuild.tolerance import DEFAULTS
 
 DType = Literal["float32", "float16", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"]
 PrecisionName = Literal["fp32", "fp16", "bf16"]

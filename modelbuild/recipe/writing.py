@@ -16,12 +16,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from modelbuild.errors import Diagnostic, RecipeError
+from modelbuild.base.errors import Diagnostic, RecipeError
+from modelbuild.base.escaping import number
 from modelbuild.recipe.places import BREAKS, Place, places
 from modelbuild.recipe.problems import INVALID
 from modelbuild.recipe.reading import read
 from modelbuild.recipe.scalars import meaning
-from modelbuild.wording.escaping import number
 
 KEY = "node_block_list"
 WIDTH = 110

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from modelbuild import passing
-from modelbuild.errors import Diagnostic, ProofError, StepError, first_line
+from modelbuild.base import passing
+from modelbuild.base.errors import Diagnostic, ProofError, StepError, first_line
+from modelbuild.base.tensors import TensorSpec
 from modelbuild.steps.base import Outcome, Step
 from modelbuild.steps.reference import Sampling, record
 from modelbuild.steps.repeating import agree
-from modelbuild.tensors import TensorSpec
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from modelbuild.errors import Diagnostic
+from modelbuild.base.errors import Diagnostic
 
 if TYPE_CHECKING:
     from modelbuild.steps.model import LiveModel

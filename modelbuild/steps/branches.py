@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from modelbuild import passing, sources
-from modelbuild.errors import Diagnostic, StepError
-from modelbuild.isolate import in_child
+from modelbuild.base import passing
+from modelbuild.base.errors import Diagnostic, StepError
+from modelbuild.graph import sources
+from modelbuild.machine.isolate import in_child
 from modelbuild.steps import concrete, samples
 from modelbuild.steps.concrete import Spot
 from modelbuild.steps.paths import Exported

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelbuild.errors import StepError, first_line
+from modelbuild.base.errors import StepError, first_line
 from modelbuild.steps.words import import_failed, kind, listed
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelbuild import passing
-from modelbuild.errors import Diagnostic
+from modelbuild.base import passing
+from modelbuild.base.errors import Diagnostic
 from modelbuild.steps import reference
 
 if TYPE_CHECKING:

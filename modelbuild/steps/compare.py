@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from modelbuild.base.tolerance import Tolerance
 from modelbuild.steps.figures import ON_THE_LINE, Distance, Figures, Point, chain, level_of
 from modelbuild.steps.samples import Array
 from modelbuild.steps.slices import parts
-from modelbuild.tolerance import Tolerance
 
 
 def measured(reference: Array, candidate: Array) -> Figures:

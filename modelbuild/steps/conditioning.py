@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelbuild import environment, passing
+from modelbuild.base import passing
+from modelbuild.base.tolerance import Tolerance
+from modelbuild.machine import environment
 from modelbuild.steps import compare, figures
 from modelbuild.steps.figures import Distance
 from modelbuild.steps.model import LiveModel, ModelSource
-from modelbuild.tolerance import Tolerance
 
 if TYPE_CHECKING:
     import torch

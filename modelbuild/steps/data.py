@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from modelbuild.errors import Diagnostic, StepError, first_line
-from modelbuild.tensors import Axis, TensorSpec
+from modelbuild.base.errors import Diagnostic, StepError, first_line
+from modelbuild.base.tensors import Axis, TensorSpec
 
 Array = npt.NDArray[Any]
 

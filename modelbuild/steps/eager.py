@@ -12,13 +12,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from modelbuild import passing
-from modelbuild.errors import Diagnostic, ModelbuildError, Refusal, StepError
-from modelbuild.isolate import in_child
+from modelbuild.base import passing
+from modelbuild.base.errors import Diagnostic, ModelbuildError, Refusal, StepError
+from modelbuild.base.tensors import Sizes, TensorSpec
+from modelbuild.machine.isolate import in_child
 from modelbuild.steps import scripts
 from modelbuild.steps.model import LiveModel, flatten
 from modelbuild.steps.state import Snapshot
-from modelbuild.tensors import Sizes, TensorSpec
 
 if TYPE_CHECKING:
     import torch

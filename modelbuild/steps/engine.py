@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from modelbuild.base.errors import StepError
 from modelbuild.engines.kit import Kit, load
 from modelbuild.engines.parsing import network_inputs, parse
 from modelbuild.engines.profiles import (
@@ -24,7 +25,6 @@ from modelbuild.engines.profiles import (
     profile_shapes,
 )
 from modelbuild.engines.words import failed, listed
-from modelbuild.errors import StepError
 from modelbuild.steps.base import Outcome, Step
 
 # What TensorRT-RTX 1.7 builds for when no target is named.

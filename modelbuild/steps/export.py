@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from modelbuild import passing, sources
-from modelbuild.errors import Diagnostic, Refusal, StepError
-from modelbuild.isolate import in_child
+from modelbuild.base import passing
+from modelbuild.base.errors import Diagnostic, Refusal, StepError
+from modelbuild.base.tensors import TensorSpec
+from modelbuild.graph import sources
+from modelbuild.machine.isolate import in_child
 from modelbuild.steps import failures, forms, scripts
 from modelbuild.steps.base import ModelStep, Outcome
 from modelbuild.steps.binding import bind, dynamic_shapes
 from modelbuild.steps.model import LiveModel, ModelSource
-from modelbuild.tensors import TensorSpec
 
 if TYPE_CHECKING:
     import torch

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelbuild import sources
-from modelbuild.errors import Diagnostic, StepError, first_line
+from modelbuild.base.errors import Diagnostic, StepError, first_line
+from modelbuild.base.tensors import TensorSpec
+from modelbuild.graph import sources
 from modelbuild.steps import origins
 from modelbuild.steps.origins import chain
 from modelbuild.steps.remedies import remedy
-from modelbuild.tensors import TensorSpec
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
-from modelbuild.tolerance import Tolerance
+from modelbuild.base.tolerance import Tolerance
 
 Point = tuple[float, float]
 

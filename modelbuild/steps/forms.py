@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelbuild import archives
-from modelbuild.errors import Diagnostic, StepError, first_line
+from modelbuild.base import archives
+from modelbuild.base.errors import Diagnostic, StepError, first_line
 from modelbuild.steps import failures, scripts
 from modelbuild.steps.words import import_failed, kind
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from modelbuild import passing
+from modelbuild.base import passing
+from modelbuild.base.tensors import Sizes, TensorSpec
 from modelbuild.steps.conditions import Condition, Numbers, Where, parse
-from modelbuild.tensors import Sizes, TensorSpec
 
 if TYPE_CHECKING:
     import torch

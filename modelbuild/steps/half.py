@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from modelbuild.errors import Diagnostic
+from modelbuild.base.errors import Diagnostic
 from modelbuild.steps.base import Outcome, Step
 
 FLOAT = 1  # TensorProto.FLOAT, without importing it

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from modelbuild.errors import Diagnostic
+from modelbuild.base.errors import Diagnostic
 
 if TYPE_CHECKING:
     from onnx import NodeProto

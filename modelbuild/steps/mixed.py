@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from modelbuild import passing
-from modelbuild.errors import Diagnostic, ProofError, first_line
+from modelbuild.base import passing
+from modelbuild.base.errors import Diagnostic, ProofError, first_line
+from modelbuild.base.telling import tell
 from modelbuild.steps import clamps, variant_rows
 from modelbuild.steps.base import Outcome, Step
 from modelbuild.steps.half import Half
 from modelbuild.steps.model import import_attribute
 from modelbuild.steps.verify import Verify
-from modelbuild.telling import tell
 
 if TYPE_CHECKING:
+    from modelbuild.base.tolerance import Tolerance
     from modelbuild.graph.files import Model
-    from modelbuild.mixed.search import Found, Infeasible, Search, Trial
-    from modelbuild.tolerance import Tolerance
+    from modelbuild.graph.mixed.search import Found, Infeasible, Search, Trial
 
 _ROUNDS = 5  # searches, each wiser by an input that the proof of the last one failed on
 _NAMED = 5  # nodes or weights that a message names
@@ -127,9 +127,9 @@ class Mixed(Half):
         plain: ProofError,
         said: tuple[Diagnostic, ...],
     ) -> Outcome:
-        from modelbuild.mixed.roundings import Roundings
-        from modelbuild.mixed.search import Infeasible, Search
-        from modelbuild.mixed.switches import Switches
+        from modelbuild.graph.mixed.roundings import Roundings
+        from modelbuild.graph.mixed.search import Infeasible, Search
+        from modelbuild.graph.mixed.switches import Switches
         from modelbuild.steps import reference
 
         tell("the plain conversion breaks the tolerance; looking for nodes to keep in fp32")
@@ -199,7 +199,7 @@ class Mixed(Half):
     def _trial(self, reference: Path, name: str, bounds: Sequence[Tolerance]) -> Trial:
         import numpy as np
 
-        from modelbuild.mixed.search import Trial
+        from modelbuild.graph.mixed.search import Trial
         from modelbuild.steps import compare
         from modelbuild.steps.reference import load_case
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelbuild import archives, passing
-from modelbuild.errors import Diagnostic, StepError, first_line
+from modelbuild.base import archives, passing
+from modelbuild.base.errors import Diagnostic, StepError, first_line
 from modelbuild.steps import binding, checkpoints, forms, plain_paths
 from modelbuild.steps.checkpoints import Weights
 from modelbuild.steps.origins import place

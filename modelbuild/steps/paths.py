@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelbuild import passing
-from modelbuild.errors import Diagnostic, StepError
-from modelbuild.isolate import in_child
+from modelbuild.base import passing
+from modelbuild.base.errors import Diagnostic, StepError
+from modelbuild.base.tensors import Sizes, TensorSpec
+from modelbuild.base.tolerance import Tolerance
+from modelbuild.machine.isolate import in_child
 from modelbuild.steps import guards, watching
 from modelbuild.steps.conditions import Condition
 from modelbuild.steps.model import LiveModel
-from modelbuild.tensors import Sizes, TensorSpec
-from modelbuild.tolerance import Tolerance
 
 if TYPE_CHECKING:
     import torch

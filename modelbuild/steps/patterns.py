@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from modelbuild import globs
-from modelbuild.errors import Diagnostic, StepError
+from modelbuild.base import globs
+from modelbuild.base.errors import Diagnostic, StepError
 
 
 def matching(base: Path, patterns: Sequence[str], key: str, code: str) -> tuple[Path, ...]:

@@ -9,7 +9,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from modelbuild.errors import Diagnostic, first_line
+from modelbuild.base.errors import Diagnostic, first_line
+from modelbuild.base.tensors import Sizes
+from modelbuild.base.tolerance import Tolerance
 from modelbuild.steps import compare, figures, reference
 from modelbuild.steps.conditioning import Own, times, times_counted
 from modelbuild.steps.figures import Distance, Figures, merged
@@ -18,8 +20,6 @@ from modelbuild.steps.record import Measured as Output
 from modelbuild.steps.record import Record
 from modelbuild.steps.samples import Array
 from modelbuild.steps.spread import Spread
-from modelbuild.tensors import Sizes
-from modelbuild.tolerance import Tolerance
 
 Run = Callable[[Mapping[str, Array]], list[Array]]
 

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from modelbuild.errors import Diagnostic
+from modelbuild.base.errors import Diagnostic
+from modelbuild.base.tensors import Sizes
+from modelbuild.base.tolerance import Tolerance
 from modelbuild.steps.base import Outcome
 from modelbuild.steps.figures import Distance, Figures, worst_of
-from modelbuild.tensors import Sizes
-from modelbuild.tolerance import Tolerance
 
 _WRONG = 0.1  # an error relative to an output's size that no precision excuses
 _MOST = 400  # points of hulls that are written down for an output

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from modelbuild import passing
-from modelbuild.errors import Diagnostic, ModelbuildError, Refusal, StepError, first_line
+from modelbuild.base import passing
+from modelbuild.base.errors import Diagnostic, ModelbuildError, Refusal, StepError, first_line
+from modelbuild.base.tensors import ITEM_BYTES, Axis, Sizes, TensorSpec, reorders
 from modelbuild.steps import failures, forms
 from modelbuild.steps.base import ModelStep, Outcome
 from modelbuild.steps.model import LiveModel, ModelSource
 from modelbuild.steps.patterns import matching
 from modelbuild.steps.repeating import agree, keeps, self_agreement, stateful
 from modelbuild.steps.state import Snapshot
-from modelbuild.tensors import ITEM_BYTES, Axis, Sizes, TensorSpec, reorders
 
 if TYPE_CHECKING:
     import torch
@@ -107,7 +107,7 @@ class Reference(ModelStep):
         """
         import torch
 
-        from modelbuild import cores
+        from modelbuild.machine import cores
         from modelbuild.steps import samples
 
         torch.set_num_threads(cores.share())

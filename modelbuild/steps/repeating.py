@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from modelbuild import passing
-from modelbuild.errors import Diagnostic, ModelbuildError, ProofError
+from modelbuild.base import passing
+from modelbuild.base.errors import Diagnostic, ModelbuildError, ProofError
+from modelbuild.base.tensors import Sizes
 from modelbuild.steps import watching
 from modelbuild.steps.state import Snapshot
-from modelbuild.tensors import Sizes
 
 if TYPE_CHECKING:
     import torch

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from modelbuild.tensors import Sizes, TensorSpec
+from modelbuild.base.tensors import Sizes, TensorSpec
 
 if TYPE_CHECKING:
     import torch

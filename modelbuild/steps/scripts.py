@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from modelbuild.errors import Diagnostic, StepError
+from modelbuild.base.errors import Diagnostic, StepError
 
 if TYPE_CHECKING:
     import torch

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from modelbuild.errors import Diagnostic
+from modelbuild.base.errors import Diagnostic
 from modelbuild.steps.base import Outcome, Step
 
 

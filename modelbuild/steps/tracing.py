@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from modelbuild import passing
+from modelbuild.base import passing
+from modelbuild.base.tensors import TensorSpec
 from modelbuild.steps import scripts
 from modelbuild.steps.binding import bind, dynamic_shapes
 from modelbuild.steps.model import LiveModel
-from modelbuild.tensors import TensorSpec
 
 if TYPE_CHECKING:
     import torch

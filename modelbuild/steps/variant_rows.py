@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelbuild.errors import ModelbuildError, ProofError
+from modelbuild.base.errors import ModelbuildError, ProofError
 from modelbuild.steps.reference import INDEX
 from modelbuild.steps.verify import Verify
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from modelbuild.base.tensors import Sizes, TensorSpec, Values
 from modelbuild.steps.samples import Array, random_inputs
-from modelbuild.tensors import Sizes, TensorSpec, Values
 
 _SEEDS = 4
 _MOST_ALONE = 4  # inputs that are moved while the others stay

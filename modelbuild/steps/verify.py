@@ -8,16 +8,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from modelbuild import passing, toolchain
+from modelbuild.base import passing
+from modelbuild.base.errors import Diagnostic, ProofError, StepError
+from modelbuild.base.tensors import Sizes, TensorSpec, Values
+from modelbuild.base.tolerance import Tolerance
 from modelbuild.engines.profiles import AxisRanges
 from modelbuild.engines.running import run_engine
-from modelbuild.errors import Diagnostic, ProofError, StepError
-from modelbuild.isolate import in_child
+from modelbuild.machine import toolchain
+from modelbuild.machine.isolate import in_child
 from modelbuild.steps import failures
 from modelbuild.steps.base import Outcome, Step
 from modelbuild.steps.record import Record
-from modelbuild.tensors import Sizes, TensorSpec, Values
-from modelbuild.tolerance import Tolerance
 
 if TYPE_CHECKING:
     from modelbuild.graph.alarms import Alarms

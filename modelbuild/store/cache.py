@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from modelbuild.errors import Diagnostic, ModelbuildError
+from modelbuild.base.errors import Diagnostic, ModelbuildError
 from modelbuild.machine import home
 from modelbuild.store import inside, locks, sessions, tally
 from modelbuild.store.entries import Entry

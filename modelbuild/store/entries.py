@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from modelbuild import shapes
-from modelbuild.keys import digest, full_key
-from modelbuild.records import DATA, DIAGNOSTIC
-from modelbuild.shapes import count, mapping, maybe, record, rows, seconds, text
+from modelbuild.base import shapes
+from modelbuild.base.keys import digest, full_key
+from modelbuild.base.records import DATA, DIAGNOSTIC
+from modelbuild.base.shapes import count, mapping, maybe, record, rows, seconds, text
 from modelbuild.store.files import File
 from modelbuild.store.objects import Tree, named
 

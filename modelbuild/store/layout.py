@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelbuild import shapes
-from modelbuild.keys import digest
+from modelbuild.base import shapes
+from modelbuild.base.keys import digest
 
 GONE = ".gone"
 

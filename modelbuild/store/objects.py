@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelbuild import shapes
-from modelbuild.keys import digest
+from modelbuild.base import shapes
+from modelbuild.base.keys import digest
 from modelbuild.store import inside, locks, sessions
 from modelbuild.store.files import File, hashed, remove
 from modelbuild.store.layout import Layout

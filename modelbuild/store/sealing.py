@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-from modelbuild.keys import canonical
+from modelbuild.base.keys import canonical
 
 # {"sha256":"<64 hex>","content":…} with the digest of the content's bytes: plain JSON to others,
 # and read here without writing the content out again to compare.

@@ -91,7 +91,7 @@ def catalogued(kind: str, what: str, base: str, path: Sequence[str] | None = Non
     folders = [base, os.getcwd(), *(sys.path if path is None else path)]
     if kind == "distribution":
         return version(what, folders)
-    from modelbuild.keys import digest
+    from modelbuild.base.keys import digest
 
     found = list(importlib.metadata.distributions(path=list(dict.fromkeys(folders))))
     if kind == "installed":
@@ -192,7 +192,7 @@ def _version(found: importlib.metadata.Distribution) -> str:
     url = _origin(found)
     if url is None or _is_editable(url):
         return number
-    from modelbuild.keys import digest_bytes
+    from modelbuild.base.keys import digest_bytes
 
     record = (found.read_text("RECORD") or "").encode(errors="replace")
     return f"{number} {digest_bytes(record)}"

@@ -253,7 +253,7 @@ def _digest(texts: Iterable[str]) -> str:
 
 
 def _matches(pattern: str, base: Path) -> list[str]:
-    from modelbuild import globs
+    from modelbuild.base import globs
 
     return globs.matches(pattern, base)
 

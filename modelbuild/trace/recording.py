@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from modelbuild import untimely
 from modelbuild.base import stat_rows
-from modelbuild.environment import ENVIRONMENT
+from modelbuild.machine import untimely
+from modelbuild.machine.environment import ENVIRONMENT
 from modelbuild.trace import watching
 from modelbuild.trace.facts import (
     by_time,

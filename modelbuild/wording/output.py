@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TextIO
 
+from modelbuild.base.escaping import visible
 from modelbuild.wording import colours
-from modelbuild.wording.escaping import visible
 
 
 def say(text: str, end: str = "\n") -> None:

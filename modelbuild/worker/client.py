@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelbuild import streams
+from modelbuild.machine import streams
 from modelbuild.worker import wire
 
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modelbuild import cores, environment, passing, telling
-from modelbuild.errors import EXIT_STEP_FAILED, Diagnostic, ModelbuildError, Refusal, first_line
+from modelbuild.base import passing, telling
+from modelbuild.base.errors import EXIT_STEP_FAILED, Diagnostic, ModelbuildError, Refusal, first_line
+from modelbuild.machine import cores, environment
 from modelbuild.steps.base import ModelStep, Outcome, Step
 from modelbuild.store import Store, Tree
 from modelbuild.trace.recording import Found, Trace

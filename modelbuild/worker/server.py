@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from modelbuild.isolate import die_with_parent
+from modelbuild.machine.isolate import die_with_parent
 from modelbuild.worker import wire
 
 

@@ -175,7 +175,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
     import transformers  # noqa: F401 - once, for the children that draft
 
-    from modelbuild import drafting
+    from modelbuild.setup import drafting
 
     made = Project(tmp_path_factory.mktemp("drafts"))
     made.write("zoo_nets.py", NETS)

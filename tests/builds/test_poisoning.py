@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from modelbuild import quick, state
+from modelbuild import quick
+from modelbuild.state import format as state
 from modelbuild.store import File, Store, hash_file
 from modelbuild.store.objects import named
 from modelbuild.store.sealing import seal

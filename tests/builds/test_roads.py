@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from modelbuild import toolchain
 from modelbuild.graph.runtime import session_of_file
+from modelbuild.machine import toolchain
 from tests.conftest import Answer, Project
 
 MODELS = """\

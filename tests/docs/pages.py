@@ -30,7 +30,7 @@ from tests import zygote
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").glob("*.md")])
-EXPLANATIONS = sorted((ROOT / "modelbuild/explanations").glob("*.md"))
+EXPLANATIONS = sorted((ROOT / "modelbuild/views/explanations").glob("*.md"))
 
 _FENCE = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 _RULES = re.compile(r"((?:<!-- [^\n]* -->\n+)+)\Z")

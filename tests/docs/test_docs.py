@@ -14,7 +14,7 @@ import torch
 import yaml
 from onnxconverter_common import auto_mixed_precision, auto_mixed_precision_model_path, float16
 
-from modelbuild import commands
+from modelbuild.cli import commands
 from modelbuild.recipe.examples import EXAMPLES, NOTES
 from modelbuild.recipe.json_schema import json_schema, known_keys
 from modelbuild.recipe.loading import load, parse

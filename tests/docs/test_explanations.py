@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from modelbuild import cli, explanations
-from modelbuild.errors import RecipeError
+from modelbuild.base.errors import RecipeError
+from modelbuild.cli import main as cli
+from modelbuild.views import explanations
 from tests.docs.pages import ROOT
 
 SLUG = re.compile(r"[a-z0-9]+(-[a-z]+)+")
@@ -71,7 +72,7 @@ def test_a_message_in_a_page_is_of_its_code() -> None:
 
 def test_explain_prints_the_page(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["explain", "baked-axis"]) == 0
-    assert capsys.readouterr().out == (ROOT / "modelbuild/explanations/baked-axis.md").read_text()
+    assert capsys.readouterr().out == (ROOT / "modelbuild/views/explanations/baked-axis.md").read_text()
 
 
 def test_explain_takes_the_code_as_it_stands_in_a_message() -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from modelbuild import arguments, commands
-from modelbuild.errors import RecipeError
+from modelbuild.base.errors import RecipeError
+from modelbuild.cli import arguments, commands
 from tests.docs.pages import EXPLANATIONS, PAGES, ROOT, Block, Sandbox, blocks, environment, read
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]

@@ -12,9 +12,9 @@ from typing import Any
 import onnx.parser
 import pytest
 
-from modelbuild import toolchain
-from modelbuild.errors import Diagnostic, ModelbuildError
-from modelbuild.isolate import in_child
+from modelbuild.base.errors import Diagnostic, ModelbuildError
+from modelbuild.machine import toolchain
+from modelbuild.machine.isolate import in_child
 from modelbuild.steps.base import Outcome
 from modelbuild.steps.engine import BuildEngine, BuildRtxEngine
 

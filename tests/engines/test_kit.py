@@ -8,8 +8,8 @@ from pathlib import Path
 import onnx
 import pytest
 
-from modelbuild.errors import Diagnostic
-from modelbuild.isolate import in_child
+from modelbuild.base.errors import Diagnostic
+from modelbuild.machine.isolate import in_child
 from modelbuild.steps.engine import BuildTensorrtEngine
 from tests.engines.small import ADD, ADD_INPUTS, LARGE, RTX, build, needs_rtx, rtx, without_gpu, write_model
 

@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 import pytest
 
-from modelbuild.errors import Diagnostic, ModelbuildError
-from modelbuild.isolate import in_child
+from modelbuild.base.errors import Diagnostic, ModelbuildError
+from modelbuild.machine.isolate import in_child
 from tests.engines.small import RTX, build, needs_rtx, rtx, write_model
 
 

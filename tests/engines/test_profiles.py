@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from modelbuild.base.errors import Diagnostic
 from modelbuild.engines.profiles import fitting_profile, graph_errors, profile_errors, profile_shapes
-from modelbuild.errors import Diagnostic
 
 
 @pytest.mark.parametrize(

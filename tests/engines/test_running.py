@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from modelbuild import toolchain
+from modelbuild.base.errors import Diagnostic, ModelbuildError
 from modelbuild.engines.running import _array, _tensor, run_engine
-from modelbuild.errors import Diagnostic, ModelbuildError
-from modelbuild.isolate import in_child
+from modelbuild.machine import toolchain
+from modelbuild.machine.isolate import in_child
 from tests.engines.small import ADD, LARGE, RTX, SMALL, build, needs_rtx, rtx, without_gpu
 
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import onnx.parser
 import pytest
 
-from modelbuild.errors import StepError
+from modelbuild.base.errors import StepError
+from modelbuild.base.tensors import TensorSpec
 from modelbuild.graph import interface
 from modelbuild.graph.files import Model
-from modelbuild.tensors import TensorSpec
 
 X = TensorSpec("x", "float32", ("n", 2))
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from modelbuild.errors import StepError
+from modelbuild.base.errors import StepError
+from modelbuild.base.tensors import TensorSpec
 from modelbuild.graph import files, interface, named_weights
 from modelbuild.graph.files import Model
 from modelbuild.graph.simplification import simplify
@@ -20,7 +21,6 @@ from modelbuild.steps import forms
 from modelbuild.steps.export import Export
 from modelbuild.steps.model import LiveModel, ModelSource
 from modelbuild.steps.simplify import Simplify
-from modelbuild.tensors import TensorSpec
 from modelbuild.trace.recording import Trace
 
 GRAPH = """

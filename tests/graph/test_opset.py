@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from modelbuild.errors import Diagnostic, StepError
+from modelbuild.base.errors import Diagnostic, StepError
 from modelbuild.graph import files
 from modelbuild.graph.files import Model
 from modelbuild.graph.naming import graphs

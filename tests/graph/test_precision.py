@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from modelbuild.errors import Diagnostic
+from modelbuild.base.errors import Diagnostic
 from modelbuild.graph import files, naming
 from modelbuild.graph.edges import with_numpy_edges
 from modelbuild.graph.files import Model

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from modelbuild.graph import files
 from modelbuild.graph.files import Model
 from modelbuild.graph.runtime import lacks_kernels, session
-from modelbuild.isolate import in_child
+from modelbuild.machine.isolate import in_child
 
 RNG = np.random.default_rng(0)
 ARRAYS = {name: RNG.normal(size=(40, 40)).astype(np.float32) for name in ("a", "b")}

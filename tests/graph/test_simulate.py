@@ -12,12 +12,12 @@ import onnxruntime
 import pytest
 from onnx import TensorProto
 
-from modelbuild import toolchain
 from modelbuild.graph import files, opset
 from modelbuild.graph.files import Model
 from modelbuild.graph.precision import HalfOptions, convert
 from modelbuild.graph.runtime import CUDA, has_cuda, session
 from modelbuild.graph.simulate import simulated, simulation
+from modelbuild.machine import toolchain
 
 HALF, FLOAT, BFLOAT16 = TensorProto.FLOAT16, TensorProto.FLOAT, int(TensorProto.BFLOAT16)
 

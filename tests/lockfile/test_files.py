@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from modelbuild import lockfile
-from modelbuild.errors import RecipeError
+from modelbuild.base.errors import RecipeError
 from tests.lockfile.samples import FP32, NET, locked
 
 

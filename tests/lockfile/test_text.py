@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from modelbuild.errors import RecipeError
+from modelbuild.base.errors import RecipeError
 from modelbuild.lockfile.naming import visible
 from modelbuild.lockfile.reading import read
 from modelbuild.lockfile.writing import render

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelbuild.mixed.choice import additions
-from modelbuild.mixed.sensitivity import shares
+from modelbuild.graph.mixed.choice import additions
+from modelbuild.graph.mixed.sensitivity import shares
 
 
 def _needs(*uses: str) -> list[frozenset[str] | None]:

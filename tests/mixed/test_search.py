@@ -12,12 +12,12 @@ import pytest
 from onnx import TensorProto
 
 from modelbuild.graph.files import Model
+from modelbuild.graph.mixed.roundings import Roundings
+from modelbuild.graph.mixed.search import Found, Infeasible, Search, Trial
+from modelbuild.graph.mixed.switches import Switches
 from modelbuild.graph.precision import HalfOptions, convert
 from modelbuild.graph.runtime import session
 from modelbuild.graph.simulate import simulated
-from modelbuild.mixed.roundings import Roundings
-from modelbuild.mixed.search import Found, Infeasible, Search, Trial
-from modelbuild.mixed.switches import Switches
 
 
 def _model(nodes: Sequence[onnx.NodeProto], weights: dict[str, np.ndarray] | None = None) -> Model:

@@ -8,12 +8,12 @@ import pytest
 
 from modelbuild.graph import interface
 from modelbuild.graph.files import Model
+from modelbuild.graph.mixed.roundings import Roundings
+from modelbuild.graph.mixed.switches import Switches
 from modelbuild.graph.naming import graphs, label
 from modelbuild.graph.precision import HalfOptions, convert
 from modelbuild.graph.runtime import session
 from modelbuild.graph.simulate import simulated
-from modelbuild.mixed.roundings import Roundings
-from modelbuild.mixed.switches import Switches
 from tests.graph import graph_zoo
 
 RNG = np.random.default_rng(0)

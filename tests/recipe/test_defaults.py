@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 import modelbuild
-from modelbuild import cli
-from modelbuild.errors import RecipeError
-from modelbuild.plan import plan
+from modelbuild.base.errors import RecipeError
+from modelbuild.cli import main as cli
+from modelbuild.plan.actions import plan
 from modelbuild.recipe import defaults
 from modelbuild.recipe.defaults import NONE, Defaults
 from modelbuild.recipe.loading import load, parse

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from modelbuild.errors import RecipeError
+from modelbuild.base.errors import RecipeError
 from modelbuild.recipe.finding import find
 
 

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from modelbuild.errors import RecipeError
+from modelbuild.base.errors import RecipeError
 from modelbuild.recipe.json_schema import json_schema
 from modelbuild.recipe.loading import parse
 

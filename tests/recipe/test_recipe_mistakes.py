@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from modelbuild.errors import EXIT_USAGE, RecipeError
+from modelbuild.base.errors import EXIT_USAGE, RecipeError
 from modelbuild.recipe.loading import load, parse
 
 MODEL = "model: {import: 'm:Net'}\n"

@@ -10,12 +10,12 @@ from typing import get_args
 
 import pytest
 
-from modelbuild.errors import RecipeError
-from modelbuild.plan import plan
+from modelbuild.base.errors import RecipeError
+from modelbuild.base.tensors import DTYPES, Axis, TensorSpec, Values
+from modelbuild.plan.actions import plan
 from modelbuild.recipe.loading import parse
 from modelbuild.recipe.schema import DType, Recipe, Tolerance
 from modelbuild.steps.verify import Verify
-from modelbuild.tensors import DTYPES, Axis, TensorSpec, Values
 
 SMALLEST = "model: {import: 'm:Net'}\ninputs: {x: {shape: [3]}}\n"
 TWO_AXES = """\

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from modelbuild.errors import RecipeError
+from modelbuild.base.errors import RecipeError
 from modelbuild.recipe import writing
 from modelbuild.recipe.reading import read
 from modelbuild.recipe.writing import quoted, with_node_block_list, write_back

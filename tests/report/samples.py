@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelbuild.reporting.values import (
+from modelbuild.views.reporting.values import (
     Action,
     Artifact,
     Conversion,

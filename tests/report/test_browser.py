@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
-from modelbuild.reporting.page import render
+from modelbuild.views.reporting.page import render
 from tests.report.samples import hostile, model
 
 # Unfolds everything and comes by every plot, as a reader does; each is drawn when it is in view.

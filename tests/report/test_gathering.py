@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 
 import modelbuild
-from modelbuild import cli
-from modelbuild import request as requests
 from modelbuild.base import stat_rows
-from modelbuild.errors import RecipeError
-from modelbuild.reporting.gathering import gather
-from modelbuild.reporting.page import render
-from modelbuild.reporting.values import Model
-from modelbuild.request import Request
+from modelbuild.base.errors import RecipeError
+from modelbuild.building import request as requests
+from modelbuild.building.request import Request
+from modelbuild.cli import main as cli
+from modelbuild.views.reporting.gathering import gather
+from modelbuild.views.reporting.page import render
+from modelbuild.views.reporting.values import Model
 from tests.conftest import RECIPE, TINY
 
 MORE = "precision: {fp32: , fp16: }\nstatic: [{batch: 1}]\n"
@@ -397,7 +397,7 @@ def test_the_function_writes_what_the_command_does(place: Place) -> None:
 
 def test_a_report_imports_no_heavy_library() -> None:
     code = (
-        "import sys; import modelbuild.reporting.gathering, modelbuild.reporting.page; "
+        "import sys; import modelbuild.views.reporting.gathering, modelbuild.views.reporting.page; "
         "print({'torch', 'onnx', 'numpy', 'vl_convert', 'playwright'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

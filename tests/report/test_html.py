@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from modelbuild.reporting.html import Html, clipped, data, joined, tag
+from modelbuild.views.reporting.html import Html, clipped, data, joined, tag
 from tests.report.samples import HOSTILE
 
 

@@ -9,8 +9,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from modelbuild.reporting.page import render
-from modelbuild.reporting.values import Model, Ranges
+from modelbuild.views.reporting.page import render
+from modelbuild.views.reporting.values import Model, Ranges
 from tests.report.samples import HOSTILE, hostile, model, tensors
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from modelbuild.reporting.pipeline import MARKS, arranged, pictures
+from modelbuild.views.reporting.pipeline import MARKS, arranged, pictures
 from tests.report.samples import ACTIONS, HOSTILE, action
 
 

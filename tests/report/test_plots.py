@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from modelbuild.reporting import plots, ranges
-from modelbuild.reporting.page import render
-from modelbuild.reporting.values import Model, Range
+from modelbuild.views.reporting import plots, ranges
+from modelbuild.views.reporting.page import render
+from modelbuild.views.reporting.values import Model, Range
 from tests.report.samples import HOSTILE, artifact, hostile, model, parity, tensors
 
 

@@ -6,9 +6,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelbuild.review.asking import Asked
-from modelbuild.review.reviewing import review
-from modelbuild.review.values import RecipeReview, Review
+from modelbuild.changes.review.asking import Asked
+from modelbuild.changes.review.reviewing import review
+from modelbuild.changes.review.values import RecipeReview, Review
 
 RECIPE = """\
 name: net

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from modelbuild import cli
+from modelbuild.cli import main as cli
 from tests.review.repositories import RECIPE, Repo, made
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from modelbuild.keys import canonical
+from modelbuild.base.keys import canonical
+from modelbuild.changes.review import differences as module
+from modelbuild.changes.review.differences import differences
+from modelbuild.changes.review.effects import outlook
+from modelbuild.changes.review.risks import risks
 from modelbuild.recipe.loading import parse
 from modelbuild.recipe.schema import Recipe
-from modelbuild.review import differences as module
-from modelbuild.review.differences import differences
-from modelbuild.review.effects import outlook
-from modelbuild.review.risks import risks
 
 BASE = """\
 name: net

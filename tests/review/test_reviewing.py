@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import modelbuild
-from modelbuild.errors import RecipeError
+from modelbuild.base.errors import RecipeError
 from modelbuild.lockfile import Lock, Onnx, Worst
 from modelbuild.lockfile.writing import render
 from modelbuild.store import Store

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from modelbuild.errors import Diagnostic
-from modelbuild.review import markdown, plain
-from modelbuild.review.values import Change, Effect, RecipeReview, Review, Revision
+from modelbuild.base.errors import Diagnostic
+from modelbuild.changes.review import markdown, plain
+from modelbuild.changes.review.values import Change, Effect, RecipeReview, Review, Revision
 
 SAID = Diagnostic(
     "proof-weakened", "a tolerance is loosened: fp16 relative_l2 0.01 -> 0.02", "ask", "a", "warning"

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from modelbuild import passing
-from modelbuild.errors import Diagnostic, Refusal, StepError
+from modelbuild.base import passing
+from modelbuild.base.errors import Diagnostic, Refusal, StepError
 from modelbuild.steps.base import Outcome, Step
 
 

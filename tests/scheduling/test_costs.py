@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from modelbuild.memory import available
-from modelbuild.plan import plan
+from modelbuild.building.scheduling.costs import Budget, Costs, heights, peaks_by_kind
+from modelbuild.machine.memory import available
+from modelbuild.plan.actions import plan
 from modelbuild.recipe.loading import parse
-from modelbuild.scheduling.costs import Budget, Costs, heights, peaks_by_kind
 
 GIB = 1 << 30
 RECIPE = """\

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from modelbuild.errors import Diagnostic
-from modelbuild.scheduling.repeats import repeated
-from modelbuild.scheduling.runs import Ended
+from modelbuild.base.errors import Diagnostic
+from modelbuild.building.scheduling.repeats import repeated
+from modelbuild.building.scheduling.runs import Ended
 
 
 def failed(code: str, message: str = "", fault: str | None = None) -> Ended:

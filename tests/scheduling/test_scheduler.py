@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
-from modelbuild import building, memory, toolchain
-from modelbuild.plan import Action, Artifact, Plan
+from modelbuild.building import builds as building
+from modelbuild.building.request import Request
+from modelbuild.building.scheduling import scheduler
+from modelbuild.building.scheduling.runs import Ended, Options, Run
+from modelbuild.building.scheduling.scheduler import Scheduler
+from modelbuild.machine import memory, toolchain
+from modelbuild.plan.actions import Action, Artifact, Plan
 from modelbuild.recipe.loading import parse
 from modelbuild.recipe.schema import Recipe
-from modelbuild.request import Request
-from modelbuild.scheduling import scheduler
-from modelbuild.scheduling.runs import Ended, Options, Run
-from modelbuild.scheduling.scheduler import Scheduler
 from modelbuild.store import Store, Tree
 from modelbuild.worker.jobs import Surroundings
 from tests.conftest import RECIPE, Project

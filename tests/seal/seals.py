@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 # What a run is seen to read is decided apart from what it does, and has a version of its own.
 TRACE = Definition("modelbuild.trace.recording", "Trace")
 # Every step's process is told this, whatever the step names.
-_AROUND = (Definition("modelbuild.environment", "ENVIRONMENT"),)
+_AROUND = (Definition("modelbuild.machine.environment", "ENVIRONMENT"),)
 
 
 @dataclass(frozen=True)

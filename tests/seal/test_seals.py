@@ -48,7 +48,7 @@ def test_a_step_reaches_the_code_that_its_methods_call_and_what_its_children_are
     reached = code.reached([Definition(Half.__module__, "Half")])
     assert Definition("modelbuild.graph.rounding", "to_half") in reached
     (half,) = (s for s in seals.sealed(code) if s.name == "Half")
-    assert Definition("modelbuild.environment", "ENVIRONMENT") in half.reached
+    assert Definition("modelbuild.machine.environment", "ENVIRONMENT") in half.reached
     assert half.version == Half.version
 
 
@@ -161,4 +161,4 @@ def test_a_version_that_was_raised_is_not_asked_about() -> None:
 
 def test_reaching_verify_includes_what_it_is_given_by_the_plan(code: Code) -> None:
     reached = code.reached([Definition(Verify.__module__, "Verify")])
-    assert Definition("modelbuild.tolerance", "Tolerance") in reached
+    assert Definition("modelbuild.base.tolerance", "Tolerance") in reached

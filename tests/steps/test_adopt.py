@@ -11,7 +11,8 @@ import onnx.numpy_helper
 import pytest
 from onnx import ModelProto, helper
 
-from modelbuild.errors import Diagnostic, ModelbuildError, StepError
+from modelbuild.base.errors import Diagnostic, ModelbuildError, StepError
+from modelbuild.base.tensors import TensorSpec
 from modelbuild.graph import files, interface
 from modelbuild.graph.files import Model
 from modelbuild.graph.runtime import session, session_of_file
@@ -20,7 +21,6 @@ from modelbuild.steps.adopt import Adopt, AdoptedReference
 from modelbuild.steps.reference import Sampling
 from modelbuild.steps.reference import load as recorded
 from modelbuild.steps.verify import check_file
-from modelbuild.tensors import TensorSpec
 
 X = TensorSpec("x", "float32", ("n", 3))
 SAMPLING = Sampling((X,), (), ({"n": 2},), 1, 0)

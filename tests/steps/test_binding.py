@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from modelbuild.errors import StepError
+from modelbuild.base.errors import StepError
+from modelbuild.base.tensors import TensorSpec
 from modelbuild.steps import forms
 from modelbuild.steps.binding import bind, dynamic_shapes, spell_out
 from modelbuild.steps.export import Export
 from modelbuild.steps.model import ModelSource
-from modelbuild.tensors import TensorSpec
 
 
 class Forward(nn.Module):

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import nn
 
-from modelbuild.errors import Diagnostic, StepError
+from modelbuild.base.errors import Diagnostic, StepError
+from modelbuild.base.tensors import TensorSpec, Values
 from modelbuild.steps import branches, concrete, failures, samples
 from modelbuild.steps.export import Export
 from modelbuild.steps.model import LiveModel, ModelSource
 from modelbuild.steps.paths import Exported
 from modelbuild.steps.variations import variations
-from modelbuild.tensors import TensorSpec, Values
 
 X = TensorSpec("x", "float32", ("batch", 4))
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from modelbuild.errors import StepError
+from modelbuild.base.errors import StepError
 from modelbuild.steps import checkpoints
 from modelbuild.steps.checkpoints import Weights
 from modelbuild.steps.model import ModelSource

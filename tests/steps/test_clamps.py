@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import NodeProto, TensorProto, helper
 
-from modelbuild.errors import Diagnostic
+from modelbuild.base.errors import Diagnostic
 from modelbuild.graph import files
 from modelbuild.graph.clips import clipped
 from modelbuild.graph.files import Model

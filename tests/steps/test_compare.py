@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from modelbuild.base.tolerance import Tolerance
 from modelbuild.steps.compare import distance, is_vacuous
 from modelbuild.steps.figures import worst_of
-from modelbuild.tolerance import Tolerance
 
 arrays = hnp.arrays(np.float32, st.integers(1, 20), elements=st.floats(-1e3, 1e3, width=32))
 

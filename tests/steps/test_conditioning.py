@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from modelbuild.base.tolerance import Tolerance
 from modelbuild.steps import compare
 from modelbuild.steps.conditioning import IN_FLOAT64, MOVED, Own, measured
 from modelbuild.steps.model import ModelSource
 from modelbuild.steps.proof import Proof
 from modelbuild.steps.reference import Case
-from modelbuild.tolerance import Tolerance
 from tests.steps.test_proof import Of
 
 TOLERANCE = Tolerance(rtol=1e-3, atol=1e-4, relative_l2=1e-3, mismatch=1e-3)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modelbuild.errors import Diagnostic, StepError
+from modelbuild.base.errors import Diagnostic, StepError
+from modelbuild.base.tensors import Axis, TensorSpec
 from modelbuild.steps.data import OwnInputs
 from modelbuild.steps.reference import Sampling, load, record
-from modelbuild.tensors import Axis, TensorSpec
 
 AXES = (Axis("batch", 1, 2, 4), Axis("rows", 2, 3, 8))
 X = TensorSpec("x", "float32", ("batch", 3))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from modelbuild.errors import Diagnostic
+from modelbuild.base.errors import Diagnostic
 from modelbuild.steps.base import Outcome
 from modelbuild.steps.engine import ENGINES
 from tests.engines.small import ADD, ADD_INPUTS, LARGE, RTX, SMALL, build, needs_rtx, rtx, version

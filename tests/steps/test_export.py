@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from modelbuild.base.tensors import TensorSpec
 from modelbuild.steps.attention import attention
 from modelbuild.steps.export import Export, _by_position
 from modelbuild.steps.model import ModelSource
-from modelbuild.tensors import TensorSpec
 
 
 def _export(opset: int, exporter: Any = "auto") -> Export:

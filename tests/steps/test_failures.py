@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from modelbuild.errors import Diagnostic
+from modelbuild.base.errors import Diagnostic
+from modelbuild.base.tensors import TensorSpec
 from modelbuild.steps import failures
 from modelbuild.steps.export import Export
 from modelbuild.steps.model import ModelSource
-from modelbuild.tensors import TensorSpec
 
 LIBRARY = torch.library.Library("modelbuild_tests", "DEF")
 LIBRARY.define("thrice(Tensor x) -> Tensor")
@@ -128,9 +128,9 @@ def test_what_onnx_runtime_cannot_run_is_told_by_its_cause(
     import onnx
     from onnx import TensorProto, helper
 
+    from modelbuild.base.tolerance import Tolerance
     from modelbuild.graph.files import Model
     from modelbuild.steps.verify import Verify
-    from modelbuild.tolerance import Tolerance
 
     elem = int(getattr(TensorProto, dtype))
     domain, op_type = operator

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from modelbuild.errors import StepError
+from modelbuild.base.errors import StepError
 from modelbuild.steps import forms
 from modelbuild.steps.model import LiveModel, ModelSource
 from modelbuild.trace.recording import Trace

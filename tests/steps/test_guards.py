@@ -11,9 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelbuild.base.tensors import TensorSpec
 from modelbuild.steps.conditions import parse
 from modelbuild.steps.guards import conditions, failing, places
-from modelbuild.tensors import TensorSpec
 
 X = TensorSpec("x", "float32", ("batch", 3, "length"))
 Y = TensorSpec("y", "float32", ("batch", "length"))

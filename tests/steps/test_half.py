@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from modelbuild.errors import StepError
+from modelbuild.base.errors import StepError
 from modelbuild.steps.half import Half
 
 CONV = """

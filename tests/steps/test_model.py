@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from modelbuild.errors import StepError
+from modelbuild.base.errors import StepError
 from modelbuild.steps.model import LiveModel, ModelSource, flatten, resolve
 from modelbuild.steps.state import Snapshot
 from modelbuild.trace.recording import Trace

@@ -12,11 +12,11 @@ import torch
 from onnx import TensorProto, helper
 from torch import nn
 
-from modelbuild.errors import StepError
+from modelbuild.base.errors import StepError
+from modelbuild.base.tensors import TensorSpec
 from modelbuild.steps import paths, samples, tracing
 from modelbuild.steps.model import LiveModel, ModelSource
 from modelbuild.steps.paths import Exported
-from modelbuild.tensors import TensorSpec
 
 X = TensorSpec("x", "float32", ("batch", "length"))
 RANGES = {"batch": (1, 300), "length": (4, 1000)}

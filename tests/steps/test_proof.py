@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from modelbuild.errors import Diagnostic
+from modelbuild.base.errors import Diagnostic
+from modelbuild.base.tolerance import Tolerance
 from modelbuild.steps.proof import Proof
 from modelbuild.steps.reference import Case
-from modelbuild.tolerance import Tolerance
 
 
 @dataclass(frozen=True)

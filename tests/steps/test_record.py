@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelbuild.base.tolerance import Tolerance
 from modelbuild.steps.base import Outcome
 from modelbuild.steps.compare import distance, measured
 from modelbuild.steps.figures import chain, merged
 from modelbuild.steps.proof import Proof
 from modelbuild.steps.record import Record
 from modelbuild.steps.reference import Case
-from modelbuild.tolerance import Tolerance
 
 
 @dataclass(frozen=True)

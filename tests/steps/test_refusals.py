@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from modelbuild.errors import Refusal, StepError
+from modelbuild.base.errors import Refusal, StepError
+from modelbuild.base.tensors import TensorSpec
 from modelbuild.steps.export import Export
 from modelbuild.steps.model import LiveModel, ModelSource
-from modelbuild.tensors import TensorSpec
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from modelbuild.errors import StepError
+from modelbuild.base.errors import StepError
 from modelbuild.steps.export import Export
 from modelbuild.steps.model import LiveModel, ModelSource, resolve
 from modelbuild.steps.origins import place

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.attention.flex_attention import flex_attention
 
-from modelbuild.errors import ProofError, StepError
+from modelbuild.base.errors import ProofError, StepError
 from modelbuild.steps.model import LiveModel, ModelSource
 from modelbuild.steps.reference import _kept_apart
 from modelbuild.steps.repeating import self_agreement

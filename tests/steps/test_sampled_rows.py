@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modelbuild.errors import Refusal, StepError
+from modelbuild.base.errors import Refusal, StepError
+from modelbuild.base.tensors import Axis, TensorSpec, sampled_sizes, traced_sizes
 from modelbuild.steps.reference import Sampling, load, record
-from modelbuild.tensors import Axis, TensorSpec, sampled_sizes, traced_sizes
 
 AXES = (Axis("queries", 4, 5, 9), Axis("keys", 4, 7, 12))
 INPUTS = (TensorSpec("q", "float32", ("queries",)), TensorSpec("k", "float32", ("keys",)))

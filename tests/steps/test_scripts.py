@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import nn
 
-from modelbuild.errors import StepError
+from modelbuild.base.errors import StepError
+from modelbuild.base.tensors import TensorSpec
 from modelbuild.recipe.model_checks import OPSETS
 from modelbuild.steps import forms, scripts
 from modelbuild.steps.binding import bind
@@ -21,7 +22,6 @@ from modelbuild.steps.eager import called, kept
 from modelbuild.steps.export import Export
 from modelbuild.steps.model import LiveModel, ModelSource, flatten
 from modelbuild.steps.state import Snapshot
-from modelbuild.tensors import TensorSpec
 from modelbuild.trace.recording import Trace
 from tests.steps import script_nets as nets
 

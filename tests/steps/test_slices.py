@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from modelbuild.base.tolerance import Tolerance
 from modelbuild.steps.compare import distance, strains
 from modelbuild.steps.slices import parts
-from modelbuild.tolerance import Tolerance
 
 HALF = Tolerance(relative_l2=1e-2, cosine=0.999)
 RANDOM = np.random.default_rng(7)

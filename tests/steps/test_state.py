@@ -14,12 +14,12 @@ import pytest
 import torch
 from torch import nn
 
-from modelbuild.errors import Diagnostic, StepError
-from modelbuild.isolate import in_child
+from modelbuild.base.errors import Diagnostic, StepError
+from modelbuild.base.tensors import TensorSpec
+from modelbuild.machine.isolate import in_child
 from modelbuild.steps import eager
 from modelbuild.steps.model import LiveModel, ModelSource
 from modelbuild.steps.state import Snapshot
-from modelbuild.tensors import TensorSpec
 from modelbuild.trace.recording import Trace
 
 X = (TensorSpec("x", "float32", ("batch", "length")),)

@@ -7,7 +7,9 @@ from pathlib import Path
 import onnx
 import pytest
 
-from modelbuild.errors import ModelbuildError, ProofError, StepError
+from modelbuild.base.errors import ModelbuildError, ProofError, StepError
+from modelbuild.base.tensors import TensorSpec, Values
+from modelbuild.base.tolerance import Tolerance
 from modelbuild.graph import files
 from modelbuild.graph.files import Model
 from modelbuild.graph.precision import HalfOptions, convert
@@ -16,8 +18,6 @@ from modelbuild.steps.adopt import AdoptedReference
 from modelbuild.steps.base import Outcome
 from modelbuild.steps.reference import Sampling
 from modelbuild.steps.verify import Verify
-from modelbuild.tensors import TensorSpec, Values
-from modelbuild.tolerance import Tolerance
 
 BFLOAT16 = ELEM_TYPES["bf16"]
 HEAD = '<ir_version: 8, opset_import: ["" : 18]> g (float[2, 4] x) => (float[2, 4] y)'

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from modelbuild.keys import digest, full_key
+from modelbuild.base.keys import digest, full_key
 from modelbuild.store import Entry, Store, Tree
 
 

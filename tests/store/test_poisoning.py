@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from modelbuild.errors import ModelbuildError
-from modelbuild.keys import canonical, digest, full_key
+from modelbuild.base.errors import ModelbuildError
+from modelbuild.base.keys import canonical, digest, full_key
 from modelbuild.store import Entry, File, Store, check, collect, sealing, stats
 from modelbuild.store.ledger import Ledger
 from modelbuild.store.objects import named

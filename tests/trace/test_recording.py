@@ -21,8 +21,8 @@ import safetensors.numpy
 import torch
 
 from modelbuild.base import stat_rows
-from modelbuild.environment import ENVIRONMENT
-from modelbuild.isolate import in_child
+from modelbuild.machine.environment import ENVIRONMENT
+from modelbuild.machine.isolate import in_child
 from modelbuild.trace import facts
 from modelbuild.trace.recording import Found, Trace
 
@@ -201,7 +201,7 @@ FILES: list[Any] = [
     pytest.param(
         "import os; open('/proc/self/stat'); open('/etc/hosts'); open(os.__file__)", set(), id="system"
     ),
-    pytest.param("import yaml, modelbuild.tolerance", set(), id="installed"),
+    pytest.param("import yaml, modelbuild.base.tolerance", set(), id="installed"),
     pytest.param("open('cache/x')", set(), id="ignored"),
 ]
 

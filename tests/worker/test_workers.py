@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from modelbuild.isolate import describe, in_child
+from modelbuild.machine.isolate import describe, in_child
 from modelbuild.worker.client import Finished, Workers
 from tests.worker.small_jobs import Small
 

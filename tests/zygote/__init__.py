@@ -27,9 +27,9 @@ from pathlib import Path
 from typing import NoReturn, cast
 
 from modelbuild import quick
-from modelbuild.environment import ENVIRONMENT
-from modelbuild.isolate import die_with_parent
-from modelbuild.scheduling.scheduler import PRELOAD, WITH_TORCH
+from modelbuild.building.scheduling.scheduler import PRELOAD, WITH_TORCH
+from modelbuild.machine.environment import ENVIRONMENT
+from modelbuild.machine.isolate import die_with_parent
 from modelbuild.worker import client
 from modelbuild.worker.server import serve
 
@@ -39,8 +39,9 @@ _FILES = 8  # descriptors that come with it
 _start_server = client.start_server
 
 COMMAND = (
-    "modelbuild.cli", "modelbuild.building", "modelbuild.checking", "modelbuild.explaining",
-    "modelbuild.drawing", "modelbuild.review", "modelbuild.reporting", "modelbuild.drafting", "rich.live",
+    "modelbuild.cli.main", "modelbuild.building.builds", "modelbuild.building.checking",
+    "modelbuild.building.explaining", "modelbuild.views.drawing", "modelbuild.views.reporting",
+    "modelbuild.changes.review", "modelbuild.setup.drafting", "rich.live",
 )  # fmt: skip
 
 # What the first export of a process imports besides: libraries for themselves, so that no fact is lost.

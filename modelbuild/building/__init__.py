@@ -1,0 +1,1 @@
+"""Recipes in, published files out."""

@@ -1,0 +1,188 @@
+"""What a command was asked for, and the runs that come of it: recipes found, read and planned."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from modelbuild.base.errors import EXIT_USAGE, Diagnostic, RecipeError
+from modelbuild.base.escaping import line
+from modelbuild.base.results import RecipeResult
+from modelbuild.building.scheduling.runs import Run
+from modelbuild.changes import selecting
+from modelbuild.machine import cores, home, toolchain
+from modelbuild.plan.actions import Plan, plan
+from modelbuild.recipe.finding import find
+from modelbuild.recipe.loading import load
+from modelbuild.recipe.schema import Recipe
+from modelbuild.state.recalling import Recall
+from modelbuild.store import Store
+from modelbuild.worker.jobs import Surroundings
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asked for."""
+
+    recipes: Sequence[str]
+    out: Path = Path("build")
+    cache: Path | None = None
+    jobs: int = 0  # 0: as many as there are cores
+    keep_going: bool = False
+    dry_run: bool = False
+    force: bool = False
+    only: str | None = None
+    require_engines: bool = False
+    measure: bool = False  # verify: compare the published files again, build nothing
+    write_back: bool = False  # put the nodes that a search kept in fp32 into the recipe
+    lock: bool = False  # write what was built into the lock file beside the recipe
+    locked: bool = False  # publish nothing but what the lock file says
+    changed_since: str | None = None  # a git revision: only what a change since then can touch
+
+    def job_count(self) -> int:
+        return self.jobs or cores.available()
+
+    def store(self) -> Store:
+        return Store((self.cache or home.default_root()).absolute())
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The recipes of a request: read, wrong (``broken``), or with nothing to do (``idle``)."""
+
+    paths: Sequence[Path]
+    recipes: Sequence[tuple[Path, Recipe]]
+    broken: Sequence[RecipeResult] = ()
+    idle: Sequence[RecipeResult] = ()
+    notes: Mapping[str, Diagnostic] = field(default_factory=dict)  # what there is to say of one, by its path
+
+    def in_order(self, results: Iterable[RecipeResult]) -> tuple[RecipeResult, ...]:
+        """These results and those of the other recipes, as they were asked for."""
+        place = {str(p): i for i, p in enumerate(self.paths)}
+        every = [_noted(r, self.notes) for r in (*results, *self.broken, *self.idle)]
+        return tuple(sorted(every, key=lambda r: place.get(r.recipe, 0)))
+
+
+def loaded(request: Request) -> Loaded:
+    """Find and read every recipe, but those with nothing to do.
+
+    Raises:
+        RecipeError: a path names nothing, or two recipes would write into one folder.
+    """
+    paths, notes = meant(request)
+    idle = _idle(request, paths)
+    good, broken = [], []
+    for path in paths:
+        if str(path) in idle:
+            continue
+        recipe, result = checked(path)
+        if recipe is None:
+            broken.append(result)
+        else:
+            good.append((path, recipe))
+    names: dict[str, str] = {}
+    for place, name in [*((p, r.name) for p, r in idle.items()), *((str(p), r.name) for p, r in good)]:
+        if name in names:
+            raise RecipeError(
+                Diagnostic(
+                    "recipe-invalid",
+                    f"{place} and {names[name]} both have the name `{name}`, and would write into one folder",
+                    "give one of them another `name`",
+                )
+            )
+        names[name] = place
+    return Loaded(paths, good, broken, list(idle.values()), notes)
+
+
+def meant(request: Request) -> tuple[Sequence[Path], Mapping[str, Diagnostic]]:
+    """The recipes that a request is about, and what there is to say of some, by their paths.
+
+    Raises:
+        RecipeError: a path names nothing, or git cannot tell what has changed.
+    """
+    paths = find(request.recipes)
+    if request.changed_since is None:
+        return paths, {}
+    chosen = selecting.touched(paths, request.changed_since, request.store(), request.out)
+    return chosen.paths, chosen.notes
+
+
+def _noted(result: RecipeResult, notes: Mapping[str, Diagnostic]) -> RecipeResult:
+    note = notes.get(result.recipe)
+    return result if note is None else replace(result, diagnostics=(*result.diagnostics, note))
+
+
+def _idle(request: Request, paths: Sequence[Path]) -> dict[str, RecipeResult]:
+    """The last answers of the recipes with nothing to do: a change in one of a thousand recipes
+    must not cost the reading of all the others."""
+    everything = request.force or request.only or request.measure
+    if everything or request.write_back or request.lock or request.locked:
+        return {}
+    recall = Recall(str(request.store().root), str(request.out.absolute()), os.getcwd())
+    found = {}
+    for path in paths:
+        known = recall.known(str(path.absolute()))
+        if known is None or (known.skipped and request.require_engines):
+            continue
+        answer = recall.answer(known, str(path), str(request.out))
+        if answer is not None:
+            found[str(path)] = RecipeResult.from_json(answer)
+    return found
+
+
+def checked(path: Path) -> tuple[Recipe | None, RecipeResult]:
+    """The recipe in a file, or what is wrong with it."""
+    try:
+        recipe = load(path)
+    except RecipeError as error:
+        result = RecipeResult(str(path), path.stem, "failed", error.diagnostics, exit_code=EXIT_USAGE)
+        return None, result
+    return recipe, RecipeResult(str(path), recipe.name, "ok")
+
+
+def runs(request: Request, recipes: Loaded, store: Store) -> list[Run]:
+    """A run for each recipe: all of its artifacts, or those that the request wants.
+
+    Raises:
+        RecipeError: ``only`` matches nothing, or nothing that could be measured is published.
+    """
+    device = toolchain.gpu() if any(r.engines for _, r in recipes.recipes) else None
+    made = []
+    unpublished: set[str] = set()
+    for path, recipe in recipes.recipes:
+        todo = plan(recipe, gpu=device.target if device else None)
+        if request.only:
+            todo = todo.only(lambda a: fnmatch.fnmatch(a.name, str(request.only)))
+        if request.measure:
+            todo = todo.measuring((request.out / recipe.name).absolute())
+            absent = {a.name for a in todo.artifacts if not (request.out / recipe.name / a.name).is_file()}
+            todo = todo.only(lambda a, absent=absent: a.name not in absent)  # type: ignore[misc]
+            unpublished |= absent
+        around = Surroundings(path.absolute().parent, Path.cwd(), store.root, request.out.absolute())
+        made.append(Run(todo, str(path), around, str(path.absolute())))
+    if unpublished and not any(r.plan.artifacts for r in made):
+        raise _nothing_to_measure(request.out, sorted(unpublished))
+    if request.only and request.changed_since is None and not any(r.plan.artifacts for r in made):
+        raise _nothing_matches(request, [plan(r) for _, r in recipes.recipes])
+    return made
+
+
+def _nothing_matches(request: Request, plans: Iterable[Plan]) -> RecipeError:
+    names = ", ".join(a.name for p in plans for a in p.artifacts)
+    return RecipeError(
+        Diagnostic("recipe-invalid", f"no artifact matches `{line(str(request.only))}`", f"there are {names}")
+    )
+
+
+def _nothing_to_measure(out: Path, names: Sequence[str]) -> RecipeError:
+    more = f" or any of {len(names) - 1} more" if len(names) > 1 else ""
+    return RecipeError(
+        Diagnostic(
+            "recipe-invalid",
+            f"nothing to verify: {out} has no {names[0]}{more}",
+            "`modelbuild build` puts them there; `--out` names another folder",
+        )
+    )

@@ -1,0 +1,196 @@
+"""Whether an action's stored result can stand: its facts, the ledger, and the words for a miss."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from modelbuild.base.keys import canonical, digest
+from modelbuild.base.records import DATA, DIAGNOSTIC, REFUSED
+from modelbuild.building.scheduling.runs import Ended, Run
+from modelbuild.machine import toolchain
+from modelbuild.plan.actions import Action
+from modelbuild.plan.freshness import Outline, Verdict, World, changes, facts, judge
+from modelbuild.steps.base import Outcome
+from modelbuild.steps.engine import BuildEngine
+from modelbuild.store import Entry, Store, Tree
+from modelbuild.trace import distributions
+from modelbuild.trace import facts as discoveries
+from modelbuild.trace.outline import outline
+
+
+class Judge:
+    """Asks for one command; what it has looked up once it does not look up again."""
+
+    def __init__(self, store: Store, force: bool = False, pinning: bool = False) -> None:
+        self.store = store
+        self.force = force
+        self._find = store.pin if pinning else store.folder  # a pin holds off the collector
+        self.memories: dict[str, dict[str, Any]] = {}
+        self.damaged: list[Tree] = []  # objects that an entry names and that are not whole
+        self._known: dict[tuple[str, str], dict[str, Any]] = {}
+        self._versions: dict[str, str | None] = {}
+        self._current: dict[tuple[Path, str, str | None], str | None] = {}
+
+    def memory(self, run: Run) -> dict[str, Any]:
+        """What the store remembers of the recipe's last build, action by action."""
+        if run.identity not in self.memories:
+            self.memories[run.identity] = self.store.history(run.identity)
+        return self.memories[run.identity]
+
+    def known(self, run: Run, action: Action) -> dict[str, Any]:
+        """The facts of an action whose inputs are there.
+
+        Raises:
+            ModelbuildError: a pattern of the recipe matches nothing.
+        """
+        known = facts(action, _inputs(run, action), self._installed(action))
+        if declared := action.step.declared(run.around.base):
+            known["declared files"] = [os.path.relpath(p, run.around.base) for p in declared]
+        if isinstance(action.step, BuildEngine) and action.step.device_decides:
+            gpu = toolchain.gpu()
+            known["gpu"] = f"{gpu.name} {gpu.target}" if gpu else None
+        self._known[run.identity, action.id] = known
+        return known
+
+    def verdict(self, run: Run, action: Action) -> Verdict:
+        """Hit or miss, and what moved.
+
+        Raises:
+            ModelbuildError: a pattern of the recipe matches nothing.
+        """
+        known = self.known(run, action)
+        if not action.remembered:
+            return Verdict(digest(known), None)
+        entries = self.store.entries(digest(known))
+        last = self.memory(run).get(action.id, {})
+        fitting = [entry for entry in entries if _fits(run, action, entry)]
+        verdict = judge(known, fitting, self._world(run), last)
+        if verdict.entry is not None:
+            return Verdict(verdict.cheap, None, ("forced",)) if self.force else verdict
+        return Verdict(verdict.cheap, None, self._in_makers_words(run, action, verdict.changes))
+
+    def recorded(self, run: Run, action: Action) -> tuple[Entry, Outcome] | None:
+        """The outcome of an action by what was measured once for other bounds, and where that is from."""
+        facts_of_record = self.record_facts(run, action)
+        if facts_of_record is None or self.force or not action.remembered:
+            return None
+        entries = self.store.entries(digest(facts_of_record))
+        verdict = judge(facts_of_record, entries, self._world(run), {})
+        self.damaged.clear()
+        if verdict.entry is None:
+            return None
+        try:
+            outcome = action.step.judged(verdict.entry.data["record"])
+            sound = outcome is None or _is_sound(outcome)
+        except (TypeError, LookupError, ValueError, AttributeError, ArithmeticError, RecursionError):
+            return None  # damage that no digest shows
+        return (verdict.entry, outcome) if outcome is not None and sound else None
+
+    def record_facts(self, run: Run, action: Action) -> dict[str, Any] | None:
+        """Under which facts the ledger has what an action measured: all but those that only judge it."""
+        measured = action.step.measured()
+        if measured is None:
+            return None
+        knobs = {*action.step.knobs(), "declared files"}
+        known = {name: value for name, value in self.facts_of(run, action).items() if name not in knobs}
+        return {"record": {**known, **measured}}
+
+    def changes(self, run: Run, action: Action) -> tuple[str, ...]:
+        """What moved since the last build, whether or not the ledger has a result for it."""
+        last = self.memory(run).get(action.id, {})
+        said = changes(self.known(run, action), self._world(run), last)
+        return self._in_makers_words(run, action, said)
+
+    def facts_of(self, run: Run, action: Action) -> Mapping[str, Any]:
+        """The facts that an action was judged by; empty if it never was."""
+        return self._known.get((run.identity, action.id), {})
+
+    def remember(self, run: Run, action: Action, ended: Ended) -> None:
+        """What the next build shall know of this one."""
+        if ended.entry is not None and action.remembered:
+            entry = ended.entry
+            self.memory(run)[action.id] = {
+                "facts": self._known[run.identity, action.id],
+                "discovered": dict(entry.discovered),
+                "outlines": entry.data.get("outlines", {}),
+                "unstable": list(run.unstable.get(action.id, ())),
+                "passing": list(run.passing.get(action.id, ())),
+                "tree": entry.tree.digest,
+                "key": entry.key,
+                "seconds": entry.seconds,
+                "peak": entry.peak,
+            }
+
+    def _in_makers_words(self, run: Run, action: Action, said: tuple[str, ...]) -> tuple[str, ...]:
+        """An input that has other bytes is told in the words of what moved for its maker."""
+        words: list[str] = []
+        for word in said:
+            maker = action.needs.get(word.removeprefix("input ").removesuffix(" changed"))
+            if maker is None or not word.startswith("input "):
+                words.append(word)
+                continue
+            ended = run.ended[maker]
+            moved = ended.changes or self.changes(run, run.actions[maker])
+            words += moved or (word,)
+        return tuple(dict.fromkeys(words))
+
+    def _installed(self, action: Action) -> Mapping[str, str | None]:
+        for name in action.step.uses():
+            if name not in self._versions:
+                self._versions[name] = distributions.standing(name)
+        return self._versions
+
+    def _world(self, run: Run) -> World:
+        base = run.around.base
+
+        def current(name: str, value: str | None) -> str | None:
+            asked = (base, name, value)
+            if asked not in self._current:
+                self._current[asked] = discoveries.current(name, value, base)
+            return self._current[asked]
+
+        def usable(entry: Entry) -> bool:
+            if self._find(entry.tree) is not None:
+                return True
+            self.damaged.append(entry.tree)
+            return False
+
+        def outlined(name: str) -> Outline | None:
+            try:
+                return outline((base / name.partition(" ")[2]).read_bytes())
+            except OSError:
+                return None
+
+        return World(current, usable, outlined)
+
+
+def _is_sound(outcome: Outcome) -> bool:
+    """Whether what came of a record, which a stranger may have written, is what a step says."""
+    data, said = json.loads(canonical([outcome.data, [d.as_json() for d in outcome.diagnostics]]))
+    return DATA(data) and all(map(DIAGNOSTIC, said))
+
+
+def _fits(run: Run, action: Action, entry: Entry) -> bool:
+    """Whether the files of an entry are those that the action makes: a refusal has none, and what is
+    published beside others has its own name."""
+    files = set(entry.tree.files)
+    if REFUSED in entry.data:
+        return not files
+    made = getattr(action.step, "filename", None) if _is_published(run, action) else None
+    return made is None or files in ({made}, {made, f"{made}.data"})
+
+
+def _is_published(run: Run, action: Action) -> bool:
+    return any(a.action == action.id for a in run.plan.artifacts)
+
+
+def _inputs(run: Run, action: Action) -> dict[str, str]:
+    return {
+        role: tree.digest
+        for role, maker in action.needs.items()
+        if (tree := run.ended[maker].tree) is not None
+    }

@@ -1,0 +1,102 @@
+"""What the loop has to say by itself: of children that died, of the cache, of what is missing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from modelbuild.base.errors import EXIT_STEP_FAILED, EXIT_TOOLCHAIN, Diagnostic
+from modelbuild.base.records import REFUSED
+from modelbuild.building.scheduling.runs import Ended
+from modelbuild.machine.isolate import describe
+from modelbuild.store import Entry
+from modelbuild.store.inside import opened
+from modelbuild.worker.jobs import Done
+
+_TAIL = 1 << 16  # bytes of a log
+
+
+def crashed(what: str, status: int, log: Path) -> Done:
+    """The result of a job that sent none; ``status`` is its wait status."""
+    words = _last_words(log)
+    killed = os.WIFSIGNALED(status)
+    cause = "native code died, or memory ran out" if killed else "something in it ended the process"
+    said = Diagnostic(
+        "worker-crashed",
+        f"{what} {'was ' if killed else ''}{describe(status)}" + (f"; last words: {words}" if words else ""),
+        f"{cause}; the other artifacts are not touched",
+    )
+    return Done(None, (said,), exit_code=EXIT_STEP_FAILED)
+
+
+def with_log(diagnostics: Iterable[Diagnostic], log: Path) -> tuple[Diagnostic, ...]:
+    """Errors name the log: library noise is there, and nowhere else."""
+    return tuple(
+        replace(d, hint=f"{d.hint}; log: {log}" if d.hint else f"log: {log}") if d.level == "error" else d
+        for d in diagnostics
+    )
+
+
+def without(missing: str, required: bool) -> Ended:
+    """The end of an engine whose backend is not here: it is skipped, unless engines are required."""
+    said = Diagnostic("backend-missing", missing, None, level="error" if required else "info")
+    if required:
+        return Ended("failed", diagnostics=(said,), exit_code=EXIT_TOOLCHAIN)
+    return Ended("skipped", diagnostics=(said,))
+
+
+def damaged(action: str) -> Diagnostic:
+    return Diagnostic(
+        "cache-corrupt",
+        f"what the cache had as the result of `{action}` is not what was stored; "
+        "it was set aside and made again",
+        "look at the disk if this comes back; `modelbuild cache verify` looks at the rest",
+        level="warning",
+    )
+
+
+def refused(entry: Entry, log: Path) -> Ended:
+    """The end of an action that was refused when it ran, and would be again."""
+    said = with_log((Diagnostic.from_json(dict(d)) for d in entry.diagnostics), log)
+    return Ended("failed", entry, diagnostics=said, data=entry.data, exit_code=entry.data[REFUSED])
+
+
+def unstable(action: str, files: Sequence[str]) -> Diagnostic:
+    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+    return Diagnostic(
+        "changed-while-read",
+        f"{files[0]}{more} was saved while `{action}` read it: its result is not cached",
+        "build again",
+        level="warning",
+    )
+
+
+def passing(action: str, reasons: Sequence[str]) -> Diagnostic:
+    return Diagnostic(
+        "not-kept",
+        f"`{action}` went on after what may be gone the next time: {reasons[0]}. Its result is used and not "
+        "cached",
+        "the next build tries again; is there enough memory and disk?",
+        level="warning",
+    )
+
+
+def unrecorded(action: str, cache: Path, error: OSError) -> Diagnostic:
+    return Diagnostic(
+        "cache-unwritable",
+        f"the result of `{action}` cannot be recorded in {cache}: {error.strerror}",
+        "it is made again next time; check the cache folder and the disk",
+        level="warning",
+    )
+
+
+def _last_words(log: Path, limit: int = 200) -> str:
+    try:
+        with open(opened(log, log.parent), "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+            lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
+    except OSError:
+        return ""
+    return next((line[:limit] for line in reversed(lines) if line), "")

@@ -1,0 +1,34 @@
+"""How much of a change is looked at: it may come from anybody."""
+
+from __future__ import annotations
+
+import time
+
+from modelbuild.base.errors import Diagnostic, RecipeError
+from modelbuild.recipe.reading import MOST_BYTES
+
+UNFINISHED = "review-unfinished"
+
+FILE = MOST_BYTES + 1
+"""Bytes read of a file: one more than a recipe may have, so that a larger one is told."""
+
+RECIPES = 5_000
+"""Recipes that one change may touch; a thousand take 4 s."""
+
+SECONDS = 20.0
+
+
+class Clock:
+    """Runs from its making; whoever may take long asks it."""
+
+    def __init__(self, seconds: float = SECONDS) -> None:
+        self.until = time.monotonic() + seconds
+
+    def tick(self) -> None:
+        """Raises RecipeError ``review-unfinished`` when the time is over."""
+        if time.monotonic() > self.until:
+            raise unfinished(f"the comparison took longer than {SECONDS:.0f} s")
+
+
+def unfinished(why: str) -> RecipeError:
+    return RecipeError(Diagnostic(UNFINISHED, why, "name fewer recipes: `modelbuild diff REV -- PATH...`"))

@@ -1,0 +1,1 @@
+"""Arguments in, text and an exit code out."""

@@ -1,0 +1,57 @@
+"""``modelbuild build``."""
+
+from __future__ import annotations
+
+import argparse
+
+from modelbuild.cli.commands import answers
+from modelbuild.cli.commands import options as taken
+
+ABOUT = "build what is not fresh"
+EXAMPLES = """\
+examples:
+  modelbuild build configs/resnet50.yaml          build what is not fresh, into build/resnet50/
+  modelbuild build configs --out dist -j 4        every recipe of a folder
+  modelbuild build configs --changed-since main   in CI: only what this branch can touch
+  modelbuild build configs/*.yaml --dry-run       what would be built, and why
+  modelbuild build r.yaml --only '*.fp16*.onnx'   some artifacts, and what they need
+  modelbuild build r.yaml --format json | jq .    for programs; progress goes to stderr
+
+exit codes: 0 all right, 1 a step failed, 2 the recipe or the command line is wrong,
+  3 built but not proven, 4 a toolchain that --require-engines asks for is missing, 130 interrupted
+"""
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    taken.recipes(parser)
+    taken.since(parser)
+    taken.work(parser)
+    parser.add_argument("--keep-going", action="store_true",
+                        help="build the other recipes even if one is invalid")  # fmt: skip
+    parser.add_argument("--dry-run", action="store_true", help="say what would be built, and why")
+    parser.add_argument("--force", action="store_true", help="build even what is fresh")
+    parser.add_argument("--require-engines", action="store_true",
+                        help="a missing engine backend is an error (exit code 4), not a skip")  # fmt: skip
+    parser.add_argument("--write-back", action="store_true",
+                        help="put the nodes that a search kept in fp32 into the recipe")  # fmt: skip
+    lock = parser.add_mutually_exclusive_group()
+    lock.add_argument("--lock", action="store_true",
+                      help="write what was built into RECIPE's .lock.yaml, for review")  # fmt: skip
+    lock.add_argument("--locked", action="store_true",
+                      help="publish nothing that differs from the lock file, and say where")  # fmt: skip
+    taken.output(parser)
+    taken.volume(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    request = taken.request(
+        options,
+        keep_going=options.keep_going,
+        dry_run=options.dry_run,
+        force=options.force,
+        require_engines=options.require_engines,
+        write_back=options.write_back,
+        lock=options.lock,
+        locked=options.locked,
+    )
+    return answers.built(request, options.format, options.volume)

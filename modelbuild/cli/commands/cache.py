@@ -1,0 +1,94 @@
+"""``modelbuild cache``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from modelbuild.base.errors import EXIT_STEP_FAILED, Diagnostic, RecipeError
+from modelbuild.cli.commands import answers
+from modelbuild.cli.commands import options as taken
+from modelbuild.wording import output
+
+ABOUT = "look after the cache: stats, verify, gc"
+EXAMPLES = """\
+examples:
+  modelbuild cache stats
+  modelbuild cache verify
+  modelbuild cache gc --max-size 20GiB --max-age 30d
+"""
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("job", choices=("stats", "verify", "gc"),
+                        help="what it holds and saved; hash it all again; delete the least used")  # fmt: skip
+    parser.add_argument("--max-size", type=_size, metavar="SIZE",
+                        help="gc: bytes to leave, least recently used first: 500MiB, 20GiB")  # fmt: skip
+    parser.add_argument("--max-age", type=_age, metavar="AGE",
+                        help="gc: delete what was not used for as long: 12h, 30d")  # fmt: skip
+    taken.cache_folder(parser)
+    taken.output(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    import time
+    from dataclasses import asdict
+
+    from modelbuild import store
+    from modelbuild.cli.terminal import caches
+    from modelbuild.machine import home
+
+    found: Any
+    limited = options.max_size is not None or options.max_age is not None
+    if limited != (options.job == "gc"):
+        said = f"`cache {options.job}` takes no limit" if limited else "gc needs a limit"
+        raise RecipeError(
+            Diagnostic("recipe-invalid", said, "modelbuild cache gc --max-size 20GiB --max-age 30d")
+        )
+    root = options.cache_dir or home.default_root()
+    if root.exists() and not root.is_dir():
+        raise RecipeError(Diagnostic("recipe-invalid", f"{root} is not a folder", "name the cache's folder"))
+    cache = store.Store(root)
+    if options.job == "gc":
+        found = store.collect(cache, options.max_size, options.max_age, time.time())
+    else:
+        found = store.check(cache) if options.job == "verify" else store.stats(cache)
+    damaged = options.job == "verify" and bool(found.damaged)
+    if options.format == "json":
+        answers.as_json({"schema": 1, "ok": not damaged, "cache": str(cache.root), **_plain(asdict(found))})
+    else:
+        output.say(caches.render(found, cache.root))
+    return EXIT_STEP_FAILED if damaged else 0
+
+
+def _plain(data: Any) -> Any:
+    """As JSON has it: a path is text."""
+    if isinstance(data, dict):
+        return {k: _plain(v) for k, v in data.items()}
+    if isinstance(data, list | tuple):
+        return [_plain(v) for v in data]
+    return str(data) if isinstance(data, Path) else data
+
+
+_SIZES = {"": 1, "B": 1, **{f"{p}{s}": 1024**n for n, p in enumerate("KMGT", 1) for s in ("", "B", "iB")}}
+_AGES = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+def _size(text: str) -> int:
+    return int(_measure(text, _SIZES, "a size: 500MiB, 20GiB"))
+
+
+def _age(text: str) -> float:
+    return _measure(text, _AGES, "an age: 12h, 30d")
+
+
+def _measure(text: str, units: dict[str, int], what: str) -> float:
+    number = text.rstrip("BbiKMGTsmhdw")
+    try:
+        value = float(number) * units[text[len(number) :]]
+    except (ValueError, KeyError):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}") from None
+    if not 0 <= value < 1e18:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+    return value

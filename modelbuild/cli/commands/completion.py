@@ -1,0 +1,59 @@
+"""``modelbuild completion``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+
+from modelbuild.wording import output
+
+ABOUT = "print the completion of a shell: commands, options, recipes"
+EXAMPLES = """\
+examples:
+  source <(modelbuild completion bash)      in ~/.bashrc
+  source <(modelbuild completion zsh)       in ~/.zshrc, behind compinit
+  modelbuild completion fish | source       in ~/.config/fish/config.fish
+"""
+
+# Folders, and files whose names end as a recipe's do.
+_RECIPES_IN_BASH = """\
+_modelbuild_recipe_files() {
+  compgen -d -- "$1"
+  compgen -f -X '!*.yaml' -- "$1"
+  compgen -f -X '!*.yml' -- "$1"
+}
+"""
+_RECIPES = {
+    "bash": "_modelbuild_recipe_files",
+    "zsh": "_files -g '*.y(|a)ml'",
+    "fish": "(__fish_complete_suffix .yaml; __fish_complete_suffix .yml)",
+}
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("shell", choices=tuple(_RECIPES), help="the shell that will read it")
+
+
+def run(options: argparse.Namespace) -> int:
+    import shtab
+
+    from modelbuild.views import explanations
+
+    meant = {"RECIPE": _RECIPES, "FILE": shtab.FILE, "DIR": shtab.DIRECTORY}
+    for action in _actions(options.parser):
+        if action.metavar in meant:
+            action.complete = meant[action.metavar]  # type: ignore[attr-defined]
+        elif action.metavar == "CODE":
+            action.choices = explanations.codes()
+    preamble = _RECIPES_IN_BASH if options.shell == "bash" else ""
+    output.say(shtab.complete(options.parser, options.shell, preamble=preamble), end="")
+    return 0
+
+
+def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """Every option and argument, those of the commands too."""
+    for action in parser._actions:
+        yield action
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                yield from _actions(inner)

@@ -1,0 +1,22 @@
+"""``modelbuild verify``."""
+
+from __future__ import annotations
+
+import argparse
+
+from modelbuild.cli.commands import answers
+from modelbuild.cli.commands import options as taken
+
+ABOUT = "measure the published artifacts against PyTorch again"
+EXAMPLES = "example:\n  modelbuild verify configs/resnet50.yaml --format json\n"
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    taken.recipes(parser)
+    taken.work(parser)
+    taken.output(parser)
+    taken.volume(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    return answers.built(taken.request(options, measure=True), options.format, options.volume)

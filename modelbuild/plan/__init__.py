@@ -1,0 +1,1 @@
+"""A recipe as actions, and whether what is known of them still holds. Pure."""

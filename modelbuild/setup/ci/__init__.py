@@ -1,0 +1,110 @@
+"""Files that put a repository's recipes under continuous integration: workflows and commit hooks.
+
+They are written once and are the user's then: ``templates/`` has them, with the places where a repository
+differs from another as ``@NAME@``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+from modelbuild.base.errors import Diagnostic, RecipeError
+from modelbuild.git import Repository
+from modelbuild.recipe.finding import LOCKS, is_recipe
+
+WORKFLOWS = Path(".github/workflows")
+HOOKS = Path(".pre-commit-config.yaml")
+
+_FOLDERS = ("configs", "recipes", "models", ".")  # where recipes are looked for
+_MODEL = re.compile(rb"^model[ \t]*:", re.MULTILINE)
+_ENOUGH = 1 << 16  # bytes of a file in which a recipe says that it is one
+
+
+def write(folder: Path) -> list[Path]:
+    """Write the workflows, and the configuration of pre-commit if there is none; returns what was written.
+
+    Raises:
+        RecipeError: there is such a workflow already, the folder is not the root of its repository, or
+            a file cannot be written. Nothing is written then.
+    """
+    _at_the_root(folder)
+    recipes = next((name for name in _FOLDERS if _has_recipes(folder / name)), _FOLDERS[0])
+    values = {
+        "NAME": "models",
+        "BRANCH": json.dumps(_branch(folder)),
+        "PYTHON": f"{sys.version_info.major}.{sys.version_info.minor}",
+        "RECIPES": recipes,
+        "FILES": "'^[^/]*\\.ya?ml$'" if recipes == "." else f"'^{recipes}/[^/]*\\.ya?ml$'",
+        "LOCK": "" if _has_locks(folder / recipes) else "#",
+    }
+    texts = {
+        WORKFLOWS / "modelbuild.yml": rendered("modelbuild.yml", values),
+        WORKFLOWS / "modelbuild-comment.yml": rendered("modelbuild-comment.yml", values),
+    }
+    if not (folder / HOOKS).exists():
+        texts[HOOKS] = rendered("pre-commit-config.yaml", values)
+    taken = [str(path) for path in texts if (folder / path).exists() or (folder / path).is_symlink()]
+    if taken:
+        raise _refused(f"{' and '.join(taken)}: already there", "move it away to have it written anew")
+    for path, text in texts.items():
+        try:
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            with (folder / path).open("x", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            raise _refused(f"{path} cannot be written: {error.strerror}", "check the folder") from error
+    return list(texts)
+
+
+def rendered(template: str, values: dict[str, str]) -> str:
+    """A template with these values in it."""
+    text = files("modelbuild.setup.ci").joinpath("templates", template).read_text(encoding="utf-8")
+    return re.sub(r"@([A-Z]+)@", lambda match: values[match[1]], text)
+
+
+def _at_the_root(folder: Path) -> None:
+    try:
+        root = Repository.at(folder).root
+    except RecipeError:
+        return  # it will become one
+    if root != folder.resolve():
+        raise _refused(
+            f"workflows belong into the root of the repository, and this is a folder in {root}",
+            f"cd {root}",
+        )
+
+
+def _has_recipes(folder: Path) -> bool:
+    try:
+        found = [path for path in folder.iterdir() if is_recipe(path)]
+        return any(_MODEL.search(path.open("rb").read(_ENOUGH)) for path in found)
+    except OSError:
+        return False
+
+
+def _has_locks(folder: Path) -> bool:
+    try:
+        return any(path.name.endswith(LOCKS) for path in folder.iterdir())
+    except OSError:
+        return False
+
+
+def _branch(folder: Path) -> str:
+    """The branch that pull requests go into, as far as this clone knows."""
+    for place in ("refs/remotes/origin/HEAD", "HEAD"):
+        try:
+            head = (folder / ".git" / place).read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            continue
+        match = re.fullmatch(r"ref: refs/(?:remotes/origin|heads)/([\w./-]+)\s*", head)
+        if match and (place != "HEAD" or match[1] in ("main", "master", "trunk", "develop")):
+            return match[1]
+    return "main"
+
+
+def _refused(said: str, hint: str) -> RecipeError:
+    return RecipeError(Diagnostic("recipe-invalid", said, hint))

@@ -1,0 +1,195 @@
+"""From a model to the text of its recipe: read, tried, or guessed where it cannot be tried.
+
+Runs in a child: it imports and calls what the user named.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from modelbuild.base.errors import ModelbuildError
+from modelbuild.setup.drafting import live, onnx_file, text
+from modelbuild.setup.drafting.axes import SPATIAL, free
+from modelbuild.setup.drafting.inputs import candidates, guess, optional
+from modelbuild.setup.drafting.ranges import is_batch, usual
+from modelbuild.setup.drafting.signature import Subject, read
+from modelbuild.setup.drafting.trying import OutOfTime, Trial, filled, search
+from modelbuild.setup.drafting.values import Findings, Input, Range, base
+from modelbuild.steps.model import import_attribute
+
+_MANY = 4  # inputs at most for forward(*tensors)
+_GRACE = 1.5  # times the patience: a single run that does not end is killed then
+
+
+def for_import(model: str, patience: float | None, said: str | None) -> str:
+    """A draft for an importable model. Without ``patience`` it is not tried, ``said`` is why.
+
+    Raises:
+        StepError: ``import-failed``, or ``inputs-mismatch`` where forward() takes no tensor.
+    """
+    subject = read(model, import_attribute(model))
+    names, others = guess(model, subject)
+    findings = None
+    if not subject.can_be_made:
+        said = "the model was not tried, as what is under `kwargs` must be filled in first"
+    elif patience is not None:
+        findings, said = _tried(model, subject, names, others, patience)
+    if findings is None:
+        findings = _untried(subject, names, said)
+    notes = (*(f"check: {n}" for n in subject.notes), *findings.notes)
+    built = {i.name for i in findings.inputs}
+    known = [optional(n, subject) for n in others if n not in built]
+    offered = [_fixed(i) for i in known if i is not None]
+    return text.of_import(model, subject.arguments, replace(findings, notes=notes), offered)
+
+
+def for_onnx(path: Path, name: str, patience: float | None, said: str | None = None) -> str:
+    """A draft for an ONNX file, which the recipe calls ``name``.
+
+    Raises:
+        RecipeError, StepError: as ``onnx_file.read``; it does not load.
+    """
+    found = onnx_file.read(path)
+    findings = None
+    if patience is not None:
+        run = onnx_file.runner(path)
+        _kill_after(patience)
+        trial = Trial(run, patience)
+        findings = _found(trial, [found.inputs, *_at_other_sizes(found.inputs)], {})
+        said = trial.said or "it takes too long"
+    if findings is None:
+        inputs, axes = found.inputs, _usual(found.inputs, {})
+        findings = Findings(inputs, axes, notes=(f"check: these sizes are guesses: {said}",))
+    outputs = found.outputs
+    notes = (*found.notes, *findings.notes)
+    return text.of_onnx(name, replace(findings, outputs=outputs, notes=notes), found.opset)
+
+
+def _tried(
+    model: str, subject: Subject, names: Sequence[str], others: Sequence[str], patience: float
+) -> tuple[Findings | None, str]:
+    """What was found by running the model, or what it said."""
+    try:
+        made = live.make(model, subject)
+    except ModelbuildError as error:
+        return None, f"the model was not tried: {error.diagnostics[0].message}"
+    subject = replace(subject, module=made.module)
+    _kill_after(patience)
+    trial = Trial(made.runner(names), patience)
+    for given in _sets(subject, names, others):
+        trial = replace(trial, run=made.runner(given))  # the same patience for all of them
+        guesses = [candidates(n, subject, i, len(given)) for i, n in enumerate(given)]
+        try:
+            inputs = search(trial, guesses)
+        except OutOfTime:
+            break
+        if inputs is None:
+            continue
+        found = _found(trial, [inputs], _limits(subject, inputs), made)
+        if found is not None:
+            return found, ""
+    return None, f"forward() fails with them: {trial.said}" if trial.said else "it takes too long"
+
+
+def _found(
+    trial: Trial,
+    guesses: Iterable[tuple[Input, ...]],
+    limits: Mapping[str, int],
+    made: live.Live | None = None,
+) -> Findings | None:
+    """The first of these inputs that run, with their axes; None if none does."""
+    for inputs in guesses:
+        sizes = base(inputs)
+        try:
+            outputs = None if sizes is None else trial.outputs(inputs, sizes)
+        except OutOfTime:
+            return None
+        if outputs is None or sizes is None:
+            continue
+        pooled = sorted(made.pools) if made is not None else []
+        pictured = any(a in SPATIAL for a in sizes)
+        freed = free(trial, inputs, limits, SPATIAL if pooled else ())
+        notes = list(freed.notes)
+        if pooled and pictured:
+            notes.append(f"height and width are fixed: {pooled[0]} cannot be exported with free sizes")
+        if made is not None:
+            arrays = filled(inputs, sizes)
+            changed = not trial.repeats(arrays, outputs)
+            if changed and pictured and not pooled:
+                made.renew()
+                freed = free(trial, inputs, limits, SPATIAL)
+                left = "height and width are fixed: run at others, the model is another one afterwards"
+                notes = [*freed.notes, left]
+                changed = not trial.repeats(arrays, outputs)
+            if changed:
+                notes.append("check: calling the model changes it; a build refuses such a model")
+            elif made.draws([i.name for i in inputs], arrays):
+                notes.append("check: forward() draws random numbers; a build refuses such a model")
+        labels = _names([label for label, _ in outputs], {i.name for i in inputs})
+        return Findings(freed.inputs, freed.axes, labels, tuple(notes), tried=True)
+    return None
+
+
+def _untried(subject: Subject, names: Sequence[str], said: str | None) -> Findings:
+    """The likeliest guesses, and why they are no more than that."""
+    inputs = tuple(_fixed(candidates(n, subject, i, len(names))[0]) for i, n in enumerate(names))
+    note = f"check: the inputs below are guesses: {said}"
+    return Findings(inputs, _usual(inputs, _limits(subject, inputs)), notes=(note,))
+
+
+def _sets(subject: Subject, names: Sequence[str], others: Sequence[str]) -> Iterable[list[str]]:
+    """Names to try together: what forward() requires, and then what it may require all the same."""
+    yield list(names)
+    if subject.open and len(subject.forward) == 1:
+        yield from ([f"{names[0]}_{i}" for i in range(n)] for n in range(2, _MANY + 1))
+        return
+    order = list(subject.forward)
+    for count in range(1, min(len(others), _MANY - 1) + 1):
+        yield sorted([*names, *others[:count]], key=order.index)
+
+
+def _at_other_sizes(inputs: tuple[Input, ...]) -> Iterable[tuple[Input, ...]]:
+    """The same inputs with their axes met at other sizes, all alike but for the batch."""
+    for side in (1, 8, 32, 64, 224, 128, 256, 28, 7, 512):
+        yield tuple(
+            replace(i, sizes={a: n if is_batch(a) else side for a, n in i.sizes.items()}) for i in inputs
+        )
+    yield tuple(replace(i, sizes={a: 1 if is_batch(a) else n for a, n in i.sizes.items()}) for i in inputs)
+
+
+def _limits(subject: Subject, inputs: Sequence[Input]) -> dict[str, int]:
+    limit = subject.setting("max_position_embeddings")
+    return {a: limit for i in inputs for a in i.axes if a.endswith("sequence") and limit}
+
+
+def _usual(inputs: tuple[Input, ...], limits: Mapping[str, int]) -> dict[str, Range]:
+    sizes = base(inputs) or {}
+    return {a: usual(a, n, limits.get(a)) for a, n in sizes.items()}
+
+
+def _fixed(given: Input) -> Input:
+    """An input whose height and width are numbers: nobody saw another size run."""
+    return replace(given, shape=tuple(given.sizes[d] if d in SPATIAL else d for d in given.shape))
+
+
+def _names(labels: Sequence[str], taken: set[str]) -> tuple[str, ...]:
+    """Names for outputs: where forward() names them its own, else ``out0``, ``out1``…"""
+    found: list[str] = []
+    for number, label in enumerate(labels):
+        clean = re.sub(r"[^A-Za-z0-9_]+", "_", label).strip("_")
+        name = f"out{number}" if not clean or clean.isdigit() or label == "output" else clean
+        while name in taken:
+            name += "_out"
+        taken.add(name)
+        found.append(name)
+    return tuple(found)
+
+
+def _kill_after(patience: float) -> None:
+    """End this process when one run goes on long after patience is over, wherever it hangs."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, patience * _GRACE)

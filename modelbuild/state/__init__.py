@@ -1,0 +1,1 @@
+"""What a build with nothing to do reads: a state file per recipe."""

@@ -1,0 +1,59 @@
+"""The action graph of a recipe as a picture: ``modelbuild graph``.
+
+What is fresh and what is stale is judged from recorded facts, as ``status`` does it: none of the
+model's code runs, and nothing is built or written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from modelbuild.base.results import RecipeResult
+from modelbuild.building import request as requests
+from modelbuild.building.request import Request
+from modelbuild.building.scheduling.runs import Reporter, Run
+from modelbuild.building.standing import judged
+from modelbuild.views.drawing.dot import dot
+from modelbuild.views.drawing.mermaid import mermaid
+from modelbuild.views.drawing.tree import tree
+from modelbuild.views.drawing.values import Drawing, File, Graph, Node
+
+__all__ = ["Drawing", "File", "Graph", "Node", "dot", "draw", "mermaid", "tree"]
+
+
+def draw(request: Request, reporter: Reporter) -> Drawing:
+    """The graph of each recipe, every action and artifact in it judged.
+
+    Raises:
+        RecipeError: a path or ``only`` names nothing, or two recipes have one name.
+    """
+    # Forced: with their actions, also those with nothing to do.
+    recipes = requests.loaded(replace(request, force=True))
+    store = request.store()
+    stands = judged(requests.runs(request, recipes, store), request, store, reporter)
+    graphs = {run.path: _graph(run, stands.result(run)) for run in stands.runs}
+    graphs |= {r.recipe: Graph(r.recipe, r.name, diagnostics=r.diagnostics, exit_code=r.exit_code)
+               for r in recipes.broken}  # fmt: skip
+    return Drawing(tuple(graphs[str(path)] for path in recipes.paths))
+
+
+def _graph(run: Run, result: RecipeResult) -> Graph:
+    nodes: dict[str, Node] = {}
+    for action in run.plan.actions:
+        ended = run.ended[action.id]
+        status = "fresh" if ended.good else ended.status
+        told = ended.changes or tuple(d.message for d in ended.diagnostics)
+        waits = tuple(i for i in dict.fromkeys(action.before) if nodes[i].status != "fresh")
+        nodes[action.id] = Node(
+            action.id, action.step.kind, status, told if status != "fresh" else (),
+            dict(action.needs), action.gates, waits,
+        )  # fmt: skip
+    files = []
+    for artifact, told_of in zip(run.plan.artifacts, result.artifacts, strict=True):
+        stands = "fresh" if told_of.status == "cached" else told_of.status
+        files.append(
+            File(artifact.name, artifact.kind, artifact.action, artifact.proof, stands, told_of.reason)
+        )
+    return Graph(
+        run.path, run.name, tuple(nodes.values()), tuple(files), result.diagnostics, result.exit_code
+    )

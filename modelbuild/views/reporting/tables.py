@@ -1,0 +1,238 @@
+"""The tables of a model: what the plots show as numbers, and what is no number."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from modelbuild.views.reporting import plots, ranges
+from modelbuild.views.reporting.html import Content, Html, clipped, joined, tag
+from modelbuild.views.reporting.pipeline import MARKS
+from modelbuild.views.reporting.values import Artifact, Model, Range, Said, Standing, Status
+
+_MOST_ROWS = 200
+_MOST_VALUE = 300  # characters of a fact
+
+
+def badge(status: Status | Standing) -> Html:
+    """A status as a mark, a word and a colour."""
+    mark = "●" if status == "ok" else MARKS[status]
+    return tag("span", tag("span", mark, aria_hidden="true"), f" {status}", class_=f"badge {status}")
+
+
+def table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[Content]],
+    numbers: Iterable[int] = (),
+    most: int = _MOST_ROWS,
+) -> Html:
+    """``most`` rows are shown, the others counted. The columns in ``numbers`` are to the right."""
+    aside = ["number" if i in set(numbers) else None for i in range(len(head))]
+    rows = list(rows)
+    body = [
+        tag("tr", [tag("td", cell, class_=side) for cell, side in zip(row, aside, strict=True)])
+        for row in rows[:most]
+    ]
+    top = tag(
+        "tr", [tag("th", cell, class_=side, scope="col") for cell, side in zip(head, aside, strict=True)]
+    )
+    left = len(rows) - most
+    more = tag("p", f"and {left} more", class_="muted") if left > 0 else None
+    return joined(tag("div", tag("table", tag("thead", top), tag("tbody", body)), class_="scroll"), more)
+
+
+def folded(title: str, *content: Content) -> Html:
+    return tag("details", tag("summary", title), content, class_="folded")
+
+
+def code(text: str | None, most: int = 200) -> Html | None:
+    return tag("code", clipped(text, most)) if text else None
+
+
+def artifacts(model: Model, most: int) -> Html:
+    head = ("artifact", "status", "size", "worst output", "error / tolerance", "tolerance", "proof", "time")
+    return table(head, [_artifact(a) for a in model.artifacts], numbers=(2, 4, 7), most=most)
+
+
+def _artifact(artifact: Artifact) -> Sequence[Content]:
+    told: Sequence[Content] = ("", "", "", "not run here" if artifact.kind == "engine" else "none")
+    if artifact.parity is not None and artifact.parity.outputs:
+        name, worst = min(artifact.parity.outputs.items(), key=lambda item: item[1].headroom)
+        ratio = plots.ratio_told(worst.headroom)
+        colour = None if worst.headroom >= 1 else "bad"
+        told = (
+            [code(name, 60), " ", tag("span", f"L2 {worst.relative_l2:.1e}", class_="even")],
+            tag("span", ratio, class_=colour),
+            artifact.parity.tolerance,
+            artifact.parity.evidence,
+        )
+    status: Content = badge(artifact.status)
+    if artifact.reason and artifact.reason != "never built" and artifact.status not in ("cached", "skipped"):
+        status = [badge(artifact.status), " ", tag("span", clipped(artifact.reason), class_="muted")]
+    time = f"{artifact.seconds:.1f} s" if artifact.seconds else ""
+    return (code(artifact.name), status, plots.megabytes(artifact.bytes), *told, time)
+
+
+def not_proven(model: Model, most: int) -> Html | None:
+    """What no comparison has covered, once for the artifacts that share it."""
+    sharing: dict[str, list[str]] = {}
+    for artifact in model.artifacts:
+        for what in artifact.not_proven:
+            sharing.setdefault(what, []).append(model.short(artifact.name))
+    rows = [(clipped(what), clipped(", ".join(names))) for what, names in sharing.items()]
+    return folded("Not proven", table(("what", "artifacts"), rows, most=most)) if rows else None
+
+
+def errors(model: Model, most: int) -> Html | None:
+    rows = [
+        (
+            code(model.short(a.name)),
+            ", ".join(f"{n} {v}" for n, v in e.shape.items()) or "fixed",
+            code(e.output, 60),
+            tag("span", plots.ratio_told(e.headroom), class_=None if e.headroom >= 1 else "bad"),
+            f"{e.relative_l2:.2e}",
+            f"{e.max_abs:.2e}",
+            f"{e.cosine:.7f}",
+        )
+        for a in model.artifacts
+        if a.parity is not None
+        for e in a.parity.errors
+    ]
+    if not rows:
+        return None
+    head = ("artifact", "shape", "output", "error / tolerance", "relative L2", "largest error", "cosine")
+    return folded("All errors as a table", table(head, rows, numbers=(3, 4, 5, 6), most=most))
+
+
+def steps(model: Model) -> Html | None:
+    rows = [
+        (code(a.id), a.step, badge(a.status), f"{a.seconds:.2f} s", plots.megabytes(a.peak) if a.peak else "")
+        for a in model.actions
+    ]
+    if not rows:
+        return None
+    return folded(
+        "All steps as a table", table(("step", "kind", "status", "time", "peak memory"), rows, (3, 4))
+    )
+
+
+def operators(rows: Sequence[Range]) -> Html:
+    """What each operator makes, the largest values first."""
+    kinds: dict[str, list[Range]] = {}
+    for row in rows:
+        kinds.setdefault(row.op_type, []).append(row)
+    found = sorted(kinds.items(), key=lambda item: -max(r.largest for r in item[1]))
+    return table(
+        ("operator", "tensors", "largest", "overflow", "becomes zero", "kept in fp32"),
+        [
+            (
+                clipped(name, 60), len(of), f"{max(r.largest for r in of):.4g}",
+                sum(r.overflows > 0 for r in of) or "", sum(r.zeros > 0 for r in of) or "",
+                sum(r.kept for r in of) or "",
+            )
+            for name, of in found
+        ],
+        numbers=(1, 2, 3, 4, 5),
+    )  # fmt: skip
+
+
+def closest(rows: Sequence[Range], precision: str, most: int = 12) -> Html:
+    """The tensors nearest to the largest value that the type holds."""
+    limit = ranges.LIMITS[precision][0]
+    found = sorted(rows, key=lambda r: -r.largest)[:most]
+    return table(
+        ("tensor", "node", "operator", "source", "largest", f"of {limit:.6g}", "verdict"),
+        [
+            (code(r.tensor, 80), code(r.node, 80), clipped(r.op_type, 60), code(r.source, 120),
+             f"{r.largest:.4g}", _share(r.largest / limit),
+             ranges.fate(r))
+            for r in found
+        ],
+        numbers=(4, 5),
+    )  # fmt: skip
+
+
+def kept(artifact: Artifact, rows: Sequence[Range]) -> Html | None:
+    """The nodes that a conversion left in fp32, with what is known of them."""
+    if artifact.conversion is None:
+        return None
+    by_node = {r.node: r for r in rows}
+    names = artifact.conversion.kept
+    runs = f" after {artifact.conversion.runs} measured candidates" if artifact.conversion.runs else ""
+    told = f"{artifact.name}: method {artifact.conversion.method}{runs}, "
+    many = "1 node" if len(names) == 1 else f"{len(names)} nodes"
+    told += f"{many} kept in fp32." if names else "no node had to be kept in fp32."
+    if not names:
+        return tag("p", told)
+    found = [(n, by_node.get(n)) for n in names]
+    return joined(
+        tag("p", told),
+        table(
+            ("node", "operator", "source", "largest"),
+            [
+                (code(n, 120), clipped(r.op_type, 60) if r else "", code(r.source if r else None, 120),
+                 f"{r.largest:.4g}" if r else "")
+                for n, r in found
+            ],
+            numbers=(3,),
+        ),
+    )  # fmt: skip
+
+
+def diagnostics(rows: Iterable[tuple[str | None, Said]], most: int) -> Html | None:
+    """What was said of the last build, errors first; each with the artifact that it is about."""
+    rank = {"error": 0, "warning": 1, "info": 2}
+    found = sorted(rows, key=lambda row: rank[row[1].level])
+    if not found:
+        return None
+    items = [
+        tag(
+            "li", tag("strong", f"{said.level} {said.code}"),
+            tag("span", f" {about}", class_="muted") if about else None,
+            tag("p", clipped(said.message, 2000)),
+            tag("p", clipped(said.hint, 1000), class_="muted") if said.hint else None,
+            class_=said.level,
+        )
+        for about, said in found[:most]
+    ]  # fmt: skip
+    left = len(found) - most
+    more = tag("p", f"and {left} more", class_="muted") if left > 0 else None
+    return joined(tag("ul", items, class_="said"), more)
+
+
+def identities(model: Model) -> Html:
+    rows = [
+        (code(a.name), code(_short(a.key)), code(_short(a.sha256)), a.bytes if a.bytes is not None else "")
+        for a in model.artifacts
+    ]
+    return table(("artifact", "key", "sha256", "bytes"), rows, numbers=(3,))
+
+
+def facts(of: Mapping[str, Mapping[str, Any]], room: int) -> Html:
+    """The facts of each action, folded, in about ``room`` bytes; what is left out is counted."""
+    parts = []
+    for action, values in of.items():
+        rows: list[tuple[Content, Content]] = []
+        for name, value in values.items():
+            text = value if isinstance(value, str) else json.dumps(value)
+            row = (code(name, _MOST_VALUE), code(text, _MOST_VALUE))
+            room -= sum(len(c or "") for c in row) + 30
+            if room < 0:
+                break
+            rows.append(row)
+        left = len(values) - len(rows)
+        more = (
+            tag("p", f"and {left} more: `modelbuild why` has all of them", class_="muted") if left else None
+        )
+        title = f"{action}: {len(values)} facts"
+        parts.append(folded(title, table(("fact", "value"), rows) if rows else None, more))
+    return joined(parts)
+
+
+def _share(share: float) -> str:
+    return f"{share:.2%}" if share < 10 else f"{share:.3g} times"
+
+
+def _short(digest: str | None) -> str | None:
+    return digest.removeprefix("sha256:")[:16] if digest else None

@@ -1,0 +1,181 @@
+"""What a report tells of: a manifest as it is read, and a model with all that is known of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from modelbuild.base.errors import Diagnostic
+
+Status = Literal["built", "cached", "failed", "blocked", "skipped", "stale"]
+Standing = Literal["failed", "stale", "ok"]
+Count = Annotated[int, Field(ge=0, lt=1 << 63)]
+Seconds = Annotated[float, Field(ge=0, le=1e9)]
+
+
+class _Row(BaseModel):
+    """Manifests lie in folders that others may write into: what is not as expected is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+# What has no number is null in a manifest: beyond every number, here.
+Far = Annotated[
+    Annotated[float, Field(allow_inf_nan=True)], BeforeValidator(lambda v: math.inf if v is None else v)
+]
+
+
+class Errors(_Row):
+    """Of one output, in its own unit where it has one; ``headroom`` is tolerance / error."""
+
+    max_abs: Far
+    max_rel: Far
+    relative_l2: Far
+    cosine: float
+    headroom: Far
+
+
+class ErrorsAt(Errors):
+    output: str
+    shape: dict[str, Count]
+
+
+class Spread(_Row):
+    """A histogram of |error|: see ``steps.spread``."""
+
+    smallest: Annotated[float, Field(gt=0, lt=1e39)]  # binary32
+    counts: Annotated[list[Count], Field(max_length=300)]
+    equal: Count
+
+
+class Parity(_Row):
+    passed: bool
+    evidence: str
+    tolerance: str = ""
+    outputs: dict[str, Errors]
+    errors: list[ErrorsAt] = []
+    spread: dict[str, Spread] = {}
+
+
+class Range(_Row):
+    """What one tensor held: see ``graph.ranges``. ``kept``: its node computes in fp32."""
+
+    node: str
+    op_type: str
+    tensor: str
+    largest: float
+    mean: float = 0.0
+    overflows: Count
+    zeros: Count
+    nonfinite: Count
+    elements: Count
+    source: str | None = None
+    kept: bool = False
+
+
+class Conversion(_Row):
+    method: str
+    kept: list[str] = []
+    runs: int | None = None
+
+
+class Said(_Row):
+    code: str
+    level: Literal["error", "warning", "info"]
+    message: str
+    hint: str | None = None
+    where: str | None = None
+
+
+class Artifact(_Row):
+    """``status`` is that of the last build, or stale if it no longer stands."""
+
+    name: str
+    kind: str
+    precision: str
+    axes: dict[str, Count] = {}
+    status: Status
+    reason: str | None = None
+    sha256: str | None = None
+    bytes: Count | None = None
+    key: str | None = None
+    seconds: Seconds = 0.0
+    parity: Parity | None = None
+    conversion: Conversion | None = None
+    ranges: list[Range] | None = None
+    not_proven: list[str] = []
+    diagnostics: list[Said] = []
+
+
+class Action(_Row):
+    """``seconds`` and ``peak`` (resident bytes) are what it cost when it ran."""
+
+    id: str
+    step: str
+    artifact: str | None = None
+    needs: dict[str, str] = {}
+    status: Status
+    reason: str | None = None
+    key: str | None = None
+    seconds: Seconds = 0.0
+    peak: Count | None = None
+
+
+class Manifest(_Row):
+    recipe: str
+    name: str
+    status: str
+    diagnostics: list[Said] = []
+    artifacts: list[Artifact]
+    actions: list[Action] = []
+    toolchain: dict[str, str | None] = {}
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """The tensors of a half precision model; ``note`` says why there are none."""
+
+    rows: Sequence[Range] = ()
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Commit:
+    """Of the repository that the recipe is in, when the report is made; ``edits`` are files that differ."""
+
+    id: str
+    edits: int
+
+
+@dataclass(frozen=True)
+class Model:
+    """One recipe: what its last build left, and whether it still stands.
+
+    ``ranges`` are by precision, ``facts`` by action: what its key is made of, and what it read.
+    ``built`` is when the manifest was written, in seconds since 1970.
+    """
+
+    name: str
+    recipe: str
+    status: Standing
+    artifacts: Sequence[Artifact] = ()
+    actions: Sequence[Action] = ()
+    diagnostics: Sequence[Said] = ()
+    toolchain: Mapping[str, str | None] = field(default_factory=dict)
+    ranges: Mapping[str, Ranges] = field(default_factory=dict)
+    facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    built: float | None = None
+    commit: Commit | None = None
+
+    def short(self, artifact: str) -> str:
+        """``fp16.batch1`` of ``resnet50.fp16.batch1.onnx``."""
+        return artifact.removeprefix(f"{self.name}.").removesuffix(".onnx").removesuffix(".engine")
+
+
+def said(diagnostic: Diagnostic) -> Said:
+    return Said(**{k: v for k, v in diagnostic.as_json().items() if k in Said.model_fields})
