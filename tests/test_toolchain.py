@@ -33,7 +33,7 @@ int cuDeviceGetAttribute(int *value, int what, int device) {
 
 def test_asking_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from modelbuild import toolchain as t\n"
+        "import sys; from modelbuild.machine import toolchain as t\n"
         "assert 'importlib.metadata' not in sys.modules, 'imported too early'\n"
         "t.versions(['onnx']); t.missing_backend('tensorrt-rtx'); t.gpu(); t.platform_facts()\n"
         "print(sorted({'torch', 'onnx', 'numpy', 'tensorrt_rtx', 'polygraphy'} & set(sys.modules)))"
