@@ -22,6 +22,7 @@ from modelbuild.inspection import inspect_file, render
 from modelbuild.machine import toolchain
 from modelbuild.machine.isolate import in_child
 from modelbuild.steps.engine import BuildRtxEngine
+from modelbuild.wording.phrases import size
 
 missing = toolchain.missing_backend("tensorrt-rtx")
 needs_rtx = pytest.mark.skipif(missing is not None, reason=str(missing))
@@ -125,7 +126,7 @@ def test_weights_are_not_loaded(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(proto.SerializeToString())
     with open(tmp_path / "w.data", "wb") as file:
-        file.truncate(2**36)  # 64 GB of hole
+        file.truncate(2**36)  # 64 GiB of hole
 
     def run() -> str:
         with pytest.MonkeyPatch.context() as patch:
@@ -135,12 +136,12 @@ def test_weights_are_not_loaded(tmp_path: Path) -> None:
     start = time.perf_counter()
     said = in_child(run).value
 
-    assert "weights     float32: 68.7 GB in 1 tensor" in said
+    assert "weights     float32: 64.0 GiB in 1 tensor" in said
     assert time.perf_counter() - start < 5
 
 
 class _Size:
-    """Stands for a hashed file: 64 GB of hole take 40 s to hash."""
+    """Stands for a hashed file: 64 GiB of hole take 40 s to hash."""
 
     def __init__(self, size: int) -> None:
         self.bytes, self.sha256 = size, "unhashed"
@@ -651,13 +652,13 @@ def test_a_person_reads_an_onnx_file_as_a_table(model: onnx.ModelProto, tmp_path
     expected = f"""\
 file        {path}
 kind        ONNX, opset 18, my 1, IR version 10, by hand 7
-size        {path.stat().st_size} bytes
+size        {size(path.stat().st_size)}
 inputs      x     float32  [batch, 64]
             flag  bool     []
 outputs     y  float16  [batch, 64]
             z  float32  [?, 64]
-weights     float32: 16.4 kB in 1 tensor
-            float16: 128 bytes in 1 tensor
+weights     float32: 16.0 KiB in 1 tensor
+            float16: 128 B in 1 tensor
 nodes       6: float32 4, float16 2
 half        25.0% of computing nodes (1 of 4), 0.8% of weight bytes
 kept        3 nodes in float32:
@@ -667,7 +668,7 @@ kept        3 nodes in float32:
 casts       float32 -> float16 1
 operators   Add 1, Cast 1, If 1, MatMul 1, Relu 1, my.Twist 1
 sha256      {digest(path)}
-weights in  m.onnx.data, {data.stat().st_size / 1000:.1f} kB
+weights in  m.onnx.data, {size(data.stat().st_size)}
             {digest(data)}
 provenance  as published, from configs/m.yaml
 key         sha256:ab
@@ -686,7 +687,7 @@ def test_a_person_reads_an_engine_as_a_table(tmp_path: Path) -> None:
     expected = f"""\
 file        {path}
 kind        engine of tensorrt-rtx {version}
-size        {path.stat().st_size / 1000:.1f} kB
+size        {size(path.stat().st_size)}
 targets     sm86
 note        {NO_GPU}
 sha256      {digest(path)}
@@ -709,7 +710,7 @@ def test_a_loaded_engine_shows_its_profiles() -> None:
     expected = """\
 file        m.engine
 kind        engine of tensorrt
-size        2.5 GB
+size        2.3 GiB
 inputs      x  float16  [?, 4]
 outputs     y  float16  any shape
 profiles    0: x [1, 4] [3, 4] [8, 4]

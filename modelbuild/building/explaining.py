@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -14,6 +13,7 @@ from modelbuild.building import request as requests
 from modelbuild.building.request import Request
 from modelbuild.building.scheduling.runs import Reporter
 from modelbuild.building.standing import Standing, judged
+from modelbuild.wording.phrases import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,7 @@ def why(artifact: str, request: Request, reporter: Reporter) -> Why:
     everything = requests.runs(asked, recipes, asked.store())
     names = [a.name for r in everything for a in r.plan.artifacts]
     if artifact not in names:
-        near = difflib.get_close_matches(artifact, names, 1)
-        hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(names)}"
+        hint = did_you_mean(artifact, names, f"there are {', '.join(names)}", longest=300, most=10_000)
         raise RecipeError(Diagnostic("recipe-invalid", f"no recipe here makes `{line(artifact)}`", hint))
     found = _judged(replace(request, only=_literally(artifact)), recipes, reporter)
     (run,) = (r for r in found.runs if r.plan.artifacts)

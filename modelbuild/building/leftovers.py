@@ -9,6 +9,7 @@ from typing import Any
 
 from modelbuild.base.errors import Diagnostic
 from modelbuild.store import hash_file
+from modelbuild.wording.phrases import few
 
 _NAMED = 3  # files that a message names
 
@@ -51,10 +52,9 @@ def _removed(folder: Path, name: str, row: Mapping[str, Any]) -> str | None:
 
 
 def _said(folder: Path, names: list[str], what: str, why: str) -> Diagnostic:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return Diagnostic(
         "artifact-removed",
-        f"{', '.join(names[:_NAMED])}{more} in {folder}: {why}; {what}",
+        f"{few(names, _NAMED)} in {folder}: {why}; {what}",
         "the cache still has it: asked for again, it is there again" if what == "is removed" else None,
         level="info",
     )

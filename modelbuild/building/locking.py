@@ -14,6 +14,7 @@ from modelbuild.building.scheduling.runs import Run
 from modelbuild.lockfile import Lock, agreement
 from modelbuild.plan.actions import Artifact, plan
 from modelbuild.store import Store
+from modelbuild.wording.phrases import few
 
 _MOST = 8  # differences in one message
 
@@ -59,10 +60,9 @@ def held(
     said = lockfile.differences(locked.without(unmade), _lock(run, result, toolchain, store))
     if not said:
         return result
-    more = f"; and {len(said) - _MOST} more" if len(said) > _MOST else ""
     found = Diagnostic(
         "lock-mismatch",
-        f"the build differs from its lock file: {'; '.join(said[:_MOST])}{more}",
+        f"the build differs from its lock file: {few(said, _MOST, '; ')}",
         "`modelbuild build --lock` writes the new one, to be reviewed",
         str(lockfile.place(Path(run.path))),
     )

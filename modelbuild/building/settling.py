@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
 from typing import Any
 
 from modelbuild import settings
 from modelbuild.base.errors import Diagnostic, RecipeError
+from modelbuild.wording.phrases import nearest
 
 _PREFIX = "MODELBUILD_"
 
@@ -18,9 +18,9 @@ def misspelt(environment: Mapping[str, str]) -> dict[str, str]:
     ours = [name.removeprefix(_PREFIX) for name in settings.VARIABLES]
     found: dict[str, str] = {}
     for name in environment:
-        if name.startswith(_PREFIX) and name not in settings.VARIABLES:
-            near = difflib.get_close_matches(name.removeprefix(_PREFIX), ours, 1, 0.7)
-            found.update((name, _PREFIX + meant) for meant in near)
+        strange = name.startswith(_PREFIX) and name not in settings.VARIABLES
+        if strange and (near := nearest(name.removeprefix(_PREFIX), ours, likeness=0.7)):
+            found[name] = _PREFIX + near
     return found
 
 

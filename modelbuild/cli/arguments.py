@@ -10,8 +10,8 @@ from modelbuild import settings
 from modelbuild.base.errors import EXIT_USAGE
 from modelbuild.base.escaping import line
 from modelbuild.cli import commands
-from modelbuild.recipe.problems import nearest
 from modelbuild.wording import output
+from modelbuild.wording.phrases import meant, nearest
 
 
 class Misused(SystemExit):
@@ -29,7 +29,7 @@ class _Parser(argparse.ArgumentParser):
     meant: str | None = None  # the word for one that it does not know, if one is near
 
     def error(self, message: str) -> NoReturn:
-        hint = f"did you mean `{self.meant}`?" if self.meant else f"`{self.prog} --help` shows what there is"
+        hint = meant(self.meant) or f"`{self.prog} --help` shows what there is"
         self.print_usage(sys.stderr)
         output.tell(f"{self.prog}: error: {line(message)}\nhint: {hint}")
         raise Misused(message, hint)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 
 from modelbuild.base.errors import Diagnostic
-from modelbuild.engines.words import listed
+from modelbuild.wording.phrases import did_you_mean, listed
 
 Range = tuple[int, int, int]  # min, opt, max of an axis, in elements
 AxisRanges = tuple[tuple[str, Range], ...]
@@ -121,10 +120,7 @@ def invalid(message: str, hint: str | None) -> Diagnostic:
 
 
 def _did_you_mean(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, 1)
-    if near:
-        return f"did you mean `{near[0]}`?"
-    return f"there is {listed(known)}" if known else "there is none"
+    return did_you_mean(name, known, f"there is {listed(known)}" if known else "there is none")
 
 
 def _dims(shape: Iterable[int | str]) -> str:

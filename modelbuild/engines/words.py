@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 from modelbuild.base.errors import Diagnostic, StepError
 
@@ -33,7 +32,3 @@ def plain(text: str) -> str:
 
 def failed(message: str, hint: str | None = None) -> StepError:
     return StepError(Diagnostic("engine-failed", message, hint))
-
-
-def listed(names: Iterable[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)

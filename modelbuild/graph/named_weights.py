@@ -10,6 +10,7 @@ from onnx import TensorProto, helper
 from modelbuild.base.errors import Diagnostic, StepError
 from modelbuild.graph import interface
 from modelbuild.graph.files import Model, Weight
+from modelbuild.wording.phrases import listed
 
 
 def name(model: Model, known: Sequence[str], names: Sequence[str]) -> None:
@@ -22,10 +23,9 @@ def name(model: Model, known: Sequence[str], names: Sequence[str]) -> None:
     own = {t.name for t in graph.initializer}
     found = [n for n in dict.fromkeys(known) if n in own]
     if len(found) != len(names):
-        shown = ", ".join(f"`{n}`" for n in found[:12])
-        more = f" and {len(found) - 12} more" if len(found) > 12 else ""
         raise _mismatch(
-            f"`initializer_names` has {len(names)} names, the graph has {len(found)} weights: {shown}{more}",
+            f"`initializer_names` has {len(names)} names, "
+            f"the graph has {len(found)} weights: {listed(found)}",
             "give a name to each, in this order: that of the state dict, without what no output needs",
         )
     outputs = [n for n in names if n in {o.name for o in graph.output}]

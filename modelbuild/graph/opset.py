@@ -29,6 +29,7 @@ from modelbuild.graph.types import (
     type_name,
 )
 from modelbuild.machine.isolate import in_child
+from modelbuild.wording.phrases import few
 
 NEWEST = 25
 """The last opset that the exporters write and that ONNX Runtime 1.31 takes."""
@@ -154,6 +155,4 @@ def _listed(wanted: Mapping[str, int]) -> str:
     """``Conv, MaxPool, ConstantOfShape (20)``: the neediest first, the others with their opset."""
     target = max(wanted.values())
     ranked = sorted(wanted.items(), key=lambda item: (-item[1], item[0]))
-    named = [op if version == target else f"{op} ({version})" for op, version in ranked[:_NAMED]]
-    rest = len(ranked) - _NAMED
-    return ", ".join(named) + (f" and {rest} more" if rest > 0 else "")
+    return few([op if version == target else f"{op} ({version})" for op, version in ranked], _NAMED)

@@ -8,7 +8,6 @@ Weights have no Casts: each wanted precision is a weight of its own, rounded whe
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -32,6 +31,7 @@ from modelbuild.graph.types import (
     tensor_types,
     type_name,
 )
+from modelbuild.wording.phrases import meant, nearest
 
 
 @dataclass(frozen=True)
@@ -125,12 +125,11 @@ def _unknown_nodes(proto: ModelProto, wanted: tuple[str, ...]) -> Iterator[Diagn
 def _unknown(
     key: str, what: str, why: str, name: str, known: set[str], hint: str | None = None
 ) -> Diagnostic:
-    lower = {other.lower(): other for other in sorted(known, reverse=True)}
-    close = difflib.get_close_matches(name.lower(), sorted(lower), 1)
+    near = nearest(name, sorted(known), longest=200, most=10_000)
     return Diagnostic(
         "recipe-invalid",
         f"`{key}` names {what}, which {why}",
-        hint=f"did you mean {lower[close[0]]!r}?" if close else hint,
+        hint=meant(near) or hint,
         level="warning",
     )
 

@@ -12,6 +12,7 @@ from onnx import TensorProto
 
 from modelbuild.base.errors import Diagnostic
 from modelbuild.graph.files import Array, numpy_dtype
+from modelbuild.wording.phrases import few
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -171,6 +172,5 @@ def _values(clamped: list[Clamped]) -> str:
 
 
 def _listed(worst: list[Clamped]) -> str:
-    named = [f"{c.tensor} ({c.count}, from {c.extreme:g})" for c in worst[:_NAMED]]
-    rest = len(worst) - _NAMED
-    return ", ".join(named) + (f" and {rest} more tensors" if rest > 0 else "")
+    named = [f"{c.tensor} ({c.count}, from {c.extreme:g})" for c in worst]
+    return few(named, _NAMED, of=" tensors")

@@ -8,6 +8,7 @@ from modelbuild.base.escaping import line
 from modelbuild.inspection import nodes as listing
 from modelbuild.inspection.common import Info
 from modelbuild.inspection.published import MANIFEST
+from modelbuild.wording.phrases import size
 
 _MOST_KEPT = 5
 """Kept nodes that are named to a person; in JSON all are."""
@@ -19,7 +20,7 @@ def render(info: Info) -> str:
     rows += _onnx_rows(info) if info["kind"] == "onnx" else _engine_rows(info)
     rows += [("sha256", info["sha256"])]
     for data in info.get("external_data", ()):
-        rows += [("weights in", f"{data['file']}, {_size(data['bytes'])}"), ("", data["sha256"])]
+        rows += [("weights in", f"{data['file']}, {size(data['bytes'])}"), ("", data["sha256"])]
     rows += _provenance_rows(info["provenance"])
     width = max(len(label) for label, _ in rows) + 2
     lines = [f"{label:{width}}{_printable(text)}" for label, text in rows]
@@ -32,12 +33,12 @@ def _onnx_rows(info: Info) -> list[tuple[str, str]]:
     opset = ", ".join(str(v) if d == "ai.onnx" else f"{d} {v}" for d, v in sorted(info["opset"].items()))
     made = f", by {info['producer']}" if info["producer"] else ""
     weights = [
-        f"{dtype}: {_size(w['bytes'])} in {_count(w['tensors'], 'tensor')}"
+        f"{dtype}: {size(w['bytes'])} in {_count(w['tensors'], 'tensor')}"
         for dtype, w in info["weights"].items()
     ]
     return [
         ("kind", f"ONNX, opset {opset}, IR version {info['ir_version']}{made}"),
-        ("size", _size(info["bytes"])),
+        ("size", size(info["bytes"])),
         *_labelled("inputs", _port_lines(info["inputs"])),
         *_labelled("outputs", _port_lines(info["outputs"])),
         *_labelled("weights", weights or ["none"]),
@@ -68,7 +69,7 @@ def _percent(share: float) -> str:
 
 def _engine_rows(info: Info) -> list[tuple[str, str]]:
     version = f" {info['version']}" if "version" in info else ""
-    rows = [("kind", f"engine of {info['backend']}{version}"), ("size", _size(info["bytes"]))]
+    rows = [("kind", f"engine of {info['backend']}{version}"), ("size", size(info["bytes"]))]
     if "targets" in info:
         rows.append(("targets", ", ".join(info["targets"])))
     if "note" in info:
@@ -137,17 +138,6 @@ def _counts(counts: Mapping[str, int]) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _size(nbytes: float) -> str:
-    """Decimal units, as disks and ``ls --si`` count: 94.5 MB."""
-    if nbytes < 1000:
-        return f"{nbytes} bytes"
-    for unit in ("kB", "MB"):
-        nbytes /= 1000
-        if nbytes < 999.95:
-            return f"{nbytes:.1f} {unit}"
-    return f"{nbytes / 1000:.1f} GB"
 
 
 def _printable(text: str) -> str:

@@ -25,6 +25,7 @@ from modelbuild.recipe.problems import clean
 from modelbuild.recipe.schema import DEFAULT_OPSET, Recipe
 from modelbuild.trace import facts
 from modelbuild.trace.outline import outline
+from modelbuild.wording.phrases import few
 
 _LARGEST_SOURCE = 1 << 24
 
@@ -56,10 +57,9 @@ def agreed(path: Path, recipe: Recipe, told: RecipeResult) -> RecipeResult:
     said = disagreements(held, plan(recipe), base, lambda place: links.leads_into(place, root))
     if not said:
         return told
-    more = f"; and {len(said) - _MOST} more" if len(said) > _MOST else ""
     found = Diagnostic(
         "lock-mismatch",
-        f"the lock file is not of this recipe and these files: {'; '.join(said[:_MOST])}{more}",
+        f"the lock file is not of this recipe and these files: {few(said, _MOST, '; ')}",
         "`modelbuild build --lock` writes the new one, to be reviewed",
         str(lock),
     )

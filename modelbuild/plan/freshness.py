@@ -14,6 +14,7 @@ from modelbuild.base.keys import canonical, digest, moved
 from modelbuild.plan.actions import Action
 from modelbuild.store import Entry
 from modelbuild.trace import outline
+from modelbuild.wording.phrases import few
 
 Outline = Mapping[str, str]  # of a Python file: its top-level definitions, each with a digest
 
@@ -156,8 +157,7 @@ def _edited(path: str, old: Outline, new: Outline | None) -> str:
     named = [name for name in found if name != outline.REST]
     if not named:
         return f"{path} changed"
-    rest = f" and {len(named) - 2} more" if len(named) > 2 else ""
-    return ", ".join(f"{path}:{n}" for n in named[:2]) + rest + " changed"
+    return few([f"{path}:{n}" for n in named], 2) + " changed"
 
 
 def _resolved(folder: str, old: str, new: str) -> str:

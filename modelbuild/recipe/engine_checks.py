@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from modelbuild.recipe.input_checks import order, there_are
-from modelbuild.recipe.problems import Problem, Route, did_you_mean, dotted
+from modelbuild.recipe.problems import Problem, Route, dotted
 from modelbuild.recipe.schema import AxisRange, Engine, Recipe
+from modelbuild.wording.phrases import did_you_mean
 
 PROFILE = "profile-invalid"
 LONGEST_NAME = 200

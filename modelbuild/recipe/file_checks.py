@@ -12,8 +12,9 @@ from pathlib import Path
 
 from modelbuild.base import archives, links
 from modelbuild.base.errors import Diagnostic
-from modelbuild.recipe.problems import Problem, Route, clean, did_you_mean, dotted
+from modelbuild.recipe.problems import Problem, Route, clean, dotted
 from modelbuild.recipe.schema import Recipe
+from modelbuild.wording.phrases import did_you_mean
 
 
 def missing_files(recipe: Recipe, folder: Path) -> Iterator[Problem]:

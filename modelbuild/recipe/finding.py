@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from modelbuild.base.errors import Diagnostic, RecipeError
-from modelbuild.recipe.problems import INVALID, clean, listed, nearest
+from modelbuild.recipe.problems import INVALID, clean, listed
+from modelbuild.wording.phrases import meant, nearest
 
 SUFFIXES = (".yaml", ".yml")
 LOCKS = (".lock.yaml", ".lock.yml")
@@ -99,8 +100,8 @@ def beside(path: Path) -> str:
     except OSError:
         return "`modelbuild init IMPORT` writes a first recipe"
     near = next((name for name in names if Path(name).stem == path.stem), None) or nearest(path.name, names)
-    if near:
-        return f"did you mean `{clean(str(folder / near))}`?"
+    if hint := meant(near and str(folder / near)):
+        return hint
     if not names:
         return f"`{clean(str(folder))}` holds no recipe"
     return f"there {'is' if len(names) == 1 else 'are'} {listed(names)}"

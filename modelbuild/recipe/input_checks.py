@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from modelbuild.recipe.problems import INVALID, Problem, Route, did_you_mean, dotted, listed, plain
+from modelbuild.recipe.problems import INVALID, Problem, Route, dotted, listed, plain
 from modelbuild.recipe.schema import AxisRange, InputSpec, InputValues, Recipe
+from modelbuild.wording.phrases import did_you_mean
 
 LIMITS: Mapping[str, tuple[float, float]] = {
     "float16": (-65504.0, 65504.0),

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from modelbuild.recipe.problems import Problem, Route, clean, described, did_you_mean, dotted
+from modelbuild.recipe.problems import Problem, Route, clean, described, dotted
 from modelbuild.recipe.schema import Fp16, Recipe, Reduced
 from modelbuild.recipe.words import IMPORT
+from modelbuild.wording.phrases import did_you_mean
 
 OPSETS = {"auto": (7, 25), "dynamo": (9, 25), "torchscript": (7, 20)}
 """What each exporter of torch 2.13 takes; past that it writes broken files without a word."""

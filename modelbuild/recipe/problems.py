@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from modelbuild.base.escaping import line
+from modelbuild.wording import phrases
 
 Key = str | int
 Route = tuple[Key, ...]
@@ -87,28 +86,5 @@ def plain(number: float) -> str:
 
 
 def listed(names: Iterable[Any]) -> str:
-    """Names one after another, each in backticks; the first twenty."""
-    first = [f"`{clean(str(name))}`" for name in itertools.islice(names, 21)]
-    return ", ".join(first[:20]) + (", …" if len(first) > 20 else "")
-
-
-def nearest(word: str, names: Iterable[str]) -> str | None:
-    """The name that was meant, if one is near; the first of several that are equally near.
-
-    Matching takes time, and a recipe may be anyone's: long words and long lists are cut short.
-    """
-    if len(word) > 60:
-        return None
-    matcher = difflib.SequenceMatcher(b=word.casefold())
-    best, likeness = None, 0.6
-    for name in itertools.islice(names, 100):
-        matcher.set_seq1(name.casefold())
-        if matcher.real_quick_ratio() > likeness and matcher.ratio() > likeness:
-            best, likeness = name, matcher.ratio()
-    return best
-
-
-def did_you_mean(word: str, names: Iterable[str], otherwise: str) -> str:
-    """The hint for a word that is not one of ``names``."""
-    near = nearest(word, names)
-    return f"did you mean `{clean(near)}`?" if near else otherwise
+    """Names of a recipe one after another, each in backticks; the first twenty."""
+    return phrases.listed([clean(str(name)) for name in names], 20)

@@ -15,14 +15,13 @@ from modelbuild.recipe.problems import (
     Route,
     clean,
     described,
-    did_you_mean,
     dotted,
     listed,
-    nearest,
     plain,
 )
 from modelbuild.recipe.schema import Part, Recipe
 from modelbuild.recipe.words import PATTERNS
+from modelbuild.wording import phrases
 
 _KINDS = {
     "int_type": "a whole number",
@@ -61,7 +60,7 @@ def meant_keys(errors: Iterable[ErrorDetails], data: Any) -> set[Route]:
     for error in errors:
         if error["type"] == "extra_forbidden":
             route = error["loc"]
-            if near := nearest(str(route[-1]), _free_keys(route, data, Recipe)):
+            if near := phrases.nearest(str(route[-1]), _free_keys(route, data, Recipe)):
                 meant.add((*route[:-1], near))
     return meant
 
@@ -84,7 +83,7 @@ def worded(error: ErrorDetails, data: Any, of: type[Part] = Recipe) -> Problem:
 def _unknown_key(route: Route, free: list[str]) -> tuple[str, str]:
     parent, key = route[:-1], str(route[-1])
     otherwise = f"known here: {listed(free)}" if free else "remove it: every key is there already"
-    return f"unknown key `{clean(key)}`{_within(parent)}", did_you_mean(key, free, otherwise)
+    return f"unknown key `{clean(key)}`{_within(parent)}", phrases.did_you_mean(key, free, otherwise)
 
 
 def _within(parent: Route) -> str:
@@ -112,9 +111,8 @@ def _bad_value(name: str, error: ErrorDetails) -> tuple[str, str | None]:
         return f"{name} must be {words} {plain(context[bound])}, {instead}", None
     if kind == "literal_error":
         choices = re.findall(r"'([^']*)'", context["expected"])
-        near = nearest(value, choices) if isinstance(value, str) else None
-        hint = f"did you mean `{near}`?" if near else None
-        return f"{name} must be {_either(choices)}, {instead}", hint
+        near = phrases.nearest(value, choices) if isinstance(value, str) else None
+        return f"{name} must be {_either(choices)}, {instead}", phrases.meant(near)
     if kind == "string_pattern_mismatch":
         what, rule = PATTERNS[context["pattern"]]
         return f"{name} must be {what}, {instead}", rule

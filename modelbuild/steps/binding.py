@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelbuild.base.errors import Diagnostic, StepError
 from modelbuild.steps import forms, scripts
-from modelbuild.steps.words import listed
+from modelbuild.wording.phrases import listed
 
 if TYPE_CHECKING:
     import torch

@@ -6,7 +6,6 @@ that a wrapper (DataParallel, torch.compile, a trainer) has put before every nam
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections import Counter, OrderedDict
@@ -16,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelbuild.base.errors import StepError, first_line
-from modelbuild.steps.words import import_failed, kind, listed
+from modelbuild.steps.words import import_failed, kind
+from modelbuild.wording.phrases import did_you_mean, listed
 
 if TYPE_CHECKING:
     import torch
@@ -160,8 +160,8 @@ def _reached(value: Any, key: str) -> Iterator[tuple[bool, str, Any]]:
 def _near(word: str, names: list[str]) -> str:
     if sum(n.startswith(f"{word}.") for n in names) * 2 > len(names):
         return f'that is what the names begin with: `strip_prefix: "{word}."` takes it away'
-    near = difflib.get_close_matches(word, names, 1)
-    return f"did you mean `{near[0]}`?" if near else "name the one that the state dict is under, or none"
+    otherwise = "name the one that the state dict is under, or none"
+    return did_you_mean(word, names, otherwise, longest=200, most=10_000)
 
 
 def _are(names: list[str]) -> str:

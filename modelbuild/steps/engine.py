@@ -24,8 +24,9 @@ from modelbuild.engines.profiles import (
     profile_errors,
     profile_shapes,
 )
-from modelbuild.engines.words import failed, listed
+from modelbuild.engines.words import failed
 from modelbuild.steps.base import Outcome, Step
+from modelbuild.wording.phrases import listed
 
 # What TensorRT-RTX 1.7 builds for when no target is named.
 RTX_TARGETS = ("sm80", "sm86", "sm89", "sm120", "sm121")

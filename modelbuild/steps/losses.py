@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from modelbuild.base.errors import Diagnostic
+from modelbuild.wording.phrases import few
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -113,7 +114,7 @@ def _overflow(rows: Sequence[Range], precision: str, what: str) -> Diagnostic:
     from modelbuild.graph.types import ELEM_TYPES
 
     worst = sorted(rows, key=lambda row: -row.largest)  # those of one size as they come in the graph
-    named = _listed([f"`{r.node}` ({r.op_type}, up to {r.largest:.3g})" for r in worst])
+    named = few([f"`{r.node}` ({r.op_type}, up to {r.largest:.3g})" for r in worst], _NAMED)
     largest = BOUNDS[ELEM_TYPES[precision]].largest
     return Diagnostic(
         _OVERFLOW[precision],
@@ -133,7 +134,7 @@ def _broken(row: Range, precision: str) -> Diagnostic:
 
 def _underflow(rows: Sequence[Range], precision: str) -> Diagnostic:
     worst = sorted(rows, key=lambda row: -row.zeros / row.elements)
-    named = _listed([f"`{r.node}` ({r.op_type}, {_share(r)}, up to {r.largest:.3g})" for r in worst])
+    named = few([f"`{r.node}` ({r.op_type}, {_share(r)}, up to {r.largest:.3g})" for r in worst], _NAMED)
     return Diagnostic(
         "fp16-underflow",
         f"values that are not zero become zero in {precision} at {named}",
@@ -144,11 +145,6 @@ def _underflow(rows: Sequence[Range], precision: str) -> Diagnostic:
 
 def _share(row: Range) -> str:
     return "all values" if row.zeros == row.elements else f"{row.zeros / row.elements:.0%} of the values"
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
 
 
 class _Upstream:

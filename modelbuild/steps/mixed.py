@@ -16,6 +16,7 @@ from modelbuild.steps.base import Outcome, Step
 from modelbuild.steps.half import Half
 from modelbuild.steps.model import import_attribute
 from modelbuild.steps.verify import Verify
+from modelbuild.wording.phrases import few
 
 if TYPE_CHECKING:
     from modelbuild.base.tolerance import Tolerance
@@ -244,8 +245,7 @@ class Mixed(Half):
         from modelbuild.graph.naming import graphs, label
 
         nodes = {label(n): n.op_type for g in graphs(model.proto.graph) for n in g.node}
-        named = ", ".join(f"`{n}` ({nodes.get(n, '?')})" for n in found.kept[:_NAMED])
-        more = f" and {len(found.kept) - _NAMED} more" if len(found.kept) > _NAMED else ""
+        named = few([f"`{n}` ({nodes.get(n, '?')})" for n in found.kept], _NAMED)
         count = f"{len(found.kept)} of {len(nodes)} nodes stay" if len(found.kept) > 1 else "one node stays"
         overflow = any(row["overflows"] for row in plain.data.get("ranges", ()))
         before = "values overflow" if overflow else f"the error is {_share(found.plain)} the tolerance"
@@ -256,7 +256,7 @@ class Mixed(Half):
         return (
             Diagnostic(
                 "precision-fallback",
-                f"{count} in fp32: {named}{more}. With all in {self.dtype} {before}; now the error is "
+                f"{count} in fp32: {named}. With all in {self.dtype} {before}; now the error is "
                 f"{_share(found.after)} the tolerance",
                 "`modelbuild build --write-back` puts them into the recipe: the next build need not search",
                 level="warning" if self.method == "auto" else "info",

@@ -5,7 +5,6 @@ Everything here runs in the model's host process and its forks. torch is importe
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,8 @@ from modelbuild.steps.checkpoints import Weights
 from modelbuild.steps.origins import place
 from modelbuild.steps.patterns import matching
 from modelbuild.steps.remedies import missing_package, remedy
-from modelbuild.steps.words import import_failed, kind, listed
+from modelbuild.steps.words import import_failed, kind
+from modelbuild.wording.phrases import listed, meant, nearest
 
 if TYPE_CHECKING:
     import torch
@@ -235,8 +235,8 @@ def import_attribute(path: str, base: Path | None = None) -> Any:
 
 
 def _near(owner: Any, name: str) -> str:
-    near = difflib.get_close_matches(name, dir(owner), 1)
-    return f"; did you mean `{near[0]}`?" if near else ""
+    hint = meant(nearest(name, dir(owner), most=10_000))
+    return f"; {hint}" if hint else ""
 
 
 def flatten(value: Any, path: str = "") -> list[tuple[str, torch.Tensor]]:

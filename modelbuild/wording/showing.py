@@ -8,6 +8,7 @@ from typing import Any
 from modelbuild.base.errors import Diagnostic, Level
 from modelbuild.base.escaping import line
 from modelbuild.base.results import ArtifactResult, RecipeResult
+from modelbuild.wording.phrases import size
 
 _TELLING = ("built", "cached", "stale")  # a failure has its own words
 _RANK = {"error": 0, "warning": 1, "info": 2}
@@ -80,17 +81,6 @@ def _error(parity: Mapping[str, Any] | None) -> tuple[str, str, str, str]:
     if name in parity.get("spread", ()) and ";" not in bounds:  # of floats: nothing in it is counted
         bounds = bounds.partition(", mismatch ")[0]
     return error, bounds, "exact" if headroom is None else f"x{headroom:.3g}", proof
-
-
-def size(count: int | None) -> str:
-    """1024-based, as ls -h prints it: ``93.9M`` is 93.9 MiB."""
-    if count is None:
-        return ""
-    value, units = float(count), ["B", "K", "M", "G", "T"]
-    while value >= 1024 and len(units) > 1:
-        value /= 1024
-        units.pop(0)
-    return f"{value:.0f} B" if units[0] == "B" else f"{value:.1f} {units[0]}iB"
 
 
 def _clip(text: str, limit: int = 48) -> str:

@@ -237,7 +237,7 @@ def test_a_node_is_blocked_by_its_name_or_its_first_output(block):
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("hh", "did you mean 'h'?"),
+        ("hh", "did you mean `h`?"),
         ("norm.7", "`modelbuild inspect --nodes` lists those of a file, with the model's lines"),
     ],
 )
@@ -256,7 +256,7 @@ def test_a_node_that_does_not_exist_is_pointed_out(name, hint):
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("Softmaxx", "did you mean 'Softmax'?"), ("layernormalization", "did you mean 'LayerNormalization'?")],
+    [("Softmaxx", "did you mean `Softmax`?"), ("layernormalization", "did you mean `LayerNormalization`?")],
 )
 def test_an_operator_that_does_not_exist_is_pointed_out(name, hint):
     _, said = convert(Model(graph_zoo.graph("linear")), HalfOptions(op_block_list=(name, "Softmax")))

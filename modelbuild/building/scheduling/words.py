@@ -13,6 +13,7 @@ from modelbuild.building.scheduling.runs import Ended
 from modelbuild.machine.isolate import describe
 from modelbuild.store import Entry
 from modelbuild.store.inside import opened
+from modelbuild.wording.phrases import few
 from modelbuild.worker.jobs import Done
 
 _TAIL = 1 << 16  # bytes of a log
@@ -64,10 +65,9 @@ def refused(entry: Entry, log: Path) -> Ended:
 
 
 def unstable(action: str, files: Sequence[str]) -> Diagnostic:
-    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
     return Diagnostic(
         "changed-while-read",
-        f"{files[0]}{more} was saved while `{action}` read it: its result is not cached",
+        f"{few(files, 1)} was saved while `{action}` read it: its result is not cached",
         "build again",
         level="warning",
     )

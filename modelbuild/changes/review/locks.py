@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from modelbuild.changes.review.values import Change
 from modelbuild.lockfile import Lock, Onnx, Worst
 from modelbuild.recipe.problems import clean
-from modelbuild.wording import showing
+from modelbuild.wording.phrases import size
 
 
 def lock_changes(old: Lock | None, new: Lock | None) -> tuple[Change, ...]:
@@ -80,7 +80,7 @@ def _sizes(old: int, new: int) -> str:
 
 
 def _size(count: int) -> str:
-    return showing.size(count) if 0 <= count < 1 << 60 else clean(str(count))
+    return size(count) if 0 <= count < 1 << 60 else clean(str(count))
 
 
 def _error(worst: Worst) -> str:

@@ -8,6 +8,7 @@ from modelbuild.base.escaping import visible
 from modelbuild.changes.review import words
 from modelbuild.changes.review.values import RecipeReview, Review
 from modelbuild.recipe.problems import clean
+from modelbuild.wording.phrases import few
 
 _MOST = 30  # lines of one kind for one recipe
 _MOST_RECIPES = 200
@@ -45,7 +46,7 @@ def _recipe(recipe: RecipeReview) -> Iterator[str]:
     yield from _cut([f"  {line}" for line in words.summary(recipe)])
     cost = words.cost(recipe)
     for word, found in words.effects(recipe):
-        yield f"  {word}: {_listed([e.artifact for e in found])}"
+        yield f"  {word}: {few([clean(e.artifact, 100) for e in found], _MOST)}"
     if cost:
         yield f"  last time: {cost}"
     elif recipe.kind == "changed" and not recipe.failed:
@@ -53,11 +54,6 @@ def _recipe(recipe: RecipeReview) -> Iterator[str]:
     if recipe.lock:
         yield "  lock file:"
         yield from _cut([f"    {change.said}" for change in recipe.lock])
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
-    return ", ".join(clean(n, 100) for n in names[:_MOST]) + more
 
 
 def _cut(lines: Sequence[str]) -> list[str]:

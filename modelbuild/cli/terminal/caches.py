@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from modelbuild.store import Checked, Collected, Stats
-from modelbuild.wording.showing import size
+from modelbuild.wording.phrases import size
 
 
 def render(found: Stats | Checked | Collected, root: Path) -> str:

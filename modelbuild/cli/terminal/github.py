@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from modelbuild.base.errors import Diagnostic, Level
 from modelbuild.base.escaping import visible
-from modelbuild.wording import output, showing
+from modelbuild.wording import output, phrases
 
 if TYPE_CHECKING:
     from modelbuild.base.results import ArtifactResult, BuildResult
@@ -157,7 +157,7 @@ def _cells(artifact: ArtifactResult) -> Sequence[str]:
     first = next(iter(outputs.values()), None)  # the worst is the first
     headroom = first["headroom"] if first else None
     told = "" if first is None else "exact" if headroom is None else f"x{headroom:.3g}"
-    return artifact.name, artifact.status, showing.size(artifact.bytes), told
+    return artifact.name, artifact.status, phrases.size(artifact.bytes), told
 
 
 def _markdown(text: str) -> str:

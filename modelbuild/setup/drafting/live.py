@@ -12,6 +12,7 @@ from modelbuild.setup.drafting.signature import Subject
 from modelbuild.steps import forms
 from modelbuild.steps.binding import bind
 from modelbuild.steps.model import flatten, resolve
+from modelbuild.wording import phrases
 
 if TYPE_CHECKING:
     import torch
@@ -94,7 +95,7 @@ def _room(module: torch.nn.Module | None) -> None:
     size = sum(p.numel() * p.element_size() for p in module.parameters()) if module is not None else 0
     free = memory.available()
     if free is not None and size * _SPARE > free:
-        message = f"its weights are {size / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of memory are free"
+        message = f"its weights are {phrases.size(size)}, and {phrases.size(free)} of memory are free"
         raise StepError(Diagnostic("import-failed", message))
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from modelbuild.base.errors import Diagnostic
+from modelbuild.wording.phrases import few
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,8 @@ class Node:
     @property
     def told(self) -> str:
         """Its status and why: ``stale: opset changed: 17 -> 18 and 2 more``."""
-        more = f" and {len(self.changes) - 1} more" if len(self.changes) > 1 else ""
         if self.changes:
-            return f"{self.status}: {self.changes[0]}{more}"
+            return f"{self.status}: {few(self.changes, 1)}"
         return f"{self.status}: waits for {', '.join(self.waits)}" if self.waits else self.status
 
 

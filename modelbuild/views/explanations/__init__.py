@@ -35,7 +35,8 @@ def explain(code: str) -> Explanation:
     Raises:
         RecipeError: ``recipe-invalid``: there is no such code.
     """
-    from modelbuild.recipe.problems import clean, did_you_mean
+    from modelbuild.recipe.problems import clean
+    from modelbuild.wording.phrases import did_you_mean
 
     wanted = code.strip("[]").lower()
     known = codes()

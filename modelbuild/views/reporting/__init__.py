@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelbuild.base.errors import Diagnostic, ModelbuildError
+from modelbuild.wording.phrases import size
 
 if TYPE_CHECKING:
     from modelbuild.building.request import Request
@@ -31,7 +32,7 @@ class Written:
 
     def told(self) -> str:
         failed = f", {self.failed} failed" if self.failed else ""
-        return f"{self.models} model{'s' if self.models != 1 else ''}{failed}, {self.bytes / 1e6:.1f} MB"
+        return f"{self.models} model{'s' if self.models != 1 else ''}{failed}, {size(self.bytes)}"
 
 
 def write(request: Request, path: Path, reporter: Reporter) -> Written:

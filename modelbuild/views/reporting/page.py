@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from modelbuild.views.reporting import plots, scripts, sections, tables
 from modelbuild.views.reporting.html import Content, Html, clipped, joined, tag
 from modelbuild.views.reporting.values import Model, Standing
+from modelbuild.wording.phrases import size
 
 _OPENED = 6  # models up to which all of them are unfolded
 _MOST_BYTES = 4_800_000
@@ -103,7 +104,7 @@ def _size(model: Model, kind: str, precision: str | None) -> str:
         for a in model.artifacts
         if a.kind == kind and not a.axes and a.bytes and precision in (None, a.precision)
     )
-    return plots.megabytes(next(found, None))
+    return size(next(found, None))
 
 
 def _worst(model: Model) -> Content:

@@ -12,6 +12,7 @@ from typing import Any
 
 from modelbuild.views.reporting.html import clipped
 from modelbuild.views.reporting.values import Action, Artifact, ErrorsAt, Model
+from modelbuild.wording.phrases import size
 
 Spec = dict[str, Any]
 Row = dict[str, Any]
@@ -30,7 +31,7 @@ def sizes(model: Model) -> Spec | None:
         {
             "name": _label(model, a),
             "size": a.bytes,
-            "text": megabytes(a.bytes),
+            "text": size(a.bytes),
             "kind": "engine" if a.kind == "engine" else a.precision,
         }
         for a in model.artifacts
@@ -166,7 +167,7 @@ def costs(actions: Iterable[Action], what: str) -> Spec | None:
     for action in actions:
         value = action.seconds if what == "seconds" else action.peak
         if value:
-            told = f"{value:.2g} s" if what == "seconds" else megabytes(int(value))
+            told = f"{value:.2g} s" if what == "seconds" else size(int(value))
             rows.append({"action": action.id, "value": value, "text": told, "kind": _work(action)})
     if not rows:
         return None
@@ -188,14 +189,6 @@ def costs(actions: Iterable[Action], what: str) -> Spec | None:
     }
     title = "Time of each step" if what == "seconds" else "Peak memory of each step"
     return spec(title, rows, {"layer": [bars, text], "height": 20 * len(rows)})
-
-
-def megabytes(count: int | None) -> str:
-    if count is None:
-        return ""
-    if count < 1 << 20:
-        return f"{count / (1 << 10):.1f} KiB"
-    return f"{count / (1 << 20):.1f} MiB"
 
 
 def common_axes(model: Model) -> Sequence[str]:

@@ -10,6 +10,7 @@ from modelbuild.views.reporting import plots, ranges
 from modelbuild.views.reporting.html import Content, Html, clipped, joined, tag
 from modelbuild.views.reporting.pipeline import MARKS
 from modelbuild.views.reporting.values import Artifact, Model, Range, Said, Standing, Status
+from modelbuild.wording.phrases import size
 
 _MOST_ROWS = 200
 _MOST_VALUE = 300  # characters of a fact
@@ -71,7 +72,7 @@ def _artifact(artifact: Artifact) -> Sequence[Content]:
     if artifact.reason and artifact.reason != "never built" and artifact.status not in ("cached", "skipped"):
         status = [badge(artifact.status), " ", tag("span", clipped(artifact.reason), class_="muted")]
     time = f"{artifact.seconds:.1f} s" if artifact.seconds else ""
-    return (code(artifact.name), status, plots.megabytes(artifact.bytes), *told, time)
+    return (code(artifact.name), status, size(artifact.bytes), *told, time)
 
 
 def not_proven(model: Model, most: int) -> Html | None:
@@ -107,7 +108,7 @@ def errors(model: Model, most: int) -> Html | None:
 
 def steps(model: Model) -> Html | None:
     rows = [
-        (code(a.id), a.step, badge(a.status), f"{a.seconds:.2f} s", plots.megabytes(a.peak) if a.peak else "")
+        (code(a.id), a.step, badge(a.status), f"{a.seconds:.2f} s", size(a.peak) if a.peak else "")
         for a in model.actions
     ]
     if not rows:
