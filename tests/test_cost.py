@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from modelbuild.base.keys import digest
+from modelbuild.base.keys import digest, full_key
 from modelbuild.base.tensors import Axis, sampled_sizes, traced_sizes
 from modelbuild.building import checking, explaining
 from modelbuild.building.builds import build
@@ -23,7 +23,6 @@ from modelbuild.building.scheduling.runs import Ended, Silent
 from modelbuild.changes.review.effects import outlook
 from modelbuild.cli.terminal import reasons, summary
 from modelbuild.plan.actions import Plan, plan
-from modelbuild.plan.freshness import full_key
 from modelbuild.recipe.loading import parse
 from modelbuild.store import Entry
 from modelbuild.views import drawing, reporting

@@ -67,6 +67,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def kept(project: Project, built: Project) -> Project:
     """A project with nothing to do, whose state has been looked at since."""
     project.take_cache(built)
+    time.sleep(AGED)
     project.build()
     time.sleep(AGED)
     assert quickly(project, "net.yaml")[0] == 0
@@ -110,6 +111,7 @@ def test_a_recipe_whose_own_function_judges_goes_the_short_way(project: Project,
     project.take_cache(built)
     project.write("near.py", "import numpy\n\n\ndef near(ours, theirs):\n    return True\n")
     project.recipe(base=RECIPE.replace("samples: 2", 'samples: 2, function: "near:near"'))
+    time.sleep(AGED)  # of a recipe that is saved just now, nothing is kept
     assert project.build().code == 0
     time.sleep(AGED)
     code, text, _ = quickly(project, "net.yaml")

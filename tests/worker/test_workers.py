@@ -14,6 +14,8 @@ from modelbuild.machine.isolate import describe, in_child
 from modelbuild.worker.client import Finished, Workers
 from tests.worker.small_jobs import Small
 
+pytestmark = pytest.mark.cold  # what a server has imported by itself
+
 ROOT = str(Path(__file__).parents[2])
 
 
