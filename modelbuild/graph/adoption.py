@@ -11,13 +11,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnx.numpy_helper
-from onnx import GraphProto, NodeProto, SparseTensorProto, TensorProto, TypeProto, ValueInfoProto
+from onnx import GraphProto, SparseTensorProto, TensorProto, TypeProto, ValueInfoProto
 
 from modelbuild.base.errors import Diagnostic, StepError
 from modelbuild.base.tensors import DTYPES, TensorSpec
 from modelbuild.graph import interface
 from modelbuild.graph.files import Array, Model
-from modelbuild.graph.naming import graphs, set_nodes
+from modelbuild.graph.naming import Names, graphs, reads, set_nodes
 
 _WEIGHTS_ARE_INPUTS = 3  # the last IR version in which every weight is listed among the inputs
 _KINDS = {"sequence_type": "a sequence", "map_type": "a map", "optional_type": "an optional value",
@@ -116,13 +116,13 @@ def mend(model: Model) -> None:
     if proto.ir_version <= _WEIGHTS_ARE_INPUTS:
         proto.ir_version = _WEIGHTS_ARE_INPUTS + 1
     interface.set_initializers_as_inputs(model, False)
-    names: set[str] = set()
+    names = Names(())
     for graph in graphs(proto.graph):
         _make_dense(graph)
         _sort(graph)
         for node in graph.node:
             if node.name:
-                node.name = interface.unique(node.name, names)
+                node.name = names.take(node.name)
 
 
 def _make_dense(graph: GraphProto) -> None:
@@ -148,7 +148,7 @@ def _sort(graph: GraphProto) -> None:
     """
     makers = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
     waits = [
-        {makers[name] for name in _reads(node) if name in makers} - {i} for i, node in enumerate(graph.node)
+        {makers[name] for name in reads(node) if name in makers} - {i} for i, node in enumerate(graph.node)
     ]
     if all(earlier < i for i, before in enumerate(waits) for earlier in before):
         return
@@ -166,9 +166,3 @@ def _sort(graph: GraphProto) -> None:
     if len(order) == len(waits):
         nodes = list(graph.node)
         set_nodes(graph, [nodes[i] for i in order])
-
-
-def _reads(node: NodeProto) -> set[str]:
-    """What a node reads, its bodies included; a body's own names are no harm: they are nobody's."""
-    inside = (interface.value_names(body) for body in interface.subgraphs(node))
-    return set(node.input).union(*inside)

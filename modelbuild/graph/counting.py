@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
 
 from modelbuild.graph.files import Model
-from modelbuild.graph.interface import inputs, outputs, subgraphs
+from modelbuild.graph.interface import inputs, outputs
+from modelbuild.graph.naming import bodies
 
 _FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE})
 # What is made of sizes alone, whatever the values.
@@ -40,7 +41,7 @@ def _floats(graph: GraphProto) -> set[str]:
 def _read(node: NodeProto) -> Iterator[str]:
     """What a node reads, in its branches and bodies, too."""
     yield from node.input
-    for graph in subgraphs(node):
+    for graph in bodies(node):
         for inner in graph.node:
             yield from _read(inner)
 
@@ -53,4 +54,4 @@ def _makes_floats(node: NodeProto) -> bool:
     for attribute in node.attribute:
         if attribute.type == AttributeProto.TENSOR and attribute.t.data_type in _FLOATS:
             return True
-    return any(_floats(g) or any(_makes_floats(n) for n in g.node) for g in subgraphs(node))
+    return any(_floats(g) or any(_makes_floats(n) for n in g.node) for g in bodies(node))

@@ -12,11 +12,11 @@ import onnx.numpy_helper
 from onnx import GraphProto, ModelProto, NodeProto
 
 from modelbuild.base import passing
-from modelbuild.graph import interface
 from modelbuild.graph.constants import fold_constants
 from modelbuild.graph.files import ON_DISK_FROM, Array, Model, empty_initializer, weight_of
 from modelbuild.graph.folding import fold_transposes, replace
 from modelbuild.graph.named_weights import Held
+from modelbuild.graph.naming import reads
 from modelbuild.graph.ops import is_independent
 from modelbuild.graph.runtime import session
 
@@ -56,10 +56,7 @@ def _values(model: Model, nodes: Sequence[NodeProto]) -> dict[str, Array]:
     made = {name: node for node in nodes if node.op_type != "Constant" for name in node.output if name}
     inside = {id(node) for node in nodes}
     others = [node for node in graph.node if id(node) not in inside]
-    asked = {name for node in others for name in node.input}
-    for node in others:
-        for body in interface.subgraphs(node):
-            asked |= interface.value_names(body)
+    asked = set().union(*map(reads, others))
     wanted = [name for name in made if name in asked]
     if not wanted:
         return {}
@@ -67,10 +64,10 @@ def _values(model: Model, nodes: Sequence[NodeProto]) -> dict[str, Array]:
     proto = ModelProto(ir_version=model.proto.ir_version, opset_import=model.proto.opset_import)
     proto.graph.name = "constants"
     proto.graph.node.extend(needed)
-    reads = {name for node in needed for name in node.input}
-    proto.graph.initializer.extend(t for t in graph.initializer if t.name in reads)
+    read = {name for node in needed for name in node.input}
+    proto.graph.initializer.extend(t for t in graph.initializer if t.name in read)
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted)
-    own = {n: w for n, w in model.weights.items() if n in reads}
+    own = {n: w for n, w in model.weights.items() if n in read}
     try:
         values = session(Model(proto, own)).run(wanted, {})
     except Exception as error:  # of a type without a kernel here: the graph is as good unfolded
@@ -101,9 +98,7 @@ def _put(model: Model, nodes: Sequence[NodeProto], values: dict[str, Array]) -> 
     for node in reversed(graph.node):
         if id(node) in known and not (set(node.output) - values.keys()) & needed:
             continue
-        needed |= set(node.input)
-        for body in interface.subgraphs(node):
-            needed |= interface.value_names(body)
+        needed |= reads(node)
         kept.append(node)
     tensors = list(graph.initializer)
     for name, value in values.items():

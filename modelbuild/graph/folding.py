@@ -17,6 +17,7 @@ from onnx import GraphProto, NodeProto, TensorProto
 from modelbuild.graph import files, interface
 from modelbuild.graph.constants import fold_constants
 from modelbuild.graph.files import Array, Model, Weight
+from modelbuild.graph.naming import Names, bodies, reads, value_names
 
 
 def fold_weights(model: Model) -> None:
@@ -38,7 +39,7 @@ def fold_transposes(model: Model) -> None:
     tensors = {t.name: t for t in graph.initializer}
     outputs = {o.name for o in graph.output}
     shared = shared_weights(model)
-    taken = interface.value_names(graph)
+    taken = Names(value_names(graph))
     names: dict[str, str] = {}
     for node in graph.node:
         name = node.input[0] if node.input else ""
@@ -51,7 +52,7 @@ def fold_transposes(model: Model) -> None:
         order = order or list(reversed(range(len(weight.dims))))
         dims = tuple(weight.dims[i] for i in order)
         turned = Weight(weight.dtype, dims, weight.nbytes, _turned(weight, order))
-        names[node.output[0]] = made = interface.unique(f"{name}_transposed", taken)
+        names[node.output[0]] = made = taken.take(f"{name}_transposed")
         model.weights[made] = turned
         tensors[made] = files.empty_initializer(made, weight.dtype, dims)
     if names:
@@ -69,7 +70,7 @@ def _fold_batch_normalizations(model: Model) -> None:
     graph = model.proto.graph
     tensors = {t.name: t for t in graph.initializer}
     uses = _uses(graph)
-    taken = interface.value_names(graph)
+    taken = Names(value_names(graph))
     makers = {n: node for node in graph.node for n in node.output}
     gone: set[str] = set()
     for node in graph.node:
@@ -80,14 +81,14 @@ def _fold_batch_normalizations(model: Model) -> None:
         weight = tensors[conv.input[1]]
         dtype, dims = weight.data_type, tuple(weight.dims)
         nbytes = int(np.prod(dims)) * files.numpy_dtype(dtype).itemsize
-        name = interface.unique(f"{conv.input[1]}_normalized", taken)
+        name = taken.take(f"{conv.input[1]}_normalized")
         load = _scaled(model, weight, k)
         if conv.input[1] in model.weights:
             model.weights[name] = Weight(dtype, dims, nbytes, load)
             tensors[name] = files.empty_initializer(name, dtype, dims)
         else:
             tensors[name] = onnx.numpy_helper.from_array(load(), name)
-        shifted = interface.unique(f"{node.input[2]}_normalized", taken)
+        shifted = taken.take(f"{node.input[2]}_normalized")
         tensors[shifted] = onnx.numpy_helper.from_array(shift.astype(files.numpy_dtype(dtype)), shifted)
         del conv.input[1:]
         conv.input.extend([name, shifted])
@@ -138,10 +139,7 @@ def replace(model: Model, nodes: Sequence[NodeProto], tensors: Sequence[TensorPr
     kept = GraphProto(node=nodes, initializer=tensors)
     del graph.node[:]
     graph.node.extend(kept.node)
-    needed = {n for node in kept.node for n in node.input} | {o.name for o in graph.output}
-    for node in kept.node:
-        for inner in interface.subgraphs(node):
-            needed |= interface.value_names(inner)
+    needed = {o.name for o in graph.output}.union(*map(reads, kept.node))
     del graph.initializer[:]
     graph.initializer.extend(t for t in kept.initializer if t.name in needed)
     model.weights = {n: w for n, w in model.weights.items() if n in needed}
@@ -158,8 +156,8 @@ def _uses(graph: GraphProto) -> Counter[str]:
     uses = Counter(o.name for o in graph.output)
     for node in graph.node:
         uses.update(node.input)
-        for inner in interface.subgraphs(node):
-            uses.update(interface.value_names(inner))
+        for inner in bodies(node):
+            uses.update(value_names(inner))
     return uses
 
 

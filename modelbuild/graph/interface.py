@@ -13,6 +13,7 @@ from onnx import GraphProto, ModelProto, NodeProto, helper
 from modelbuild.base.errors import Diagnostic, StepError
 from modelbuild.base.tensors import TensorSpec
 from modelbuild.graph.files import Model
+from modelbuild.graph.naming import Names, bodies, graphs, reads, value_names
 from modelbuild.graph.shapes import INFERRED_AXIS, infer_outputs
 
 
@@ -47,37 +48,10 @@ def elem_type(dtype: str) -> int:
     return int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
 
-def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
-    for attribute in node.attribute:
-        if attribute.type == onnx.AttributeProto.GRAPH:
-            yield attribute.g
-        elif attribute.type == onnx.AttributeProto.GRAPHS:
-            yield from attribute.graphs
-
-
-def value_names(graph: GraphProto) -> set[str]:
-    """Every value's name in this graph and the graphs inside it."""
-    names = {v.name for v in (*graph.input, *graph.output, *graph.initializer)}
-    for node in graph.node:
-        names.update(node.input, node.output)
-        for inner in subgraphs(node):
-            names |= value_names(inner)
-    return names
-
-
-def unique(wanted: str, taken: set[str]) -> str:
-    """``wanted``, or the first of ``wanted_1``, ``wanted_2``… that is free; takes it."""
-    name, count = wanted, 0
-    while name in taken:
-        count += 1
-        name = f"{wanted}_{count}"
-    taken.add(name)
-    return name
-
-
 def rename(model: Model, names: Mapping[str, str]) -> None:
     """Rename values everywhere; all at once, so that two may swap."""
-    _rename(model.proto.graph, names)
+    for graph in graphs(model.proto.graph):
+        _rename(graph, names)
     model.weights = {names.get(n, n): w for n, w in model.weights.items()}
 
 
@@ -90,8 +64,6 @@ def _rename(graph: GraphProto, names: Mapping[str, str]) -> None:
             for i, name in enumerate(field):
                 if name in names:
                     field[i] = names[name]
-        for inner in subgraphs(node):
-            _rename(inner, names)
 
 
 # ---- after the exporter -----------------------------------------------------------------------
@@ -108,7 +80,7 @@ def _traces(graph: GraphProto) -> Iterator[tuple[str, str]]:
         trace = noted.get("pkg.torch.onnx.stack_trace") or node.doc_string
         if trace and node.op_type != "Constant":
             yield node.name, trace
-        for inner in subgraphs(node):
+        for inner in bodies(node):
             yield from _traces(inner)
 
 
@@ -141,8 +113,8 @@ def _strip(graph: GraphProto) -> None:
 def _strip_node(node: NodeProto) -> None:
     node.doc_string = ""
     del node.metadata_props[:]
-    for inner in subgraphs(node):
-        _strip(inner)
+    for body in bodies(node):
+        _strip(body)
 
 
 def settle(
@@ -212,8 +184,8 @@ def _renamed(names: tuple[str, str]) -> Diagnostic:
 def _free_output_names(model: Model) -> None:
     """Rename the weights that are outputs, so that the outputs can have their names."""
     graph = model.proto.graph
-    taken, weights = value_names(graph), {t.name for t in graph.initializer}
-    names = {o.name: unique(f"{o.name}_value", taken) for o in graph.output if o.name in weights}
+    taken, weights = Names(value_names(graph)), {t.name for t in graph.initializer}
+    names = {o.name: taken.take(f"{o.name}_value") for o in graph.output if o.name in weights}
     if not names:
         return
     rename(model, names)
@@ -231,7 +203,7 @@ def _own_outputs(graph: GraphProto, kept: set[str]) -> dict[str, str]:
 
     Returns the names that outputs have now instead of what they had.
     """
-    taken = value_names(graph) | kept
+    taken = Names(value_names(graph) | kept)
     made = {name for node in graph.node for name in node.output}
     seen: set[str] = set()
     renamed: dict[str, str] = {}
@@ -240,7 +212,7 @@ def _own_outputs(graph: GraphProto, kept: set[str]) -> dict[str, str]:
             seen.add(value.name)
             continue
         source = value.name
-        value.name = renamed[source] = unique(f"{source}_output", taken)
+        value.name = renamed[source] = taken.take(f"{source}_output")
         node = helper.make_node("Identity", [source], [value.name], name=f"output_{value.name}")
         graph.node.append(node)
     return renamed
@@ -251,10 +223,10 @@ def _name_outputs(model: Model, specs: Sequence[TensorSpec], names: Sequence[str
     if names is None:
         return
     mapping = {o.name: n for o, n in zip(graph.output, names, strict=True) if o.name != n}
-    taken = value_names(graph) | set(names) | {s.name for s in specs}
+    taken = Names(value_names(graph) | set(names) | {s.name for s in specs})
     for name in set(names) & (value_names(graph) - set(mapping)):
         if name not in {o.name for o in graph.output}:
-            mapping[name] = unique(name, taken)
+            mapping[name] = taken.take(name)
     rename(model, mapping)
 
 
@@ -318,7 +290,7 @@ def unused_inputs(graph: GraphProto) -> tuple[Diagnostic, ...]:
     needed = {o.name for o in graph.output}
     for node in reversed(graph.node):
         if needed & set(node.output):
-            needed |= set(node.input) | _captured(node)
+            needed |= reads(node)
     return tuple(
         Diagnostic(
             "unused-input",
@@ -329,10 +301,6 @@ def unused_inputs(graph: GraphProto) -> tuple[Diagnostic, ...]:
         for i in graph.input
         if i.name not in needed
     )
-
-
-def _captured(node: NodeProto) -> set[str]:
-    return set().union(*(value_names(g) for g in subgraphs(node)))
 
 
 # ---- after a transformation --------------------------------------------------------------------

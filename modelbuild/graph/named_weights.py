@@ -10,6 +10,7 @@ from onnx import TensorProto, helper
 from modelbuild.base.errors import Diagnostic, StepError
 from modelbuild.graph import interface
 from modelbuild.graph.files import Model, Weight
+from modelbuild.graph.naming import Names, value_names
 from modelbuild.wording.phrases import listed
 
 
@@ -34,9 +35,9 @@ def name(model: Model, known: Sequence[str], names: Sequence[str]) -> None:
             f"`initializer_names` has `{outputs[0]}`, which is the name of an output",
             "give the weight another name, or name the `outputs`",
         )
-    inside = interface.value_names(graph)
-    taken = inside | set(names)
-    others = {n: interface.unique(f"{n}_1", taken) for n in names if n in inside - set(found)}
+    inside = value_names(graph)
+    taken = Names(inside | set(names))
+    others = {n: taken.take(f"{n}_1") for n in names if n in inside - set(found)}
     interface.rename(model, {**others, **dict(zip(found, names, strict=True))})
 
 

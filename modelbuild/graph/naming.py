@@ -47,9 +47,32 @@ def defined(graph: GraphProto) -> Iterator[str]:
         yield from (name for name in node.output if name)
 
 
-def set_nodes(graph: GraphProto, nodes: Iterable[NodeProto]) -> None:
+def nodes(graph: GraphProto) -> Iterator[NodeProto]:
+    """All nodes, a body's before the node that carries it."""
+    for node in graph.node:
+        for body in bodies(node):
+            yield from nodes(body)
+        yield node
+
+
+def value_names(graph: GraphProto) -> set[str]:
+    """Every name of a value in this graph and the graphs inside it, used or made; some of them empty."""
+    names: set[str] = set()
+    for body in graphs(graph):
+        names.update(v.name for v in (*body.input, *body.output, *body.initializer))
+        for node in body.node:
+            names.update(node.input, node.output)
+    return names
+
+
+def reads(node: NodeProto) -> set[str]:
+    """What a node reads, its bodies included; their own names are no harm: they are nobody's."""
+    return set(node.input).union(*map(value_names, bodies(node)))
+
+
+def set_nodes(graph: GraphProto, wanted: Iterable[NodeProto]) -> None:
     """Give a graph these nodes instead of its own, some of which may be among them."""
-    kept = GraphProto(node=nodes)  # copies, before the graph's own are gone
+    kept = GraphProto(node=wanted)  # copies, before the graph's own are gone
     del graph.node[:]
     graph.node.extend(kept.node)
 

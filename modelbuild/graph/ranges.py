@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from onnx import GraphProto, NodeProto
-
 from modelbuild.graph.files import Array, Model
 from modelbuild.graph.gauges import Gauge, Limits, watch
-from modelbuild.graph.naming import bodies, label, prepared
+from modelbuild.graph.naming import label, nodes, prepared
 from modelbuild.graph.runtime import session
 from modelbuild.graph.simulate import Simulation, simulation
 from modelbuild.graph.types import FLOAT, domain, tensor_types
@@ -83,7 +81,7 @@ def _halves(simulated: Simulation) -> dict[str, _Place]:
 def _kept(model: Model) -> Iterator[str]:
     proto = prepared(model.proto)
     types = tensor_types(proto)
-    for node in _nodes(proto.graph):
+    for node in nodes(proto.graph):
         if node.op_type not in ("Cast", "Constant", "Identity") or domain(node):
             yield from (tensor for tensor in node.output if types.get(tensor) == FLOAT)
 
@@ -103,7 +101,7 @@ def _measured(
     }
     return [
         replace(found[watched[tensor]], node=label(node), op_type=node.op_type, tensor=tensor)
-        for node in _nodes(prepared(model.proto).graph)
+        for node in nodes(prepared(model.proto).graph)
         for tensor in node.output
         if tensor in watched
     ]
@@ -146,11 +144,3 @@ def _with(
         elements=row.elements + elements,
         mean=min(mean, largest),  # the sum of many large values is infinite in float32
     )
-
-
-def _nodes(graph: GraphProto) -> Iterator[NodeProto]:
-    """All nodes, a body's before the node that carries it."""
-    for node in graph.node:
-        for body in bodies(node):
-            yield from _nodes(body)
-        yield node

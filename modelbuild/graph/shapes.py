@@ -45,10 +45,13 @@ def infer_outputs(model: Model) -> None:
         value.type.CopyFrom(known.type if known.type.WhichOneof("value") else value.type)
 
 
-def inferred(proto: ModelProto) -> ModelProto:
-    """The model with inferred types and shapes; as it was where inference gives up."""
+def inferred(proto: ModelProto, *, values: bool = True) -> ModelProto:
+    """The model with inferred types and shapes; as it was where inference gives up.
+
+    ``values`` of shapes that are computed tell of other shapes; types need none.
+    """
     try:
-        return onnx.shape_inference.infer_shapes(proto, data_prop=True)
+        return onnx.shape_inference.infer_shapes(proto, data_prop=values)
     except Exception as error:  # inference is advice: the checker and the proof judge the file
         passing.met(error)
         return proto

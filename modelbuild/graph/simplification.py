@@ -17,6 +17,7 @@ from modelbuild.graph import files, interface
 from modelbuild.graph.files import Model
 from modelbuild.graph.folding import fold_weights, shared_weights
 from modelbuild.graph.named_weights import Held
+from modelbuild.graph.naming import bodies, reads
 from modelbuild.machine.isolate import in_child
 
 # Weights of these are fused with nothing but a BatchNormalization that follows.
@@ -131,7 +132,7 @@ def _not_foldable(model: Model) -> set[str]:
     foldable: set[str] = {o.name for o in graph.output}
     shared = shared_weights(model)
     for node in graph.node:
-        nested = any(True for _ in interface.subgraphs(node))
+        nested = bool(bodies(node))
         depends = nested or bool(computed & set(node.input))
         if depends and node.op_type not in ("Shape", "Size"):
             computed |= set(node.output)
@@ -139,7 +140,5 @@ def _not_foldable(model: Model) -> set[str]:
         if kept or (depends and not nested):
             used |= set(node.input)
         else:
-            foldable |= set(node.input)
-            for inner in interface.subgraphs(node):
-                foldable |= interface.value_names(inner)
+            foldable |= reads(node)
     return (set(model.weights) & used) - foldable

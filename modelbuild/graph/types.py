@@ -9,7 +9,7 @@ operator (the two inputs of ``Add`` and its output share one). That needs no sha
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -24,8 +24,8 @@ from onnx import (
     ValueInfoProto,
 )
 
-from modelbuild.base import passing
-from modelbuild.graph.naming import bodies, graphs
+from modelbuild.graph.naming import bodies, graphs, nodes
+from modelbuild.graph.shapes import forget, inferred
 
 FLOAT = "tensor(float)"
 HALF_TYPES = {
@@ -211,7 +211,7 @@ def tensor_types(proto: ModelProto, *, infer: bool = True) -> dict[str, str]:
         for sparse in graph.sparse_initializer:
             known[sparse.values.name] = f"tensor({type_name(sparse.values.data_type)})"
     opsets = opset_versions(proto)
-    groups = [(node, ports(node, opsets)) for node in _nodes(proto.graph)]
+    groups = [(node, ports(node, opsets)) for node in nodes(proto.graph)]
     tensors = {port.tensor for _, found in groups for port in found}
     _propagate(groups, known)
     if infer and not tensors <= known.keys():
@@ -244,14 +244,6 @@ def type_string(of: TypeProto) -> str | None:
             return None
 
 
-def _nodes(graph: GraphProto) -> Iterator[NodeProto]:
-    """All nodes, a body's before the node that carries it."""
-    for node in graph.node:
-        for body in bodies(node):
-            yield from _nodes(body)
-        yield node
-
-
 def _declare(known: dict[str, str], name: str, declared: TypeProto) -> None:
     found = type_string(declared)
     if found is not None:
@@ -267,13 +259,8 @@ def _declare_all(known: dict[str, str], graph: GraphProto) -> None:
 def _inferred(proto: ModelProto) -> ModelProto:
     bare = ModelProto()
     bare.CopyFrom(proto)
-    for graph in graphs(bare.graph):
-        del graph.value_info[:]
-    try:
-        return onnx.shape_inference.infer_shapes(bare)
-    except Exception as error:  # it is advice: what stays unknown stays in float32
-        passing.met(error)
-        return bare
+    forget(bare.graph)
+    return inferred(bare, values=False)  # what stays unknown stays in float32
 
 
 def _propagate(groups: list[tuple[NodeProto, list[Port]]], known: dict[str, str]) -> None:

@@ -9,8 +9,7 @@ from functools import cache
 
 from onnx import GraphProto, NodeProto, TensorProto
 
-from modelbuild.graph.interface import subgraphs
-from modelbuild.graph.naming import label
+from modelbuild.graph.naming import bodies, label
 from modelbuild.graph.ops import is_independent
 from modelbuild.graph.types import CONTROL_FLOW, domain
 from modelbuild.inspection.common import Info
@@ -94,7 +93,7 @@ def walk(
         op_type = f"{where}.{node.op_type}" if where else node.op_type
         yield Seen(node, op_type, _names(node.input, types), _names(made, types), alone)
         if node.attribute:
-            for body in subgraphs(node):
+            for body in bodies(node):
                 yield from walk(body, types, independent)
 
 
