@@ -16,14 +16,15 @@ MODELS := $(basename $(notdir $(wildcard configs/*.yaml)))
 OPTIONAL := torchvision_resnet50
 
 .DEFAULT_GOAL := help
-.PHONY: help venv all-models test faults check lint format schema docs seal bench browser clean distclean $(MODELS)
+.PHONY: help venv all-models test slow faults check lint format schema docs seal bench browser clean distclean $(MODELS)
 
 help:
 	@echo "make resnet50     build configs/resnet50.yaml into build/resnet50/"
 	@echo "make MODEL        the same for: $(MODELS)"
 	@echo "make all-models   every recipe of configs/, what is fresh from the cache, and one summary"
-	@echo "make test         run the tests; ARGS are pytest's"
-	@echo "make check        lint, then the tests"
+	@echo "make test         run the tests, but for the slow ones; ARGS are pytest's"
+	@echo "make slow         run the slow ones: kills, audits, a browser, every block of the documents, examples"
+	@echo "make check        everything: lint, the tests, the slow ones"
 	@echo "make faults       kill builds at 200 moments"
 	@echo "make lint         ruff, mypy, import-linter"
 	@echo "make format       rewrite the code as ruff formats it"
@@ -55,14 +56,19 @@ all-models: $(READY)
 	echo "$(BIN)/modelbuild build --keep-going $$recipes"; $(BIN)/modelbuild build --keep-going $$recipes
 
 # Two files at once: a build keeps one core busy while it imports, and both while it computes.
+PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
+
+slow: $(READY)
+	$(PYTEST) -m slow $(ARGS)
 
 # More of what the tests do in part: builds killed at 200 moments. Other ones: MODELBUILD_SEED=1.
 faults: $(READY)
 	MODELBUILD_KILLS=$${MODELBUILD_KILLS:-200} $(BIN)/python -m pytest tests/builds/test_kills.py
 
-check: lint test
+check: lint test slow
 
 lint: $(READY)
 	$(BIN)/ruff check .

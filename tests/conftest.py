@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -148,11 +149,18 @@ def project(tmp_path: Path, request: pytest.FixtureRequest) -> Project:
     return made
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _warm() -> Iterator[None]:
+    """What builds in this process forks its server, too, also for fixtures that several tests share."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client, "start_server", lambda *given: zygote.servers().server(*given))
+        yield
+
+
 @pytest.fixture(autouse=True)
-def _warm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What builds in this process forks its server, too."""
-    if request.node.get_closest_marker("cold") is None:
-        monkeypatch.setattr(client, "start_server", lambda *given: zygote.servers().server(*given))
+def _cold(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.node.get_closest_marker("cold") is not None:
+        monkeypatch.setattr(client, "start_server", zygote.start_server)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -151,6 +151,7 @@ def test_a_file_can_be_inspected(project: Path) -> None:
     assert in_folder(project, modelbuild.inspect, file) == told(project, "inspect", file)
 
 
+@pytest.mark.slow
 def test_an_audit_finds_no_undeclared_read_in_a_model_that_has_none(project: Path) -> None:
     try:
         found = in_folder(project, modelbuild.audit, "tiny.yaml")

@@ -196,6 +196,7 @@ class Net(nn.Module):
 
 
 @traced
+@pytest.mark.slow
 def test_every_read_that_no_key_sees_is_told_and_no_other(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,6 +239,7 @@ def test_every_read_that_no_key_sees_is_told_and_no_other(
                      "reference-failed", 1, id="it-does-not-run"),
     ],
 )  # fmt: skip
+@pytest.mark.slow
 def test_a_model_that_fails_is_told_and_not_what_it_reads(
     project: Project, monkeypatch: pytest.MonkeyPatch, model: str, code: str, exit_code: int
 ) -> None:
@@ -249,6 +251,7 @@ def test_a_model_that_fails_is_told_and_not_what_it_reads(
 
 
 @traced
+@pytest.mark.slow
 def test_a_clean_recipe_has_nothing_to_declare_though_another_is_wrong(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,6 +268,7 @@ def test_a_clean_recipe_has_nothing_to_declare_though_another_is_wrong(
 
 
 @traced
+@pytest.mark.slow
 def test_a_process_that_the_model_leaves_behind_does_not_hold_the_audit(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -322,6 +322,7 @@ def pull(runner: Runner, changes: dict[str, str]) -> dict[str, int]:
 ALL = ["Install", "Name the cache", "Check", "Build", "Trim the cache", "Report"]
 
 
+@pytest.mark.slow
 def test_the_workflow_builds_everything_on_main_and_then_what_a_pull_request_touches(runner: Runner) -> None:
     workflow = read((runner.folder / ci.WORKFLOWS / "modelbuild.yml").read_text())
     assert runner.run(workflow, {}) == dict.fromkeys(ALL, 0)
@@ -346,6 +347,7 @@ def test_the_workflow_builds_everything_on_main_and_then_what_a_pull_request_tou
     assert "nothing changed since HEAD^1" in runner.log
 
 
+@pytest.mark.slow
 def test_the_workflow_fails_with_a_recipe_that_is_wrong_and_still_says_what_changes(runner: Runner) -> None:
     codes = pull(runner, {"configs/net.yaml": RECIPE + "opsets: 17\n"})
     assert codes["Check"] == 2
@@ -447,6 +449,7 @@ def test_a_strangers_comment_is_cut_and_mentions_nobody(tmp_path: Path) -> None:
 # ---- hooks -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_hooks_are_run_by_pre_commit(tmp_path: Path) -> None:
     """Through pre-commit itself: what it is given, what it passes on, and what its exit code becomes."""
     folder = tmp_path / "repository"

@@ -24,6 +24,7 @@ def program() -> Any:
 
 
 @pytest.mark.parametrize(("kind", "count"), [("recipe", 100), ("model", 60)])
+@pytest.mark.slow
 def test_mutated_files_are_told_of_soon_and_without_a_traceback(
     program: Any, kind: str, count: int, tmp_path: Path
 ) -> None:

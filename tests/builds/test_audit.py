@@ -6,6 +6,8 @@ import pytest
 
 from tests.conftest import TINY, Project
 
+pytestmark = pytest.mark.slow
+
 # A C library reads where no hook of Python sees it.
 NATIVE = TINY.replace(
     "super().__init__()",

@@ -12,6 +12,8 @@ import pytest
 
 from tests.conftest import TINY, Answer, Project
 
+pytestmark = pytest.mark.slow
+
 MODELS = """\
 import os, signal
 import torch

@@ -8,6 +8,8 @@ import pytest
 
 from tests.conftest import Answer, Project
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("transformers")
 
 NETS = """

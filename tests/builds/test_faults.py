@@ -61,6 +61,7 @@ def _wait_for(line: str, process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "terminated"])
+@pytest.mark.slow
 def test_an_interrupt_ends_every_child_at_once_and_leaves_nothing_half_written(
     project: Project, number: signal.Signals
 ) -> None:
@@ -79,6 +80,7 @@ def test_an_interrupt_ends_every_child_at_once_and_leaves_nothing_half_written(
     assert not (project.folder / "build").exists()
 
 
+@pytest.mark.slow
 def test_killing_the_command_takes_its_children_along(project: Project) -> None:
     project.write("net.py", SLOW)
     process = _start(project)
@@ -95,6 +97,7 @@ def test_killing_the_command_takes_its_children_along(project: Project) -> None:
     assert not list((project.folder / "cache/work").iterdir())
 
 
+@pytest.mark.slow
 def test_a_model_process_that_is_killed_fails_its_recipe_and_hangs_nothing(project: Project) -> None:
     project.write("net.py", SLOW)
     process = _start(project, "-j", "1")
@@ -131,6 +134,7 @@ onnxsim.simplify = dying
 """
 
 
+@pytest.mark.slow
 def test_a_simplifier_that_was_killed_once_is_asked_again(project: Project) -> None:
     project.write("lib/onnxsim.py", DYING)
     once = project.write("lib/once", "")
@@ -150,6 +154,7 @@ def test_a_simplifier_that_was_killed_once_is_asked_again(project: Project) -> N
     assert project.build().statuses == {"net.fp32.onnx": "cached"}
 
 
+@pytest.mark.slow
 def test_two_builds_of_one_recipe_at_once_both_succeed(project: Project) -> None:
     both = [_start(project, "--format", "json") for _ in range(2)]
     assert [p.communicate(timeout=120) and p.returncode for p in both] == [0, 0]
@@ -176,6 +181,7 @@ def test_an_output_folder_that_cannot_be_written_fails_the_artifact_and_keeps_th
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small file system")
+@pytest.mark.slow
 def test_a_full_disk_is_said_and_the_next_build_is_right(project: Project) -> None:
     small = project.folder / "small"
     small.mkdir()
@@ -317,6 +323,7 @@ def test_the_name_of_two_recipes_must_differ(project: Project) -> None:
     assert "both have the name `net`" in answer.stderr
 
 
+@pytest.mark.slow
 def test_a_caller_that_blocks_or_ignores_the_end_of_children_hangs_nothing(growing: Growing) -> None:
     growing.next_model(1)
     project = growing.project
@@ -335,6 +342,7 @@ def test_a_caller_that_blocks_or_ignores_the_end_of_children_hangs_nothing(growi
 
 
 @pytest.mark.parametrize("closed", ["<&- >&-", "<&- >&- 2>&-", ">&-"])
+@pytest.mark.slow
 def test_closed_standard_streams_are_no_streams_and_no_error(growing: Growing, closed: str) -> None:
     growing.next_model(1)
     project = growing.project

@@ -27,6 +27,8 @@ from modelbuild.graph.runtime import session_of_file
 from modelbuild.store import Store, check
 from tests.conftest import Project
 
+pytestmark = pytest.mark.slow
+
 KILLS = int(os.environ.get("MODELBUILD_KILLS", "40"))
 SEED = int(os.environ.get("MODELBUILD_SEED", "0"))
 BUILDERS = 8

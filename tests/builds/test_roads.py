@@ -15,6 +15,8 @@ from modelbuild.graph.runtime import session_of_file
 from modelbuild.machine import toolchain
 from tests.conftest import Answer, Project
 
+pytestmark = pytest.mark.slow
+
 MODELS = """\
 import torch
 from torch import nn

@@ -8,7 +8,11 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import TINY, Project
+
+pytestmark = pytest.mark.slow
 
 # Says each time that it is made, where all builds can see it.
 COUNTING = TINY.replace(

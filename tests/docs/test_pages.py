@@ -84,6 +84,7 @@ def _project(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda b: b.name)
+@pytest.mark.slow
 def test_a_block_of_a_page_does_what_the_page_says(block: Block, sandbox: Callable[[Path], Sandbox]) -> None:
     if "not run" in block.rules:
         read(block)

@@ -19,6 +19,8 @@ from modelbuild.recipe.loading import load
 from modelbuild.steps.engine import BuildEngine
 from tests.examples.workshop import EXAMPLES, FLOAT, HALF, Workshop, dims, edge_types, node_types, of
 
+pytestmark = pytest.mark.slow
+
 BUILT = (
     "resnet_half", "dynamic_batch", "static_batches", "resnet18_opset11", "alexnet", "existing_onnx",
     "speech_encoder", "speech_encoder_batch1",

@@ -12,6 +12,8 @@ from onnx import TensorProto
 from tests.conftest import Answer
 from tests.examples.workshop import FLOAT, HALF, Workshop, dims, edge_types, node_types, of
 
+pytestmark = pytest.mark.slow
+
 BUILT = (
     "autocast_kernel", "autocast_float32_part", "float16_options", "mixed_precision",
     "mixed_precision_function", "bf16",

@@ -469,7 +469,7 @@ def test_large_weights_are_rounded_when_they_are_written(tmp_path, external):
     onnx.checker.check_model(str(path), full_check=True)
 
 
-@pytest.mark.big
+@pytest.mark.slow
 def test_a_graph_above_2_gb_becomes_one_that_loads_and_computes(tmp_path):
     side = 2**14  # 1 GiB of float32 a weight, which nobody makes before it is needed
 

@@ -13,6 +13,8 @@ from playwright.sync_api import Browser, Page
 from modelbuild.views.reporting.page import render
 from tests.report.samples import hostile, model
 
+pytestmark = pytest.mark.slow
+
 # Unfolds everything and comes by every plot, as a reader does; each is drawn when it is in view.
 READ = """async () => {
   for (const part of document.querySelectorAll("details")) part.open = true;

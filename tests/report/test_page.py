@@ -81,6 +81,7 @@ def test_the_same_report_has_the_same_bytes() -> None:
     assert render([model()]) == render([model()])
 
 
+@pytest.mark.slow
 def test_fifty_large_models_stay_below_five_megabytes() -> None:
     """BERT-base has 257 tensors in half; a large graph has thousands, with names of 200 characters."""
     rows = tensors(1200, "/model/decoder/layers/" + "self_attention/" * 10)

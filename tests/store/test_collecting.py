@@ -183,6 +183,7 @@ def test_what_says_nothing_any_more_goes_too(store: Store, tmp_path: Path) -> No
     assert [p.exists() for p in young] == [True, True]
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_step_leaves_a_cache_that_is_right(tmp_path: Path) -> None:
     recipe = tmp_path / "net.yaml"
     recipe.write_text("")

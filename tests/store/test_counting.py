@@ -60,6 +60,7 @@ def test_a_file_that_grew_large_is_added_up_and_nothing_is_lost(
     assert store.layout.tally.stat().st_size < 2500
 
 
+@pytest.mark.slow
 def test_a_kill_while_adding_up_loses_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tally, "_LARGE", 200)
     counted = 0

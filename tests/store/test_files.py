@@ -44,6 +44,7 @@ def test_what_is_published_is_a_writable_copy(tmp_path: Path) -> None:
         assert source.read_text() == "new"
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_step_leaves_the_old_files_or_the_new_or_no_main_file(tmp_path: Path) -> None:
     seen = set()
     for step in itertools.count():

@@ -73,6 +73,7 @@ def _again(store: Store) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_step_leaves_a_whole_object_or_none(tmp_path: Path) -> None:
     for step in itertools.count():
         root = tmp_path / str(step)
@@ -89,6 +90,7 @@ def test_a_kill_at_any_step_leaves_a_whole_object_or_none(tmp_path: Path) -> Non
     assert step > 15
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_step_of_replacing_a_damaged_object_is_harmless(tmp_path: Path) -> None:
     for step in itertools.count():
         store = Store(tmp_path / str(step))

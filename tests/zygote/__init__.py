@@ -36,7 +36,7 @@ from modelbuild.worker.server import serve
 ROOT = str(Path(__file__).parents[2])
 _LONGEST = 1 << 20  # bytes of a request: its arguments and environment
 _FILES = 8  # descriptors that come with it
-_start_server = client.start_server
+start_server = client.start_server  # the real one, whatever stands in for it
 
 COMMAND = (
     "modelbuild.cli.main", "modelbuild.building.builds", "modelbuild.building.checking",
@@ -214,7 +214,7 @@ class Zygote:
     ) -> subprocess.Popen[bytes]:
         """``worker.client.start_server``, but forked where no ``prefix`` wants to see a new process."""
         if prefix:
-            return _start_server(control, preload, environ, prefix)
+            return start_server(control, preload, environ, prefix)
         request = Server(preload, os.getcwd(), dict(environ))
         nothing = os.open(os.devnull, os.O_RDONLY)
         with self.ask(request, control.fileno(), nothing, 1, 2) as answer:
