@@ -45,6 +45,9 @@ dynamic_axes: {batch: {min: 1, opt: 4, max: 8}}
 verify: {samples: 2}
 """
 
+# Lines for the tiny recipe: a file of each kind.
+VARIANTS = ("precision: {fp32: {}, fp16: {method: convert}}", "static: [{batch: 1}]")
+
 
 @dataclass
 class Answer:
@@ -134,8 +137,9 @@ class Project:
         return self.run("build", recipe, "--format", "json", *arguments)
 
     def take_cache(self, other: Project) -> None:
-        """Begin with a copy of what another project has built."""
-        shutil.copytree(other.folder / "cache", self.folder / "cache", symlinks=True)
+        """Begin with a copy of what another project has built, but for what is said of its own folder."""
+        own = shutil.ignore_patterns("state")
+        shutil.copytree(other.folder / "cache", self.folder / "cache", symlinks=True, ignore=own)
 
     def output(self, name: str) -> Path:
         return self.folder / "build" / name.partition(".")[0] / name
@@ -149,8 +153,25 @@ def project(tmp_path: Path, request: pytest.FixtureRequest) -> Project:
     return made
 
 
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The tiny project with its ``VARIANTS``, built. Not to be touched: others begin with its cache."""
+    made = Project(tmp_path_factory.mktemp("built"))
+    made.write("net.py", TINY)
+    made.recipe(*VARIANTS)
+    assert made.build().code == 0
+    return made
+
+
+@pytest.fixture
+def warm(project: Project, built: Project) -> Project:
+    """A project whose cache has what the tiny recipe makes: for tests that are not about making it."""
+    project.take_cache(built)
+    return project
+
+
 @pytest.fixture(autouse=True, scope="session")
-def _warm() -> Iterator[None]:
+def _forks() -> Iterator[None]:
     """What builds in this process forks its server, too, also for fixtures that several tests share."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(client, "start_server", lambda *given: zygote.servers().server(*given))

@@ -180,25 +180,25 @@ def test_a_terminal_that_is_closed_ends_the_build_and_its_recipe_is_not_ok(proje
     assert not Path(project.folder / "build").exists()
 
 
-def test_bytes_that_rotted_in_the_cache_are_not_published(project: Project) -> None:
-    assert project.build().code == 0
-    good = project.output("net.fp32.onnx").read_bytes()
-    project.output("net.fp32.onnx").unlink()
-    (stored,) = project.folder.glob("cache/objects/*/*/net.fp32.onnx")
+def test_bytes_that_rotted_in_the_cache_are_not_published(warm: Project) -> None:
+    assert warm.build().code == 0
+    good = warm.output("net.fp32.onnx").read_bytes()
+    warm.output("net.fp32.onnx").unlink()
+    (stored,) = warm.folder.glob("cache/objects/*/*/net.fp32.onnx")
     stored.chmod(0o644)
     stored.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
-    answer = project.build()
+    answer = warm.build()
     assert (answer.code, answer.statuses) == (0, {"net.fp32.onnx": "built"})
     assert "what the cache had as the result of `fp32` is not what was stored" in answer.said("cache-corrupt")
-    assert project.output("net.fp32.onnx").read_bytes() == good
-    (aside,) = project.folder.glob("cache/aside/*/net.fp32.onnx")
+    assert warm.output("net.fp32.onnx").read_bytes() == good
+    (aside,) = warm.folder.glob("cache/aside/*/net.fp32.onnx")
     assert aside.read_bytes() != good
 
 
-def test_a_state_file_that_holds_something_else_is_not_asked(project: Project) -> None:
-    assert project.build().code == 0
+def test_a_state_file_that_holds_something_else_is_not_asked(warm: Project) -> None:
+    assert warm.build().code == 0
     time.sleep(0.1)
-    assert project.build().code == 0
-    (place,) = project.folder.glob("cache/state/*.json")
+    assert warm.build().code == 0
+    (place,) = warm.folder.glob("cache/state/*.json")
     place.write_text(json.dumps({**json.loads(place.read_text()), "answer": {"x": 1}}))
-    assert project.build().statuses == {"net.fp32.onnx": "cached"}
+    assert warm.build().statuses == {"net.fp32.onnx": "cached"}

@@ -113,8 +113,9 @@ def test_mermaid_shows_a_hostile_name_as_it_is() -> None:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def drawn(tmp_path_factory: pytest.TempPathFactory, built: Project) -> Project:
     made = Project(tmp_path_factory.mktemp("drawn"))
+    made.take_cache(built)
     made.write("net.py", TINY)
     made.write("net.yaml", RECIPE + EXTRA)
     assert made.build().code == 0
@@ -131,47 +132,47 @@ def _graph(project: Project, *arguments: str) -> dict[str, dict[str, object]]:
     }
 
 
-def test_what_was_just_built_is_fresh_and_an_edit_makes_stale_what_depends_on_it(built: Project) -> None:
-    rows = _graph(built)
+def test_what_was_just_built_is_fresh_and_an_edit_makes_stale_what_depends_on_it(drawn: Project) -> None:
+    rows = _graph(drawn)
     assert {r["status"] for n, r in rows.items() if "tensorrt" not in n} == {"fresh"}
     assert rows["net.fp32.tensorrt.engine"]["status"] in ("skipped", "fresh")
     assert rows["net.fp32.batch1.onnx"]["action"] == "fp32.batch1"
     assert rows["net.fp32.batch1.onnx"]["proof"] == "verify fp32.batch1"
-    built.write("net.yaml", (RECIPE + EXTRA).replace("samples: 2", "samples: 3"))
-    rows = _graph(built)
+    drawn.write("net.yaml", (RECIPE + EXTRA).replace("samples: 2", "samples: 3"))
+    rows = _graph(drawn)
     assert rows["export"]["status"] == rows["fp32"]["status"] == "fresh"
     assert rows["reference"]["changes"] == ["sampling: samples changed: 2 -> 3"]
     assert rows["verify fp32"]["waits"] == ["reference"]
     assert rows["net.fp32.onnx"]["status"] == "stale"
-    text = built.run("graph", "net.yaml").stdout
+    text = drawn.run("graph", "net.yaml").stdout
     assert "├─ ✗ reference  stale: sampling: samples changed: 2 -> 3\n" in text
     assert "└─ ✓ export  fresh\n" in text
-    built.write("net.yaml", RECIPE + EXTRA)
+    drawn.write("net.yaml", RECIPE + EXTRA)
 
 
-def test_only_leaves_what_is_behind_the_artifacts_that_match(built: Project) -> None:
-    assert set(_graph(built, "--only", "*batch1*")) == {
+def test_only_leaves_what_is_behind_the_artifacts_that_match(drawn: Project) -> None:
+    assert set(_graph(drawn, "--only", "*batch1*")) == {
         "reference", "export", "fp32", "fp32.batch1", "verify fp32.batch1", "net.fp32.batch1.onnx",
     }  # fmt: skip
-    nothing = built.run("graph", "net.yaml", "--only", "x*")
+    nothing = drawn.run("graph", "net.yaml", "--only", "x*")
     assert nothing.code == 2
     assert "no artifact matches `x*`" in nothing.stderr
 
 
-def test_several_recipes_are_drawn_in_one_picture_and_a_wrong_one_is_said(built: Project) -> None:
-    built.write("other.yaml", RECIPE)
-    built.write("wrong.yaml", RECIPE.replace("inputs", "input"))
-    answer = built.run("graph", "net.yaml", "other.yaml", "--format", "dot")
+def test_several_recipes_are_drawn_in_one_picture_and_a_wrong_one_is_said(drawn: Project) -> None:
+    drawn.write("other.yaml", RECIPE)
+    drawn.write("wrong.yaml", RECIPE.replace("inputs", "input"))
+    answer = drawn.run("graph", "net.yaml", "other.yaml", "--format", "dot")
     assert answer.code == 0
     (graph,) = pydot.graph_from_dot_data(answer.stdout)
     assert [g.get("label") for g in graph.get_subgraphs()] == ['"net.yaml: net"', '"other.yaml: other"']
-    wrong = built.run("graph", "net.yaml", "wrong.yaml", "--format", "json")
+    wrong = drawn.run("graph", "net.yaml", "wrong.yaml", "--format", "json")
     assert wrong.code == 2
     assert [r["status"] for r in wrong.report["recipes"]] == ["ok", "failed"]
     assert "unknown key `input`" in wrong.stderr
 
 
-def test_drawing_runs_neither_torch_nor_the_model(built: Project, tmp_path: Path) -> None:
+def test_drawing_runs_neither_torch_nor_the_model(drawn: Project, tmp_path: Path) -> None:
     here = Project(tmp_path)
     here.write("net.py", "raise SystemExit('the model ran')\n")
     here.write("net.yaml", RECIPE)

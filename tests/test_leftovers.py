@@ -11,7 +11,7 @@ import pytest
 
 from modelbuild.building.leftovers import cleared
 from modelbuild.store import hash_file
-from tests.conftest import TINY, Project
+from tests.conftest import TINY, VARIANTS, Project
 
 WHY = "the recipe does not ask for it any more"
 
@@ -80,21 +80,11 @@ def test_a_name_that_leads_elsewhere_removes_nothing(tmp_path: Path, name: str) 
 ENGINE = "engines: [{precision: fp32, backend: tensorrt}]"
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    made = Project(tmp_path_factory.mktemp("built"))
-    made.write("net.py", TINY)
-    made.recipe("precision: {fp32: {}, fp16: {}}")
-    assert made.build().code == 0
-    return made
-
-
 @pytest.fixture
-def project(project: Project, built: Project) -> Project:
-    project.take_cache(built)
-    project.recipe("precision: {fp32: {}, fp16: {}}")
-    assert project.build().code == 0
-    return project
+def project(warm: Project) -> Project:
+    warm.recipe(VARIANTS[0])
+    assert warm.build().code == 0
+    return warm
 
 
 def _manifest(project: Project) -> dict[str, Any]:
@@ -106,7 +96,7 @@ def test_a_precision_that_leaves_the_recipe_leaves_the_output_folder_and_comes_b
     project.recipe()
     assert project.build("--only", "*.fp32.onnx").code == 0
     assert project.output("net.fp16.onnx").exists() is False
-    project.recipe("precision: {fp32: {}, fp16: {}}")
+    project.recipe(VARIANTS[0])
     assert project.build().statuses == {"net.fp32.onnx": "cached", "net.fp16.onnx": "cached"}
     assert project.build("--only", "*.fp32.onnx").code == 0
     assert project.output("net.fp16.onnx").exists(), "--only leaves alone what is asked for"

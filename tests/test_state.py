@@ -28,7 +28,7 @@ from modelbuild.state import format as state
 from modelbuild.state import keeping
 from modelbuild.store import hash_file
 from modelbuild.trace import facts
-from tests.conftest import RECIPE, TINY, Answer, Project
+from tests.conftest import RECIPE, Answer, Project
 
 HEAVY = {"argparse", "dataclasses", "hashlib", "json", "numpy", "onnx", "pathlib", "pydantic", "re", "rich",
          "torch", "typing", "yaml"}  # fmt: skip
@@ -53,25 +53,14 @@ def quickly(project: Project, *arguments: str) -> tuple[int | None, str, set[str
     return None if result == "None" else int(result), text.rstrip("\n"), set(modules)
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """One whose cache the others begin with."""
-    made = Project(tmp_path_factory.mktemp("built"))
-    made.write("net.py", TINY)
-    made.recipe()
-    assert made.build().code == 0
-    return made
-
-
 @pytest.fixture
-def kept(project: Project, built: Project) -> Project:
+def kept(warm: Project) -> Project:
     """A project with nothing to do, whose state has been looked at since."""
-    project.take_cache(built)
     time.sleep(AGED)
-    project.build()
+    warm.build()
     time.sleep(AGED)
-    assert quickly(project, "net.yaml")[0] == 0
-    return project
+    assert quickly(warm, "net.yaml")[0] == 0
+    return warm
 
 
 @pytest.mark.parametrize(
@@ -106,18 +95,17 @@ def test_a_fresh_build_imports_next_to_nothing(kept: Project) -> None:
     }  # fmt: skip
 
 
-def test_a_recipe_whose_own_function_judges_goes_the_short_way(project: Project, built: Project) -> None:
+def test_a_recipe_whose_own_function_judges_goes_the_short_way(warm: Project) -> None:
     """Its process imports other modules than the model's does, and asks the same folders for them."""
-    project.take_cache(built)
-    project.write("near.py", "import numpy\n\n\ndef near(ours, theirs):\n    return True\n")
-    project.recipe(base=RECIPE.replace("samples: 2", 'samples: 2, function: "near:near"'))
+    warm.write("near.py", "import numpy\n\n\ndef near(ours, theirs):\n    return True\n")
+    warm.recipe(base=RECIPE.replace("samples: 2", 'samples: 2, function: "near:near"'))
     time.sleep(AGED)  # of a recipe that is saved just now, nothing is kept
-    assert project.build().code == 0
+    assert warm.build().code == 0
     time.sleep(AGED)
-    code, text, _ = quickly(project, "net.yaml")
+    code, text, _ = quickly(warm, "net.yaml")
     assert (code, "1 cached" in text or "cached" in text) == (0, True)
-    project.write("numpy.py", "raise ImportError('another')\n")
-    assert quickly(project, "net.yaml")[0] is None
+    warm.write("numpy.py", "raise ImportError('another')\n")
+    assert quickly(warm, "net.yaml")[0] is None
 
 
 def test_both_ways_say_the_same(kept: Project) -> None:

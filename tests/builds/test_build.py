@@ -13,16 +13,11 @@ import pytest
 
 from modelbuild.graph.runtime import session_of_file
 from modelbuild.inspection import inspect_file
-from tests.conftest import RECIPE, TINY, Project
-
-EVERYTHING = (
-    "precision: {fp32: {}, fp16: {method: convert}}",
-    "static: [{batch: 1}]",
-)
+from tests.conftest import RECIPE, TINY, VARIANTS, Project
 
 
 def test_a_recipe_becomes_proven_files_and_the_second_build_runs_nothing(project: Project) -> None:
-    project.recipe(*EVERYTHING)
+    project.recipe(*VARIANTS)
     first = project.build()
     assert first.code == 0
     assert first.statuses == {
@@ -56,11 +51,11 @@ def test_a_recipe_becomes_proven_files_and_the_second_build_runs_nothing(project
     assert [a["sha256"] for a in second.artifacts.values()] == [a["sha256"] for a in first.artifacts.values()]
 
 
-def test_turning_a_knob_rebuilds_what_depends_on_it_and_says_why(project: Project) -> None:
-    project.recipe(*EVERYTHING)
-    project.build()
-    project.recipe("precision: {fp32: {}, fp16: {method: convert, keep_io_types: false}}", EVERYTHING[1])
-    turned = project.build()
+def test_turning_a_knob_rebuilds_what_depends_on_it_and_says_why(warm: Project) -> None:
+    warm.recipe(*VARIANTS)
+    warm.build()
+    warm.recipe("precision: {fp32: {}, fp16: {method: convert, keep_io_types: false}}", VARIANTS[1])
+    turned = warm.build()
     assert turned.statuses == {
         "net.fp32.onnx": "cached",
         "net.fp16.onnx": "built",
@@ -68,53 +63,53 @@ def test_turning_a_knob_rebuilds_what_depends_on_it_and_says_why(project: Projec
         "net.fp16.batch1.onnx": "built",
     }
     assert turned.artifacts["net.fp16.onnx"]["reason"] == "keep_io_types changed: true -> false"
-    session = session_of_file(project.output("net.fp16.onnx"))
+    session = session_of_file(warm.output("net.fp16.onnx"))
     assert session.get_inputs()[0].type == "tensor(float16)"
 
-    project.recipe(*EVERYTHING)
-    back = project.build()
+    warm.recipe(*VARIANTS)
+    back = warm.build()
     assert set(back.statuses.values()) == {"cached"}
 
 
-def test_a_changed_tolerance_measures_again_and_exports_nothing(project: Project) -> None:
-    project.build()
-    project.recipe("precision: {fp32: {tolerance: {relative_l2: 1.0e-5}}}")
-    again = project.build()
+def test_a_changed_tolerance_measures_again_and_exports_nothing(warm: Project) -> None:
+    warm.build()
+    warm.recipe("precision: {fp32: {tolerance: {relative_l2: 1.0e-5}}}")
+    again = warm.build()
     artifact = again.artifacts["net.fp32.onnx"]
     assert artifact["status"] == "cached"
     assert artifact["reason"].startswith("proven again: tolerance")
     assert "export" not in again.stderr
 
 
-def test_a_changed_model_file_is_noticed(project: Project) -> None:
-    before = project.build().artifacts["net.fp32.onnx"]["sha256"]
-    project.write("net.py", TINY.replace("torch.relu", "torch.tanh"))
-    again = project.build()
+def test_a_changed_model_file_is_noticed(warm: Project) -> None:
+    before = warm.build().artifacts["net.fp32.onnx"]["sha256"]
+    warm.write("net.py", TINY.replace("torch.relu", "torch.tanh"))
+    again = warm.build()
     assert again.artifacts["net.fp32.onnx"]["reason"] == "net.py:Net changed"
     assert again.artifacts["net.fp32.onnx"]["sha256"] != before
 
 
-def test_a_failing_artifact_is_not_published_and_the_good_one_stays(project: Project) -> None:
-    good = project.build().artifacts["net.fp32.onnx"]["sha256"]
-    project.write(
+def test_a_failing_artifact_is_not_published_and_the_good_one_stays(warm: Project) -> None:
+    good = warm.build().artifacts["net.fp32.onnx"]["sha256"]
+    warm.write(
         "net.py", TINY.replace("return self", "x = x * 2 if x.shape[0] == 1 else x\n        return self")
     )
-    failed = project.build()
+    failed = warm.build()
     assert failed.code == 3
     assert failed.statuses == {"net.fp32.onnx": "failed"}
     assert "only at batch=1" in failed.said("parity-failed")
     assert failed.artifacts["net.fp32.onnx"]["path"] is None
     import hashlib
 
-    assert hashlib.sha256(project.output("net.fp32.onnx").read_bytes()).hexdigest() == good
+    assert hashlib.sha256(warm.output("net.fp32.onnx").read_bytes()).hexdigest() == good
 
 
-def test_a_published_file_that_was_edited_is_put_right_from_the_store(project: Project) -> None:
-    good = project.build().artifacts["net.fp32.onnx"]
-    project.output("net.fp32.onnx").write_bytes(b"scribble")
-    again = project.build()
+def test_a_published_file_that_was_edited_is_put_right_from_the_store(warm: Project) -> None:
+    good = warm.build().artifacts["net.fp32.onnx"]
+    warm.output("net.fp32.onnx").write_bytes(b"scribble")
+    again = warm.build()
     assert again.artifacts["net.fp32.onnx"]["reason"] == "its file was changed"
-    assert project.output("net.fp32.onnx").stat().st_size == good["bytes"]
+    assert warm.output("net.fp32.onnx").stat().st_size == good["bytes"]
 
 
 def test_the_bytes_do_not_depend_on_folder_or_hash_seed(tmp_path: Path) -> None:
@@ -122,7 +117,7 @@ def test_the_bytes_do_not_depend_on_folder_or_hash_seed(tmp_path: Path) -> None:
     for place, seed in (("one", "1"), ("another/deeper", "2")):
         project = Project(tmp_path / place, {"PYTHONHASHSEED": seed})
         project.write("net.py", TINY)
-        project.recipe(*EVERYTHING)
+        project.recipe(*VARIANTS)
         answer = project.build()
         assert answer.code == 0
         digests.append([a["sha256"] for a in answer.artifacts.values()])
@@ -140,7 +135,7 @@ def test_a_dry_run_says_what_and_why_and_does_nothing(project: Project) -> None:
 
 
 def test_only_builds_what_matches_and_what_it_needs(project: Project) -> None:
-    project.recipe(*EVERYTHING)
+    project.recipe(*VARIANTS)
     answer = project.build("--only", "*.fp16.batch1.onnx")
     assert answer.statuses == {"net.fp16.batch1.onnx": "built"}
     assert sorted(p.name for p in (project.folder / "build/net").iterdir()) == [
@@ -152,26 +147,26 @@ def test_only_builds_what_matches_and_what_it_needs(project: Project) -> None:
     assert nothing.said("recipe-invalid") == "no artifact matches `*.int8.onnx`"
 
 
-def test_force_builds_what_is_fresh(project: Project) -> None:
-    project.build()
-    forced = project.build("--force")
+def test_force_builds_what_is_fresh(warm: Project) -> None:
+    warm.build()
+    forced = warm.build("--force")
     assert forced.statuses == {"net.fp32.onnx": "built"}
     assert forced.artifacts["net.fp32.onnx"]["reason"] == "forced"
 
 
-def test_verify_measures_the_published_file_itself(project: Project) -> None:
-    project.build()
-    good = project.run("verify", "net.yaml", "--format", "json")
+def test_verify_measures_the_published_file_itself(warm: Project) -> None:
+    warm.build()
+    good = warm.run("verify", "net.yaml", "--format", "json")
     assert good.code == 0
     assert good.artifacts["net.fp32.onnx"]["parity"]["passed"]
-    path = project.output("net.fp32.onnx")
+    path = warm.output("net.fp32.onnx")
     model = onnx.load(str(path))
     for tensor in model.graph.initializer:
         if tensor.name.endswith("second.weight") or list(tensor.dims) == [3, 8]:
             array = onnx.numpy_helper.to_array(tensor) + np.float32(0.1)
             tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
     onnx.save(model, str(path))
-    bad = project.run("verify", "net.yaml", "--format", "json")
+    bad = warm.run("verify", "net.yaml", "--format", "json")
     assert bad.code == 3
     assert "relative L2" in bad.said("parity-failed")
 

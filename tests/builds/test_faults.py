@@ -277,12 +277,12 @@ def test_what_was_said_of_the_cache_is_not_said_again_by_a_build_with_nothing_to
     assert growing.project.build().diagnostics == []
 
 
-def test_an_object_that_lost_a_file_is_built_again(project: Project) -> None:
-    first = project.build()
-    for path in (project.folder / "cache/objects").glob("*/*/net.fp32.onnx"):
+def test_an_object_that_lost_a_file_is_built_again(warm: Project) -> None:
+    first = warm.build()
+    for path in (warm.folder / "cache/objects").glob("*/*/net.fp32.onnx"):
         path.unlink()
-    project.output("net.fp32.onnx").unlink()
-    again = project.build()
+    warm.output("net.fp32.onnx").unlink()
+    again = warm.build()
     assert again.statuses == {"net.fp32.onnx": "built"}
     assert again.artifacts["net.fp32.onnx"]["sha256"] == first.artifacts["net.fp32.onnx"]["sha256"]
 

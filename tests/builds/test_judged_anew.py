@@ -24,8 +24,9 @@ precision:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    made = Project(tmp_path_factory.mktemp("built"))
+def judged(tmp_path_factory: pytest.TempPathFactory, built: Project) -> Project:
+    made = Project(tmp_path_factory.mktemp("judged"))
+    made.take_cache(built)
     made.write("net.py", TINY)
     made.recipe(base=FIRST)
     assert made.build().code == 0
@@ -33,8 +34,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.fixture
-def project(built: Project, tmp_path: Path) -> Project:
-    shutil.copytree(built.folder, tmp_path / "copy", symlinks=True)
+def project(judged: Project, tmp_path: Path) -> Project:
+    shutil.copytree(judged.folder, tmp_path / "copy", symlinks=True)
     copy = Project(tmp_path / "copy")
     assert copy.build().code == 0  # in this folder, too
     _forget(copy)

@@ -11,21 +11,21 @@ import pytest
 
 from modelbuild import lockfile
 from modelbuild.lockfile import Lock
-from tests.conftest import TINY, Answer, Project
+from tests.conftest import TINY, VARIANTS, Answer, Project
 
 FP32_BOUNDS = "rtol 0.001, atol 0.0001, relative_l2 0.001, mismatch 0.001"
-LINES = ("precision: {fp32: {}, fp16: {method: convert}}", "static: [{batch: 1}]")
 FP32, FP16 = "net.fp32.onnx", "net.fp16.onnx"
 ALL = [FP32, FP16, "net.fp32.batch1.onnx", "net.fp16.batch1.onnx"]
 ENGINE = "engines: [{precision: fp32, backend: tensorrt}]"
 
 
 @pytest.fixture(scope="module")
-def reviewed(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def reviewed(tmp_path_factory: pytest.TempPathFactory, built: Project) -> Project:
     """A project that is built, with its lock file. Not to be touched: ``locked`` is a copy of it."""
     made = Project(tmp_path_factory.mktemp("reviewed"))
     made.write("net.py", TINY)
-    made.recipe(*LINES)
+    made.recipe(*VARIANTS)
+    made.take_cache(built)
     answer = made.build("--lock")
     assert answer.code == 0, answer.stdout
     assert answer.said("lock-written") == "wrote net.lock.yaml"
@@ -110,7 +110,7 @@ def test_another_folder_home_cache_and_hash_seed_give_the_same_text(
     home.mkdir()
     there = Project(tmp_path / "a" / "b", {"HOME": str(home), "PYTHONHASHSEED": "7", "USER": "bob"})
     there.write("net.py", TINY)
-    there.recipe(*LINES)
+    there.recipe(*VARIANTS)
     assert there.build("--lock", "-j", "1", "--cache-dir", str(home / "cache")).code == 0
     # On one machine what was measured is the same to the last digit, with any number of threads.
     assert _place(there).read_text() == _place(reviewed).read_text()
@@ -203,22 +203,24 @@ def test_what_has_other_bytes_is_not_published(locked: Project, old: str, new: s
     ("lines", "said"),
     [
         pytest.param(
-            ("precision: {fp32: {tolerance: {rtol: 0.01}}, fp16: {method: convert}}", LINES[1]),
+            ("precision: {fp32: {tolerance: {rtol: 0.01}}, fp16: {method: convert}}", VARIANTS[1]),
             f"net.fp32.onnx: tolerance {FP32_BOUNDS} -> rtol 0.01, atol 0; "
             f"net.fp32.batch1.onnx: tolerance {FP32_BOUNDS} -> rtol 0.01, atol 0",
             id="tolerance",
         ),
         pytest.param(
-            (LINES[0], "static: [{batch: 1}, {batch: 2}]"),
+            (VARIANTS[0], "static: [{batch: 1}, {batch: 2}]"),
             "net.fp32.batch2.onnx is not in the lock file; net.fp16.batch2.onnx is not in the lock file",
             id="new-variant",
         ),
         pytest.param(
-            LINES[:1],
+            VARIANTS[:1],
             "net.fp32.batch1.onnx is in the lock file alone; net.fp16.batch1.onnx is in the lock file alone",
             id="dropped-variant",
         ),
-        pytest.param((*LINES, ENGINE), "net.fp32.tensorrt.engine is not in the lock file", id="new-engine"),
+        pytest.param(
+            (*VARIANTS, ENGINE), "net.fp32.tensorrt.engine is not in the lock file", id="new-engine"
+        ),
     ],
 )
 def test_a_recipe_that_asks_for_something_else_differs(
@@ -248,7 +250,7 @@ def test_a_part_is_held_to_its_part(locked: Project) -> None:
 
 
 def test_an_artifact_that_fails_its_proof_is_told_once(locked: Project) -> None:
-    locked.recipe("precision: {fp32: {}, fp16: {tolerance: {relative_l2: 1.0e-9}}}", LINES[1])
+    locked.recipe("precision: {fp32: {}, fp16: {tolerance: {relative_l2: 1.0e-9}}}", VARIANTS[1])
     answer = locked.build("--locked")
     assert (answer.code, answer.statuses[FP16]) == (3, "failed")
     assert [d["code"] for d in answer.diagnostics] == ["parity-failed", "fp16-infeasible"]
@@ -256,7 +258,7 @@ def test_an_artifact_that_fails_its_proof_is_told_once(locked: Project) -> None:
 
 def test_an_engine_without_its_backend_is_locked_by_name(locked: Project) -> None:
     engine = "net.fp32.tensorrt.engine"
-    locked.recipe(*LINES, ENGINE)
+    locked.recipe(*VARIANTS, ENGINE)
     answer = locked.build("--lock")
     if answer.statuses[engine] != "skipped":
         pytest.skip("TensorRT is here")

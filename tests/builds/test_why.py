@@ -6,27 +6,16 @@ import json
 
 import pytest
 
-from tests.conftest import RECIPE, TINY, Project
+from tests.conftest import RECIPE, TINY, VARIANTS, Project
 
-BOTH = "precision: {fp32: {}, fp16: {method: convert}}"
-
-
-@pytest.fixture(scope="module")
-def before(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """One whose cache the others begin with."""
-    made = Project(tmp_path_factory.mktemp("before"))
-    made.write("net.py", TINY)
-    made.recipe(BOTH)
-    assert made.build().code == 0
-    return made
+BOTH = VARIANTS[0]
 
 
 @pytest.fixture
-def built(project: Project, before: Project) -> Project:
-    project.take_cache(before)
-    project.recipe(BOTH)
-    assert project.build().code == 0
-    return project
+def built(warm: Project) -> Project:
+    warm.recipe(BOTH)
+    assert warm.build().code == 0
+    return warm
 
 
 def _status(project: Project) -> dict[str, tuple[str, str | None]]:
