@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
+from modelbuild.base.catalogue import (
+    EXIT_PROOF_FAILED,
+    EXIT_STEP_FAILED,
+    EXIT_TOOLCHAIN,
+    EXIT_USAGE,
+    Code,
+    Exit,
+    Level,
+)
 from modelbuild.base.escaping import line, visible
-
-Level = Literal["error", "warning", "info"]
-
-EXIT_OK = 0
-EXIT_STEP_FAILED = 1
-EXIT_USAGE = 2
-EXIT_PROOF_FAILED = 3
-EXIT_TOOLCHAIN = 4
-EXIT_INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Diagnostic:
     ``excerpt`` the lines of source with a caret, for the terminal only.
     """
 
-    code: str
+    code: Code
     message: str
     hint: str | None = None
     where: str | None = None
@@ -69,7 +69,7 @@ def _set_in(text: str) -> str:
 class ModelbuildError(Exception):
     """Something that stops a recipe, a step or the command; never without a diagnostic."""
 
-    exit_code = EXIT_STEP_FAILED
+    exit_code: Exit = EXIT_STEP_FAILED
 
     def __init__(
         self, diagnostics: Diagnostic | Iterable[Diagnostic], data: Mapping[str, Any] | None = None

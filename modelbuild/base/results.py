@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from modelbuild.base.errors import EXIT_INTERRUPTED, EXIT_OK, Diagnostic
+from modelbuild.base.catalogue import EXIT_INTERRUPTED, EXIT_OK
+from modelbuild.base.errors import Diagnostic
 
 GOOD = ("cached", "built")  # the statuses of what is there and proven
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from modelbuild import lockfile
 from modelbuild.base import stat_rows
-from modelbuild.base.errors import EXIT_USAGE, Diagnostic, ModelbuildError, RecipeError
+from modelbuild.base.catalogue import EXIT_USAGE
+from modelbuild.base.errors import Diagnostic, ModelbuildError, RecipeError
 from modelbuild.base.results import GOOD, BuildResult, RecipeResult
 from modelbuild.building import locking, writing_back
 from modelbuild.building import request as requests

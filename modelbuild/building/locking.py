@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from modelbuild import lockfile
-from modelbuild.base.errors import EXIT_STEP_FAILED, Diagnostic, RecipeError
+from modelbuild.base.catalogue import EXIT_STEP_FAILED
+from modelbuild.base.errors import Diagnostic, RecipeError
 from modelbuild.base.results import GOOD, RecipeResult
 from modelbuild.building.scheduling.runs import Run
 from modelbuild.lockfile import Lock, agreement

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from modelbuild.base.errors import EXIT_STEP_FAILED, Diagnostic, first_line
+from modelbuild.base.catalogue import EXIT_STEP_FAILED
+from modelbuild.base.errors import Diagnostic, first_line
 from modelbuild.base.results import GOOD, ArtifactResult, RecipeResult
 from modelbuild.building import leftovers
 from modelbuild.building.manifest import MANIFEST, Rows, actions, rows

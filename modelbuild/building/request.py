@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from modelbuild.base.errors import EXIT_USAGE, Diagnostic, RecipeError
+from modelbuild.base.catalogue import EXIT_USAGE
+from modelbuild.base.errors import Diagnostic, RecipeError
 from modelbuild.base.escaping import line
 from modelbuild.base.results import RecipeResult
 from modelbuild.building.scheduling.runs import Run

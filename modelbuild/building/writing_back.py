@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from modelbuild.base.errors import EXIT_USAGE, Diagnostic, RecipeError
+from modelbuild.base.catalogue import EXIT_USAGE
+from modelbuild.base.errors import Diagnostic, RecipeError
 from modelbuild.base.results import GOOD, ArtifactResult, RecipeResult
 from modelbuild.recipe.schema import Recipe
 from modelbuild.recipe.writing import write_back

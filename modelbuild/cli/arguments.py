@@ -7,7 +7,7 @@ import sys
 from typing import Any, NoReturn
 
 from modelbuild import settings
-from modelbuild.base.errors import EXIT_USAGE
+from modelbuild.base.catalogue import EXIT_USAGE
 from modelbuild.base.escaping import line
 from modelbuild.cli import commands
 from modelbuild.wording import output

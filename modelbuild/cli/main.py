@@ -11,13 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from modelbuild import settings
-from modelbuild.base.errors import (
-    EXIT_INTERRUPTED,
-    EXIT_STEP_FAILED,
-    Diagnostic,
-    ModelbuildError,
-    first_line,
-)
+from modelbuild.base.catalogue import EXIT_INTERRUPTED, EXIT_STEP_FAILED
+from modelbuild.base.errors import Diagnostic, ModelbuildError, first_line
 from modelbuild.base.escaping import line
 from modelbuild.building import settling
 from modelbuild.cli import arguments

@@ -14,11 +14,12 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from modelbuild.base.errors import Diagnostic, RecipeError
 from modelbuild.base.escaping import line
 
-FAILED = "git-failed"
+FAILED: Final = "git-failed"
 
 _SECONDS = 60.0
 MOST_LISTED = 1 << 27  # bytes of one listing: about a million files

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from modelbuild import lockfile
 from modelbuild.base import links
-from modelbuild.base.errors import EXIT_STEP_FAILED, EXIT_USAGE, Diagnostic, RecipeError
+from modelbuild.base.catalogue import EXIT_STEP_FAILED, EXIT_USAGE
+from modelbuild.base.errors import Diagnostic, RecipeError
 from modelbuild.base.keys import digest
 from modelbuild.base.results import RecipeResult
 from modelbuild.git import Repository

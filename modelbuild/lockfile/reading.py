@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from modelbuild.base.errors import RecipeError
 from modelbuild.lockfile.values import VERSION, Lock
@@ -15,7 +15,7 @@ from modelbuild.recipe.reading import read as read_yaml
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-INVALID = "lock-invalid"
+INVALID: Final = "lock-invalid"
 HINT = "take the last good one from version control, or write it anew: `modelbuild build --lock`"
 
 

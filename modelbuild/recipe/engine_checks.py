@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from modelbuild.recipe.input_checks import order, there_are
 from modelbuild.recipe.problems import Problem, Route, dotted
 from modelbuild.recipe.schema import AxisRange, Engine, Recipe
 from modelbuild.wording.phrases import did_you_mean
 
-PROFILE = "profile-invalid"
+PROFILE: Final = "profile-invalid"
 LONGEST_NAME = 200
 """Bytes in a file's name; file systems take 255, and ``.data`` and temporary names come on top."""
 

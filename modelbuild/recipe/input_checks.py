@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from modelbuild.base.catalogue import Code
 from modelbuild.recipe.problems import INVALID, Problem, Route, dotted, listed, plain
 from modelbuild.recipe.schema import AxisRange, InputSpec, InputValues, Recipe
 from modelbuild.wording.phrases import did_you_mean
@@ -172,7 +173,7 @@ def there_are(axes: Mapping[str, AxisRange]) -> str:
     return f"there are {listed(axes)}" if axes else "the recipe declares no dynamic axes"
 
 
-def order(sizes: AxisRange, route: Route, code: str = INVALID) -> Iterator[Problem]:
+def order(sizes: AxisRange, route: Route, code: Code = INVALID) -> Iterator[Problem]:
     """min <= opt <= max."""
     pairs = (("min", "max", "min"), ("min", "opt", "opt"), ("opt", "max", "opt"))
     for low, high, at in pairs:

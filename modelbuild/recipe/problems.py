@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+from modelbuild.base.catalogue import Code
 from modelbuild.base.escaping import line
 from modelbuild.wording import phrases
 
@@ -13,7 +14,7 @@ Key = str | int
 Route = tuple[Key, ...]
 """The way from the recipe to a value: ``("engines", 0, "precision")``."""
 
-INVALID = "recipe-invalid"
+INVALID: Final = "recipe-invalid"
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Problem:
     route: Route
     message: str
     hint: str
-    code: str = INVALID
+    code: Code = INVALID
     on_key: bool = False
     needs: tuple[Route, ...] = ()
     mark: Mark | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from modelbuild.base import passing
 from modelbuild.base.errors import Diagnostic
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from modelbuild.graph.files import Model
     from modelbuild.steps.samples import Array
 
-CODE = "value-clamped"
+CODE: Final = "value-clamped"
 
 
 def that_matter(

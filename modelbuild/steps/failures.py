@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modelbuild.base.catalogue import Code
 from modelbuild.base.errors import Diagnostic, StepError, first_line
 from modelbuild.base.tensors import TensorSpec
 from modelbuild.graph import sources
@@ -119,7 +120,7 @@ def _hint(writer: str, error: BaseException) -> str:
 
 
 def of_forward(
-    code: str, said: str, error: BaseException, otherwise: str, base: Path
+    code: Code, said: str, error: BaseException, otherwise: str, base: Path
 ) -> tuple[Diagnostic, dict[str, Any]]:
     """What the model's own code raised in a call of forward(), and the data of such an error.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from modelbuild.base.catalogue import Code
 from modelbuild.base.errors import Diagnostic
 from modelbuild.wording.phrases import few
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from modelbuild.graph.ranges import Range
 
 # What it is called when a value leaves a precision's range: bfloat16's is that of float32.
-_OVERFLOW = {"fp16": "fp16-overflow", "bf16": "not-finite"}
+_OVERFLOW: Mapping[str, Code] = {"fp16": "fp16-overflow", "bf16": "not-finite"}
 _NAMED = 3  # nodes that a message names; the rows have all
 _UPSTREAM = 4  # nodes before a node that a row names
 # A tensor is told of when this share of it falls to zero. These make small values beside large

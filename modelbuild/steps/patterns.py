@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from modelbuild.base import globs
+from modelbuild.base.catalogue import Code
 from modelbuild.base.errors import Diagnostic, StepError
 
 
-def matching(base: Path, patterns: Sequence[str], key: str, code: str) -> tuple[Path, ...]:
+def matching(base: Path, patterns: Sequence[str], key: str, code: Code) -> tuple[Path, ...]:
     """The files that a recipe's patterns name, sorted within each; relative ones from ``base``.
 
     Raises:

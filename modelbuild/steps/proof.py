@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from modelbuild.base.catalogue import Code
 from modelbuild.base.errors import Diagnostic, first_line
 from modelbuild.base.tensors import Sizes
 from modelbuild.base.tolerance import Tolerance
@@ -262,7 +263,7 @@ class Proof:
         elif not verdict:
             self._fail("parity-failed", f"`{name}` says False at {at}", "function")
 
-    def _fail(self, code: str, message: str, about: str, hint: str | None = None) -> None:
+    def _fail(self, code: Code, message: str, about: str, hint: str | None = None) -> None:
         """One diagnostic per code and subject: twenty samples say the same."""
         if any(f.code == code and f.where == about for f in self.failures):
             return
@@ -314,7 +315,7 @@ class Proof:
         if self.refused:
             places = " nor at ".join(list(self.refused)[:4])
             said = f"the graph does not run at {places}: {next(iter(self.refused.values()))}"
-            code = "baked-axis" if self.ran else "parity-failed"
+            code: Code = "baked-axis" if self.ran else "parity-failed"
             found.append(Diagnostic(code, said, _HINTS["baked-axis"] if self.ran else None))
         found += [Diagnostic(f.code, f.message, f.hint) for f in self.failures]
         for name, rows in self.by_output.items():

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from modelbuild.base.catalogue import Code
 from modelbuild.base.errors import Diagnostic, StepError
 
 if TYPE_CHECKING:
@@ -180,5 +181,5 @@ def _defined(source: str, **known: Any) -> torch.nn.Module:
     return made
 
 
-def _refused(code: str, message: str, hint: str) -> StepError:
+def _refused(code: Code, message: str, hint: str) -> StepError:
     return StepError(Diagnostic(code, message, hint))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from modelbuild.base.errors import Diagnostic, Level
+from modelbuild.base.catalogue import Level
+from modelbuild.base.errors import Diagnostic
 from modelbuild.base.escaping import line
 from modelbuild.base.results import ArtifactResult, RecipeResult
 from modelbuild.wording.phrases import size

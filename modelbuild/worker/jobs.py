@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from modelbuild.base import passing, telling
-from modelbuild.base.errors import EXIT_STEP_FAILED, Diagnostic, ModelbuildError, Refusal, first_line
+from modelbuild.base.catalogue import EXIT_STEP_FAILED
+from modelbuild.base.errors import Diagnostic, ModelbuildError, Refusal, first_line
 from modelbuild.machine import cores, environment
 from modelbuild.steps.base import ModelStep, Outcome, Step
 from modelbuild.store import Store, Tree

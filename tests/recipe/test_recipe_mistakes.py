@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from modelbuild.base.errors import EXIT_USAGE, RecipeError
+from modelbuild.base.catalogue import EXIT_USAGE
+from modelbuild.base.errors import RecipeError
 from modelbuild.recipe.loading import load, parse
 
 MODEL = "model: {import: 'm:Net'}\n"

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from modelbuild.base.errors import EXIT_STEP_FAILED, Diagnostic, ModelbuildError
+from modelbuild.base.catalogue import EXIT_STEP_FAILED
+from modelbuild.base.errors import Diagnostic, ModelbuildError
 from modelbuild.base.keys import digest, full_key
 from modelbuild.base.records import REFUSED
 from modelbuild.base.results import GOOD

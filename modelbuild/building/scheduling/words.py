@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from modelbuild.base.errors import EXIT_STEP_FAILED, EXIT_TOOLCHAIN, Diagnostic
+from modelbuild.base.catalogue import EXIT_STEP_FAILED, EXIT_TOOLCHAIN
+from modelbuild.base.errors import Diagnostic
 from modelbuild.base.records import REFUSED
 from modelbuild.building.scheduling.runs import Ended
 from modelbuild.machine.isolate import describe

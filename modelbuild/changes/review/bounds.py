@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from typing import Final
 
 from modelbuild.base.errors import Diagnostic, RecipeError
 from modelbuild.recipe.reading import MOST_BYTES
 
-UNFINISHED = "review-unfinished"
+UNFINISHED: Final = "review-unfinished"
 
 FILE = MOST_BYTES + 1
 """Bytes read of a file: one more than a recipe may have, so that a larger one is told."""

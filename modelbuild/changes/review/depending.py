@@ -8,7 +8,7 @@ import posixpath
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from modelbuild.base import globs
 from modelbuild.base.errors import Diagnostic
@@ -18,7 +18,7 @@ from modelbuild.changes.review.sides import inside
 from modelbuild.recipe.problems import clean
 from modelbuild.recipe.schema import Recipe
 
-OUTSIDE = "outside-repository"
+OUTSIDE: Final = "outside-repository"
 
 _IMPORT = re.compile(r"[\w.]{1,200}:[\w.]{1,200}")  # a module of n parts may be n files
 _NUMBERED = re.compile(r" \(\d+\)$")  # how a lock file tells files of one name apart

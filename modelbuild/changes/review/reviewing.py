@@ -6,6 +6,7 @@ import fnmatch
 import posixpath
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Final
 
 from modelbuild.base.errors import Diagnostic
 from modelbuild.changes.review.asking import Asked, places, revisions, wanted
@@ -27,7 +28,7 @@ from modelbuild.recipe.finding import LOCKS, SUFFIXES
 from modelbuild.recipe.problems import clean
 from modelbuild.trace import outline
 
-STALE = "lock-stale"
+STALE: Final = "lock-stale"
 _MOST_DEFINITIONS = 5
 
 

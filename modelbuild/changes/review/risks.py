@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+from modelbuild.base.catalogue import Code
 from modelbuild.base.errors import Diagnostic
 from modelbuild.base.tolerance import DEFAULTS
 from modelbuild.changes.review.differences import engine_name, inline
 from modelbuild.recipe.problems import clean, listed
 from modelbuild.recipe.schema import Bounds, Engine, Recipe
 
-WEAKENED = "proof-weakened"
-NARROWED = "range-narrowed"
-INTERFACE = "interface-changed"
-DROPPED = "artifact-dropped"
-UNGUARDED = "precision-unguarded"
+WEAKENED: Final = "proof-weakened"
+NARROWED: Final = "range-narrowed"
+INTERFACE: Final = "interface-changed"
+DROPPED: Final = "artifact-dropped"
+UNGUARDED: Final = "precision-unguarded"
 
 _HINTS = {
     WEAKENED: "ask why; the report and the lock file say how large the error is",
@@ -31,7 +32,7 @@ Sizes = Mapping[str, tuple[int, int]]  # axis -> the smallest and the largest
 
 @dataclass(frozen=True)
 class _Risk:
-    code: str
+    code: Code
     said: str
 
 

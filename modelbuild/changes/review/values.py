@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from modelbuild.base.errors import EXIT_OK, EXIT_STEP_FAILED, EXIT_USAGE, Diagnostic
+from modelbuild.base.catalogue import EXIT_OK, EXIT_STEP_FAILED, EXIT_USAGE
+from modelbuild.base.errors import Diagnostic
 
 Kind = Literal["changed", "added", "removed"]
 Fate = Literal["rebuild", "prove", "same", "added", "removed"]

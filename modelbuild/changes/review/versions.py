@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from modelbuild import lockfile
+from modelbuild.base.catalogue import Code
 from modelbuild.base.errors import Diagnostic, RecipeError
 from modelbuild.changes.review.bounds import FILE, Clock
 from modelbuild.changes.review.sides import PROJECT, Side, inside
@@ -175,5 +176,5 @@ def lock_place(recipe: str) -> str:
     return posixpath.splitext(recipe)[0] + LOCKS[0]
 
 
-def _link(code: str, where: str) -> Diagnostic:
+def _link(code: Code, where: str) -> Diagnostic:
     return Diagnostic(code, "a symbolic link is not followed", "put the file itself there", where)

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from modelbuild import lockfile
 from modelbuild.base.errors import Diagnostic, RecipeError
@@ -31,7 +31,7 @@ from modelbuild.state.recalling import Recall
 from modelbuild.store import Store
 from modelbuild.trace import facts
 
-UNKNOWN = "changes-unknown"
+UNKNOWN: Final = "changes-unknown"
 
 # Facts of places, which a repository can hold; environment and packages are not in git.
 _PLACED = ("file", "absent", "present", "made", "link", "listing", "modules", "search", "glob",

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from modelbuild.base.errors import EXIT_STEP_FAILED, Diagnostic, RecipeError
+from modelbuild.base.catalogue import EXIT_STEP_FAILED
+from modelbuild.base.errors import Diagnostic, RecipeError
 from modelbuild.cli.commands import answers
 from modelbuild.cli.commands import options as taken
 from modelbuild.wording import output

@@ -16,7 +16,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from modelbuild.base.errors import Diagnostic, Level
+from modelbuild.base.catalogue import Level
+from modelbuild.base.errors import Diagnostic
 from modelbuild.base.escaping import visible
 from modelbuild.wording import output, phrases
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modelbuild.base.errors import EXIT_STEP_FAILED, EXIT_USAGE, Diagnostic, RecipeError
+from modelbuild.base.catalogue import EXIT_STEP_FAILED, EXIT_USAGE
+from modelbuild.base.errors import Diagnostic, RecipeError
 from modelbuild.base.results import BuildResult, RecipeResult
 from modelbuild.building.scheduling.scheduler import WITH_TORCH
 from modelbuild.machine import cores

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from importlib.resources import files
 
+from modelbuild.base.catalogue import CATALOGUE
 from modelbuild.base.errors import Diagnostic, RecipeError
 
 
@@ -24,9 +25,8 @@ class Explanation:
 
 
 def codes() -> list[str]:
-    """Every code that has a page, sorted."""
-    names = (entry.name for entry in files(__package__).iterdir())
-    return sorted(name.removesuffix(".md") for name in names if name.endswith(".md"))
+    """Every code, sorted; each has a page."""
+    return list(CATALOGUE)
 
 
 def explain(code: str) -> Explanation:
