@@ -30,6 +30,26 @@ _MANIFEST = record(
 )
 
 
+def content(path: Path) -> bytes:
+    """What the file holds.
+
+    Raises:
+        OSError: there is none that can be read.
+        ValueError: it is no file, or larger than any manifest.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would wait for a writer
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise ValueError("it is no regular file")
+        with open(handle, "rb", closefd=False) as file:
+            data = file.read(_MOST_BYTES + 1)
+    finally:
+        os.close(handle)
+    if len(data) > _MOST_BYTES:
+        raise ValueError(f"it is larger than {_MOST_BYTES >> 20} MiB")
+    return data
+
+
 def read(path: Path) -> dict[str, Any]:
     """A manifest whose parts are what they should be.
 
@@ -37,15 +57,8 @@ def read(path: Path) -> dict[str, Any]:
         OSError: there is none that can be read.
         ValueError: it is something else.
     """
-    # A pipe would wait for a writer.
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ValueError("it is no file")
-        data = file.read(_MOST_BYTES + 1)
-    if len(data) > _MOST_BYTES:
-        raise ValueError(f"it is larger than {_MOST_BYTES >> 20} MiB")
     try:
-        found: dict[str, Any] = json.loads(data)
+        found: dict[str, Any] = json.loads(content(path))
     except RecursionError:
         raise ValueError("it is no JSON that anybody would write") from None
     if not _MANIFEST(found):

@@ -286,7 +286,7 @@ def test_the_manifest_tells_what_the_cache_has_forgotten(repo: Repo) -> None:
     parity = {"shapes": [{"batch": 1}, {"batch": 32}]}
     manifest = {
         "actions": [{"id": "fp16", "seconds": 7.0}, {"id": "export", "seconds": "much"}],
-        "artifacts": [{"status": "built", "axes": {}, "parity": parity}, 7],
+        "artifacts": [{"name": "net.fp32.onnx", "status": "built", "axes": {}, "parity": parity}],
     }
     repo.write("build/net/manifest.json", json.dumps(manifest))
     repo.write(".gitignore", "build\n")
@@ -295,6 +295,9 @@ def test_the_manifest_tells_what_the_cache_has_forgotten(repo: Repo) -> None:
     assert one.seconds == 7.0
     said = "the axis `batch` takes 1..16, and what is published takes 1..32"
     assert [d.message for d in one.warnings if d.code == "range-narrowed"] == [said]
+    manifest["artifacts"].append(7)  # no build wrote that: nothing of it is believed
+    repo.write("build/net/manifest.json", json.dumps(manifest))
+    assert repo.one().seconds is None
 
 
 # ---- lock files --------------------------------------------------------------------------------

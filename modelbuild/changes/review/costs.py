@@ -7,16 +7,14 @@ people: what cannot be read counts as not known.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from modelbuild.inspection.published import MANIFEST, read
 from modelbuild.store import Store
-
-_MOST_BYTES = 1 << 24  # a manifest of a thousand artifacts has 4 MiB
 
 
 @dataclass(frozen=True)
@@ -51,30 +49,27 @@ class Places:
         return Past(seconds, dict(_proven(manifest)))
 
     def _manifest(self, name: str) -> dict[str, Any]:
-        path = self.out / name / "manifest.json"
+        path = self.out / name / MANIFEST
         try:
             inside = path.absolute().is_relative_to(self.root)
             if inside and not path.resolve().is_relative_to(self.root):
                 return {}
-            with path.open("rb") as file:
-                data = file.read(_MOST_BYTES + 1)
-            found = json.loads(data) if len(data) <= _MOST_BYTES else {}
-        except (OSError, ValueError, RecursionError):
+            return read(path)
+        except (OSError, ValueError):
             return {}
-        return found if isinstance(found, dict) else {}
 
 
 def _spent(manifest: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    for row in _rows(manifest.get("actions")):
-        if isinstance(row.get("id"), str) and _is_time(row.get("seconds")):
+    for row in manifest.get("actions", ()):
+        if _is_time(row.get("seconds")):
             yield row["id"], float(row["seconds"])
 
 
 def _proven(manifest: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, int]]]:
     sizes: dict[str, list[int]] = {}
-    for artifact in _rows(manifest.get("artifacts")):
+    for artifact in manifest.get("artifacts", ()):
         parity = artifact.get("parity")
-        if artifact.get("status") not in ("built", "cached") or not isinstance(parity, dict):
+        if artifact.get("status") not in ("built", "cached") or not parity:
             continue
         pinned = artifact.get("axes")
         for shape in _rows(parity.get("shapes")):

@@ -22,6 +22,7 @@ from modelbuild.building.scheduling.judging import Judge
 from modelbuild.building.scheduling.runs import Reporter, Run, Silent
 from modelbuild.building.standing import judged
 from modelbuild.git import Repository
+from modelbuild.inspection import published
 from modelbuild.views.reporting import measuring
 from modelbuild.views.reporting.values import (
     Action,
@@ -37,7 +38,6 @@ from modelbuild.views.reporting.values import (
 )
 
 _BAD: tuple[Status, ...] = ("failed", "blocked")
-_MOST_BYTES = 1 << 26  # of a manifest: that of a graph of 10 000 tensors has 3 MB
 _RANK = {"failed": 0, "stale": 1, "ok": 2}
 
 
@@ -208,25 +208,17 @@ def _manifests(out: Path) -> dict[str, Manifest | str]:
     found: dict[str, Manifest | str] = {}
     for path in sorted(out.glob(f"*/{MANIFEST}")):
         try:
-            if trouble := _trouble(path):
-                found[path.parent.name] = _unreadable(path, trouble)
-                continue
-            manifest = Manifest.model_validate_json(path.read_bytes())
+            manifest = Manifest.model_validate_json(published.content(path))
             found[path.parent.name] = manifest.model_copy(update={"name": path.parent.name})
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(p) for p in first["loc"])
             found[path.parent.name] = _unreadable(path, f"{place}: {first['msg']}" if place else first["msg"])
-        except (OSError, ValueError) as error:
+        except OSError as error:
             found[path.parent.name] = _unreadable(path, first_line(error))
+        except ValueError as error:
+            found[path.parent.name] = _unreadable(path, str(error))
     return found
-
-
-def _trouble(path: Path) -> str | None:
-    """Why a manifest is not even opened."""
-    if not path.is_file():
-        return "it is no regular file"  # a pipe would wait for a writer
-    return "it is larger than 64 MiB" if path.stat().st_size > _MOST_BYTES else None
 
 
 def _unreadable(path: Path, why: str) -> str:
