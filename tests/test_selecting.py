@@ -22,7 +22,7 @@ from modelbuild.plan.actions import plan
 from modelbuild.recipe.loading import load
 from modelbuild.steps.verify import Verify
 from modelbuild.store import Store
-from modelbuild.trace import facts
+from modelbuild.trace import facts, kinds
 from tests.conftest import RECIPE, TINY, Answer, Project
 
 SOURCES = {
@@ -62,7 +62,7 @@ class Checkout:
     def built(self, *names: str, recipe: str = "net.yaml") -> None:
         """Remember a build of the recipe as it is, which discovered these facts."""
         path = self.folder / recipe
-        seen = {name: facts.current(name, None, path.parent) for name in names}
+        seen = {name: kinds.current(name, None, path.parent) for name in names if "=" not in name}
         seen |= {n.partition("=")[0]: n.partition("=")[2] for n in names if "=" in n}
         actions = {
             action.id: {"facts": json.loads(canonical(action.step.knobs())), "discovered": seen}
@@ -134,11 +134,6 @@ def test_nothing_changed_touches_nothing(checkout: Checkout) -> None:
         pytest.param(["listing data"], {"data/a.npz": "#"}, False, id="only-bytes-in-a-listed-folder"),
         pytest.param(["listing ."], {"data/new.npz": "n"}, False, id="deeper-than-a-listed-folder"),
         pytest.param(["listing ."], {"new/deep/x": "n"}, True, id="a-new-folder-in-a-listed-folder"),
-        pytest.param(["glob data/*.npz"], {"data/new.npz": "n"}, True, id="a-new-match"),
-        pytest.param(["glob data/*.npz"], {"data/a.npz": None}, True, id="a-match-that-is-gone"),
-        pytest.param(["glob data/*.npz"], {"data/new.txt": "n"}, False, id="no-match"),
-        pytest.param(["glob **/*.npz"], {"data/deep/new.npz": "n"}, True, id="a-match-at-any-depth"),
-        pytest.param(["glob **/a?.npz"], {"data/deep/new.npz": "n"}, False, id="no-match-at-any-depth"),
         pytest.param(["modules .=net:net.py torch"], {"torch.py": "#"}, True, id="a-module-that-shadows"),
         pytest.param(["modules .=net:net.py torch"], {"torch/__init__.py": "#"}, True, id="a-package"),
         pytest.param(["modules .=net:net.py torch"], {"torchlike.py": "#"}, False, id="another-name"),
@@ -171,6 +166,59 @@ def test_a_change_counts_where_a_build_has_seen_it(
     assert checkout.touched() == expected  # untracked, or not in the index
     checkout.commit()
     assert checkout.touched("HEAD~1") == expected  # between commits
+
+
+@pytest.mark.parametrize(
+    ("pattern", "change", "counts"),
+    [
+        pytest.param("data/*.npz", {"data/new.npz": "n"}, True, id="a-new-match"),
+        pytest.param("data/*.npz", {"data/a.npz": None}, True, id="a-match-that-is-gone"),
+        pytest.param("data/*.npz", {"data/new.txt": "n"}, False, id="no-match"),
+        pytest.param("**/*.npz", {"data/deep/new.npz": "n"}, True, id="a-match-at-any-depth"),
+        pytest.param("**/a?.npz", {"data/deep/new.npz": "n"}, False, id="no-match-at-any-depth"),
+    ],
+)
+def test_a_change_counts_where_a_pattern_of_the_recipe_matches(
+    checkout: Checkout, pattern: str, change: Mapping[str, str | None], counts: bool
+) -> None:
+    checkout.write("net.yaml", RECIPE.replace("samples: 2", f"samples: 2, data: '{pattern}'"))
+    checkout.commit()
+    checkout.built("file net.py")
+    for name, text in change.items():
+        checkout.write(name, text) if text is not None else (checkout.folder / name).unlink()
+    assert checkout.touched() == (SURE if counts else {})
+
+
+@pytest.mark.parametrize(
+    ("seen", "change"),
+    [
+        pytest.param('order of-times=["a.txt", "b.txt"]', "b.txt", id="a-file-that-was-asked-for-its-time"),
+        pytest.param("journal data.db", "data.db-wal", id="what-is-beside-a-database"),
+        pytest.param("which tool", "bin/tool", id="a-program-of-the-repository"),
+    ],
+)
+def test_a_file_counts_by_what_a_build_asked_of_it_besides_its_bytes(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch, seen: str, change: str
+) -> None:
+    monkeypatch.setenv("PATH", f"{checkout.folder}/bin:{os.environ['PATH']}")
+    for number, name in enumerate(("a.txt", "b.txt", "data.db-wal", "bin/tool")):
+        path = checkout.write(name, "x")
+        path.chmod(0o755)
+        os.utime(path, (number, number))
+    checkout.commit()
+    checkout.built(seen)
+    assert checkout.touched() == {}
+    checkout.write(change, "y")
+    os.utime(checkout.folder / change, (9, 9))  # so that the order is as it was
+    checkout.commit()
+    assert checkout.touched("HEAD~1") == SURE
+
+
+def test_what_another_version_noted_says_nothing_of_what_this_one_reads(checkout: Checkout) -> None:
+    checkout.built("file net.py", "shade of-the-sky=blue")
+    checkout.write("other/b.txt", "#")
+    said = "counted as changed since HEAD: its last build here saw another `shade of-the-sky`"
+    assert checkout.touched() == {"net.yaml": said}
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from modelbuild.recipe.loading import load
 from modelbuild.state import format as state
 from modelbuild.state import keeping
 from modelbuild.store import hash_file
-from modelbuild.trace import facts
+from modelbuild.trace import facts, kinds
 from tests.conftest import RECIPE, Answer, Project
 
 HEAVY = {"argparse", "dataclasses", "hashlib", "json", "numpy", "onnx", "pathlib", "pydantic", "re", "rich",
@@ -293,7 +293,7 @@ def test_a_touch_is_looked_at_once(small: Small, touched: str, monkeypatch: pyte
     getattr(small, touched).touch()
     time.sleep(AGED)
     assert quick.answer(["build", "net.yaml"]) == 0
-    monkeypatch.setattr(facts, "current", None)
+    monkeypatch.setattr(kinds, "current", None)
     assert quick.answer(["build", "net.yaml"]) == 0
 
 
@@ -534,7 +534,7 @@ def test_a_file_server_costs_one_look(here: Path, monkeypatch: pytest.MonkeyPatc
     made = Small(here, large=True)
     made.keep()
     assert quick.answer(["build", "net.yaml"]) == 0  # here, the large file is hashed
-    monkeypatch.setattr(facts, "current", None)
+    monkeypatch.setattr(kinds, "current", None)
     assert quick.answer(["build", "net.yaml"]) == 0
 
 

@@ -22,11 +22,10 @@ from modelbuild.building.request import Loaded, Request
 from modelbuild.building.scheduling.runs import Options, Reporter, Run
 from modelbuild.building.scheduling.scheduler import Scheduler
 from modelbuild.lockfile import Lock
-from modelbuild.plan.freshness import PACKAGE
 from modelbuild.recipe.finding import find
 from modelbuild.state import keeping
 from modelbuild.store import Store, hash_file
-from modelbuild.trace.facts import question
+from modelbuild.trace import kinds
 
 
 def build(request: Request, reporter: Reporter) -> BuildResult:
@@ -151,9 +150,9 @@ def _keep(cache: Path, run: Run, result: RecipeResult, out: Path, started: tuple
         return  # it is said of this build, and would not be true of the next one
     read: dict[tuple[str, str], str | None] = {}
     for entry in (e.entry for e in run.ended.values() if e.entry is not None):
-        packages = {n: v for n, v in entry.facts.items() if n.startswith(PACKAGE)}
+        packages = {n: v for n, v in entry.facts.items() if kinds.parted(n)[0] is kinds.PACKAGE}
         for name, value in (packages | dict(entry.discovered)).items():
-            if read.setdefault((name, question(name, value)), value) != value:
+            if read.setdefault((name, kinds.question(name, value)), value) != value:
                 return  # it changed between two actions
     folder = out / run.name
     trees = [run.ended[a.action].tree for a in run.plan.artifacts]

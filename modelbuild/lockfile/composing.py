@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 from modelbuild.base.keys import digest
 from modelbuild.base.results import ArtifactResult
 from modelbuild.lockfile.naming import named, normal, portable, visible
 from modelbuild.lockfile.values import CONTENT, OUTLINE, Lock, Onnx, Worst
 from modelbuild.store import Tree
+from modelbuild.trace import kinds
 
 MOST_FILES = 1000
 """Files that are listed one by one; of more, each folder has a digest. 1 MiB can be read back."""
@@ -60,10 +62,6 @@ def _rounded(number: float) -> float:
     return float(f"{number:.3g}")
 
 
-# Facts about where a build runs, or about what it left there: not of the project.
-_OF_THE_PLACE = ("cwd", "search", "made", "link", "entry-points", "installed", "which", "order")
-
-
 def compose(
     recipe: str,
     onnx: Mapping[str, Onnx],
@@ -79,23 +77,33 @@ def compose(
     ``outlines`` those files whose definitions are known one by one, so that a comment makes no
     difference.
     """
-    kinds: dict[str, dict[str, str | None]] = {"package": {}, "env": {}, "file": {}}
+    files: dict[str, str | None] = {}
+    settings: dict[str, str | None] = {}
+    answers: dict[str, str | None] = {}
+    installed: list[tuple[bool, str, str | None]] = []
     for name, value in facts.items():
-        kind, _, rest = name.partition(" ")
-        kinds.setdefault(kind, {})[rest] = value
-    named_by = [*kinds.pop("distribution", {}).items(), *kinds.pop("package").items(), *toolchain.items()]
-    versions = {normal(name): value for name, value in named_by}
+        kind, rest = kinds.parted(name)
+        match kind.travels:
+            case "file":
+                files[rest] = value
+            case "version":
+                installed.append((kind is kinds.PACKAGE, rest, value))
+            case "setting":
+                settings[rest] = value
+            case "answer":
+                if not kinds.is_far(name):  # where the rest of the machine lies is not of the project
+                    answers[name] = value
+            case "stays":
+                pass
+            case never:
+                assert_never(never)
+    # Whose a module is says more than the version of what has its name: it comes after.
+    named_by = [(name, value) for _, name, value in sorted(installed, key=itemgetter(0))]
+    versions = {normal(name): value for name, value in (*named_by, *toolchain.items())}
     if python := versions.get("python"):
         versions["python"] = ".".join(python.split(".")[:2])  # as in the keys
-    environment = {named(name): _setting(value) for name, value in sorted(kinds.pop("env").items())}
-    files = _files(kinds.pop("file"), outlines)
-    others = {
-        f"{kind} {rest}": value
-        for kind, found in kinds.items()
-        if kind not in _OF_THE_PLACE
-        for rest, value in found.items()
-        if not rest.startswith(("/", ".."))  # where the rest of the machine lies is not of the project
-    }
+    environment = {named(name): _setting(value) for name, value in sorted(settings.items())}
+    listed = _files(files, outlines)
     return Lock(
         visible(recipe),
         onnx,
@@ -103,8 +111,8 @@ def compose(
         # A checkout that is installed in place is known by its files; where it lies is not of the project.
         {n: v for n, v in sorted(versions.items()) if v is not None and not v.startswith("from ")},
         environment,
-        files,
-        digest({"files": sorted(files.values()), "environment": environment, "others": others}),
+        listed,
+        digest({"files": sorted(listed.values()), "environment": environment, "others": answers}),
     )
 
 

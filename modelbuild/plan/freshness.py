@@ -13,13 +13,9 @@ from modelbuild import trace
 from modelbuild.base.keys import canonical, digest, moved
 from modelbuild.plan.actions import Action
 from modelbuild.store import Entry
-from modelbuild.trace import outline
-from modelbuild.wording.phrases import few
+from modelbuild.trace import kinds
 
 Outline = Mapping[str, str]  # of a Python file: its top-level definitions, each with a digest
-
-# Distributions are facts under this name, whether a step names them or a run was seen to use them.
-PACKAGE = "package "
 
 
 @dataclass(frozen=True)
@@ -38,7 +34,7 @@ class Verdict:
 @dataclass(frozen=True)
 class World:
     """What judging asks of the outside: ``current`` what a discovered fact, which had this value,
-    is now, ``usable`` whether an entry's object is there, ``outline`` a file's definitions now."""
+    is now, ``usable`` whether an entry's object is there, ``outline`` the definitions of a file now."""
 
     current: Callable[[str, str | None], str | None]
     usable: Callable[[Entry], bool]
@@ -49,7 +45,7 @@ def facts(action: Action, inputs: Mapping[str, str], versions: Mapping[str, str 
     """Everything that decides the action's result and is known before it runs."""
     step = action.step
     known: dict[str, Any] = {"step": step.kind, "step version": step.version, **step.knobs()}
-    known |= {PACKAGE + name: versions.get(name) for name in step.uses()}
+    known |= {kinds.PACKAGE.fact(name): versions.get(name) for name in step.uses()}
     if action.discovers:
         known["trace version"] = trace.VERSION
     if action.beside_model:
@@ -98,111 +94,16 @@ def changes(known: Mapping[str, Any], world: World, last: Mapping[str, Any]) -> 
 
 def _parted(facts: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The knobs, and the packages: these are told alike, whether a step names them or a run does."""
-    packages = {name: value for name, value in facts.items() if name.startswith(PACKAGE)}
+    packages = {name: value for name, value in facts.items() if kinds.parted(name)[0] is kinds.PACKAGE}
     return {name: value for name, value in facts.items() if name not in packages}, packages
 
 
 def _told(name: str, old: str | None, new: str | None, last: Mapping[str, Any], world: World) -> str:
-    kind, _, what = name.partition(" ")
-    match kind:
-        case "file":
-            if new is None:
-                return f"{what} is gone"
-            before = last.get("outlines", {}).get(what)
-            return _edited(what, before, world.outline(name)) if before else f"{what} changed"
-        case "absent":
-            return f"new file {what}"
-        case "listing":
-            return f"folder {what} is gone" if new is None else f"the files in {what} changed"
-        case "modules":
-            return _resolved(what, old or "", new or "")
-        case "search":
-            return _found_elsewhere(old or "", new or "")
-        case "cwd":
-            return f"the command's folder {_pair(old, new, 'gone')}"
-        case "link":
-            return f"link {what} {_pair(old, new, 'no link')}"
-        case "made" | "size" | "journal":
-            return f"{what} changed"
-        case "executable":
-            return f"{what} can{' no longer' if new == 'no' else ' now'} be run"
-        case "order":
-            return "which of the files is newer changed"
-        case "which":
-            return f"the program {what} {_pair(old, new, 'not found')}"
-        case "glob":
-            return f"the files that `{what}` matches changed"
-        case "present":
-            return f"{what} is gone"
-        case "env":
-            return f"environment variable {what} {_pair(old, new, 'unset')}"
-        case "entry-points":
-            return f"the entry points of {what} changed"
-        case "installed":
-            return "the installed distributions changed"
-        case "package":
-            return _installed(what, old, new)
-        case "distribution":
-            return f"{what} {_pair(old, new, 'not installed')}"
-    return f"{name} changed"
+    kind, rest = kinds.parted(name)
 
+    def outlines() -> tuple[Outline, Outline] | None:
+        before = last.get("outlines", {}).get(rest)
+        now = world.outline(rest) if before else None
+        return None if now is None else (before, now)
 
-def _edited(path: str, old: Outline, new: Outline | None) -> str:
-    """``net.py:Net changed``: which definition, where that can be said."""
-    if new is None:
-        return f"{path} changed"
-    found = outline.changed(old, new)
-    if not found:
-        return f"{path} changed (comments or layout)"
-    named = [name for name in found if name != outline.REST]
-    if not named:
-        return f"{path} changed"
-    return few([f"{path}:{n}" for n in named], 2) + " changed"
-
-
-def _resolved(folder: str, old: str, new: str) -> str:
-    """How imports resolve in a folder: entries ``name`` or ``name:file``."""
-    before = dict(_entry(e) for e in old.split())
-    for entry in new.split():
-        name, file = _entry(entry)
-        if file != before.get(name, ""):
-            where = "" if folder == "." else f"{folder}/"
-            if not file:
-                return f"{where}{before[name]} is gone"
-            shadowed = f"{where}{before[name]}" if before.get(name) else f"the module `{name}`"
-            return f"new file shadows {shadowed}: {where}{file}"
-    return f"the modules in {folder} changed"
-
-
-def _found_elsewhere(old: str, new: str) -> str:
-    """How imports resolve in the command's folder and PYTHONPATH."""
-    before = dict(_entry(e) for e in old.split())
-    for entry in new.split():
-        name, file = _entry(entry)
-        if file != before.get(name, ""):
-            was, now = before.get(name) or None, file or None
-            return f"the module `{name}` {_pair(was, now, 'installed')}"
-    return "the modules on PYTHONPATH changed"
-
-
-def _installed(module: str, old: str | None, new: str | None) -> str:
-    """Whose a module is: ``2.13.0``, or ``onnxruntime-gpu 1.27.0``, or several of these."""
-    before, after = ({*(value or "").split(", ")} - {""} for value in (old, new))
-    gone, come = (sorted(values) for values in (before - after, after - before))
-    plain = len(gone) == len(come) == 1 and not any(s in f"{old} {new}" for s in ("from ", "sha256:"))
-    if not plain:
-        return f"{module} {_pair(old, new, 'not installed')}"
-    (was, number), (now, other) = (v.rpartition(" ")[::2] for v in (gone[0], come[0]))
-    named = "" if was == now else f"{now or module} "
-    return f"{was or module} {number} -> {named}{other}"
-
-
-def _entry(text: str) -> tuple[str, str]:
-    name, _, file = text.partition(":")
-    return name, file
-
-
-def _pair(old: str | None, new: str | None, nothing: str) -> str:
-    if any("sha256:" in str(v) for v in (old, new)):
-        return "changed"
-    return f"{nothing if old is None else old} -> {nothing if new is None else new}"
+    return kind.words(rest, old, new, outlines)

@@ -26,7 +26,7 @@ from modelbuild.recipe import defaults
 from modelbuild.recipe.loading import load
 from modelbuild.state import format as state
 from modelbuild.state.refreshing import Doubts
-from modelbuild.trace import facts
+from modelbuild.trace import facts, kinds
 from modelbuild.wording import showing
 
 if TYPE_CHECKING:
@@ -74,26 +74,26 @@ def keep(
     except RecipeError:
         return
     read = tuple(read)
+    patterns = {p: _as_matched(p, base, read, started[0]) for p in _patterns(meant)}
     own = {
-        **{f"file {path.absolute()}": f"sha256:{sha256}" for path, sha256 in published.items()},
-        f"file {recipe}": _as_loaded(recipe, started[0]),
-        **{f"glob {p}": _as_matched(p, base, read, started[0]) for p in _patterns(meant)},
+        **{kinds.FILE.fact(str(path.absolute())): f"sha256:{sha256}" for path, sha256 in published.items()},
+        kinds.FILE.fact(str(recipe)): _as_loaded(recipe, started[0]),
+        **{kinds.GLOB.fact(p): matches for p, matches in patterns.items()},
         **projects,
     }
+    if None in patterns.values():
+        return
     everything = (*((n, v) for n, v in read if n not in own), *own.items())
-    variables = {n.removeprefix("env "): v for n, v in read if n.startswith("env ")}
-    if any(name.startswith("which ") for name, _ in read):  # the rows are of the folders on this PATH
-        variables["PATH"] = os.environ.get("PATH")
-    guarded = {p for n, v in everything if not n.startswith("env ") for p in facts.guards(n, v, base)}
-    doubts = Doubts(guarded)
+    variables = {n: v for fact in everything for n, v in kinds.variables(*fact).items()}
+    doubts = Doubts({p for n, v in everything for p in kinds.guards(n, v, base) or ()})
     rows: dict[str, str] = {}
     kept: list[state.Fact] = []
     for name, value in everything:
-        if name.startswith("env "):
-            continue
         mine = _rows(name, value, base, started[0], doubts)
         if mine is None:
             return
+        if not mine and kinds.variables(name, value):  # these are looked at every time
+            continue
         rows.update({p: r if rows.get(p, r) == r else stat_rows.RACY for p, r in mine.items()})
         kept.append((name, value, list(mine)))
     if not _means(recipe, meant):  # asked when the rows are there: they stand for this answer
@@ -128,11 +128,11 @@ def _projects(base: Path) -> dict[str, str | None]:
     for path in settings.candidates(str(base)):
         name, seen = path.removeprefix(f"{base}/"), facts.presence(path)
         if seen == "file":
-            found[f"file {name}"] = facts.file_digest(path)
+            found[kinds.FILE.fact(name)] = facts.file_digest(path)
             if defaults.at(path).where:
                 break
         else:
-            found[f"{'present' if seen else 'absent'} {name}"] = seen
+            found[(kinds.PRESENT if seen else kinds.ABSENT).fact(name)] = seen
     return found
 
 
@@ -145,32 +145,25 @@ def _means(path: Path, recipe: Recipe) -> bool:
 
 def _as_matched(pattern: str, base: Path, read: Iterable[tuple[str, str | None]], started: int) -> str | None:
     """What the pattern stands for, unless it matches more now than was read."""
-    name = f"glob {pattern}"
-    if any(stat_rows.young(stat_rows.row(p), started) for p in facts.guards(name, None, base)):
-        seen = {(base / n.removeprefix("file ")).resolve() for n, _ in read if n.startswith("file ")}
+    if any(stat_rows.young(stat_rows.row(p), started) for p in facts.looked_into(pattern, str(base))):
+        seen = {(base / path).resolve() for path in kinds.of(kinds.FILE, dict(read))}
         if any((base / m).resolve() not in seen for m in globs.matches(pattern, base)):
             return None
-    return facts.current(name, None, base)
+    return facts.matched(pattern, str(base))
 
 
 def _rows(name: str, value: str | None, base: Path, started: int, doubts: Doubts) -> dict[str, str] | None:
     """Rows that stand for a fact; None if it is not what it was, or nobody can tell."""
-    kind = name.partition(" ")[0]
-    if value is None and kind in ("file", "glob"):
-        return None
-    paths = facts.guards(name, value, base)
-    if kind in facts.INSTALLED:  # the site folders are in the program's own rows
-        more = os.environ.get("PYTHONPATH")
-        near = (str(base), os.getcwd()) if kind in facts.CATALOGUED else ()
-        paths = [*paths, *map(os.path.abspath, (*near, *(more.split(os.pathsep) if more else ())))]
-    elif not paths:
+    content = kinds.parted(name)[0].content
+    paths = kinds.guards(name, value, base)
+    if paths is None or (content and value is None):
         return None
     rows = {p: stat_rows.row(p) for p in paths}
     looked = time.time_ns()
-    if kind == "file" and sum(map(stat_rows.size, rows.values())) > _SMALL:
+    if content and sum(map(stat_rows.size, rows.values())) > _SMALL:
         unsure = {p for p, r in rows.items() if doubts.doubted(p) or _moved(p, r, started)}
         return {p: stat_rows.RACY if p in unsure else r for p, r in rows.items()}
-    if rows and facts.current(name, value, base) != value:
+    if rows and kinds.current(name, value, base) != value:
         return None
     return {
         p: r if stat_rows.steady(p, r, looked) and doubts.settled(p, r) else stat_rows.RACY

@@ -7,7 +7,7 @@ import os
 
 from modelbuild.base import stat_rows
 from modelbuild.state import format as state
-from modelbuild.trace import facts
+from modelbuild.trace import kinds
 
 TYPE_CHECKING = False  # see ``state``
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def refreshed(known: state.State, moved: "Set[str]", look: stat_rows.Look, place
     for name, value, _ in behind:
         asked = (name, value, str(base))
         if asked not in look.facts:
-            look.facts[asked] = facts.current(name, value, base)
+            look.facts[asked] = kinds.current(name, value, base)
         if look.facts[asked] != value:
             return False
     lines = []

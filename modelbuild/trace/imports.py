@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from importlib.machinery import BuiltinImporter, FileFinder, FrozenImporter
 from types import ModuleType
 
-from modelbuild.trace import distributions, facts, places, searching
+from modelbuild.trace import distributions, facts, kinds, places, searching
 from modelbuild.trace.frames import Kind
 
 _OWN = "modelbuild"
@@ -93,9 +93,9 @@ class Imports:
 
     def catalogued(self, names: Iterable[str]) -> dict[str, str | None]:
         """Facts of ``importlib.metadata`` by their names, as they were for the run when it began."""
-        asked = ((name, *name.split(" ", 1)) for name in sorted(names))
-        base = self._places.base
-        return {name: distributions.catalogued(kind, what, base, self._path) for name, kind, what in asked}
+        asked = ((name, *kinds.parted(name)) for name in sorted(names))
+        base, path = self._places.base, self._path
+        return {name: distributions.catalogued(kind.name, what, base, path) for name, kind, what in asked}
 
     def _packages(self, tops: Iterable[str]) -> dict[str, str | None]:
         facts: dict[str, str | None] = {}
@@ -103,7 +103,7 @@ class Imports:
         for top in sorted(set(tops) - sys.stdlib_module_names):
             # One that was tried and not found may be installed one day.
             if self._is_installed(top) if top in sys.modules else top in wanted:
-                facts[f"package {top}"] = distributions.standing(top, self._places.base, self._path)
+                facts[kinds.PACKAGE.fact(top)] = distributions.standing(top, self._places.base, self._path)
         return facts
 
     def _is_installed(self, top: str) -> bool:
@@ -142,8 +142,8 @@ class Imports:
         for package, lasts in inside.items():
             folders = sys.path if not package else _search_folders(package)
             for folder, found in self._searched(folders, lasts):
-                facts[f"modules {self._places.name(folder)}"] = searching.as_text(found)
-        facts["search"] = self._on_the_way(inside[""])
+                facts[kinds.MODULES.fact(self._places.name(folder))] = searching.as_text(found)
+        facts[kinds.SEARCH.fact()] = self._on_the_way(inside[""])
         return dict(sorted(facts.items()))
 
     def _on_the_way(self, names: Iterable[str]) -> str:

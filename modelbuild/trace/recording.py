@@ -15,7 +15,7 @@ from types import FrameType
 from modelbuild.base import stat_rows
 from modelbuild.machine import untimely
 from modelbuild.machine.environment import ENVIRONMENT
-from modelbuild.trace import watching
+from modelbuild.trace import kinds, watching
 from modelbuild.trace.facts import (
     by_time,
     executable,
@@ -240,7 +240,7 @@ class Trace:
     def catalogued(self, kind: str, name: str, frame: FrameType | None) -> None:
         """Something is asked of ``importlib.metadata``."""
         if isinstance(name, str) and name and self._callers.looks_up(frame):
-            self._notes.add("catalogued", f"{kind} {name}")
+            self._notes.add("catalogued", kinds.KINDS[kind].fact(name))
 
     def made(self, path: object) -> None:
         known = self._places.absolute(path)
@@ -293,15 +293,15 @@ class Trace:
         files = self._files(declared)
         facts = {**files.facts, **self._looks(files.facts)}
         if "stood" in self._notes.marks or self._searches_relatively():
-            facts["cwd"] = os.path.relpath(self._places.cwd, self._places.base)
+            facts[kinds.CWD.fact()] = os.path.relpath(self._places.cwd, self._places.base)
         for name, value in sorted(self._notes.asked.items()):
-            facts[f"env {name}"] = variable(name, value)
+            facts[kinds.ENV.fact(name)] = variable(name, value)
         facts.update(self._imports.facts(files.named))
         facts.update(self._imports.catalogued(self._notes.catalogued))
         unstable = list(files.unstable)
         for fact in [f for f in facts if not is_text(f)]:  # nowhere to note it: so not cached
             del facts[fact]
-            unstable.append(fact.partition(" ")[2])
+            unstable.append(kinds.parted(fact)[1])
         outlines = {name: parts for name, parts in files.outlines.items() if is_text(name)}
         unstable = [name.encode(errors="backslashreplace").decode() for name in unstable]
         return Found(facts, tuple(unstable), outlines)
@@ -328,7 +328,7 @@ class Trace:
             found.unstable.append(name)
         if digest is None and self._came_and_went(path):
             return
-        found.facts[f"file {name}"] = digest
+        found.facts[kinds.FILE.fact(name)] = digest
         if path.endswith(".py") and (tree := parsed(_bytes(path))) is not None:
             found.named |= imported(tree)
             if "swept" in self._notes.marks:  # which of the variables it then uses nobody sees
@@ -343,23 +343,33 @@ class Trace:
         notes, called = self._notes, self._places.name
         for path in sorted(notes.missed):
             if self._is_made(path) and (left := file_digest(path)) is not None:
-                facts[f"made {called(path)}"] = left
+                facts[kinds.MADE.fact(called(path))] = left
             elif not self._is_made(path) or os.path.lexists(path):  # a folder: the next run finds it
-                facts[f"absent {called(path)}"] = None
+                facts[kinds.ABSENT.fact(called(path))] = None
         for path, there in sorted(notes.present.items()):
-            if f"file {called(path)}" not in files and path not in notes.missed and path not in notes.sizes:
-                facts[f"present {called(path)}"] = there
+            if (
+                kinds.FILE.fact(called(path)) not in files
+                and path not in notes.missed
+                and path not in notes.sizes
+            ):
+                facts[kinds.PRESENT.fact(called(path))] = there
         for path, names in sorted(notes.listed.items()):
             made = [n for n in notes.made_in(path) if os.path.lexists(os.path.join(path, n))]
-            facts[f"listing {called(path)}"] = "/".join([names, *sorted({*self._written_into(path), *made})])
+            facts[kinds.LISTING.fact(called(path))] = "/".join(
+                [names, *sorted({*self._written_into(path), *made})]
+            )
         for path, where in sorted(notes.links.items()):
-            facts[f"link {called(path)}"] = where
-        kinds = {"size": notes.sizes, "executable": notes.programs, "journal": notes.journals}
-        for kind, values in kinds.items():
-            facts.update({f"{kind} {called(path)}": v for path, v in sorted(values.items())})
-        facts.update({f"which {name}": where for name, where in sorted(notes.which.items())})
+            facts[kinds.LINK.fact(called(path))] = where
+        asked = (
+            (kinds.SIZE, notes.sizes),
+            (kinds.EXECUTABLE, notes.programs),
+            (kinds.JOURNAL, notes.journals),
+        )
+        for kind, values in asked:
+            facts.update({kind.fact(called(path)): v for path, v in sorted(values.items())})
+        facts.update({kinds.WHICH.fact(name): where for name, where in sorted(notes.which.items())})
         if len(notes.timed) > 1:  # the times themselves are no facts: a checkout sets them
-            facts["order of-times"] = by_time(map(called, notes.timed), self._places.base)
+            facts[kinds.ORDER.fact("of-times")] = by_time(map(called, notes.timed), self._places.base)
         return facts
 
     def _searches_relatively(self) -> bool:

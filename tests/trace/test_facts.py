@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from modelbuild.trace import distributions
-from modelbuild.trace.facts import current, file_digest, guards
+from modelbuild.trace.facts import file_digest
+from modelbuild.trace.kinds import current, guards, variables
 
 
 def _files(folder: Path, *names: str) -> None:
@@ -83,7 +84,7 @@ def test_a_fact_moves_with_an_edit_and_a_row_of_its_guards_with_it(
         os.utime(path, (1e9, 1e9))  # or an edit within one tick of the clock would have the same time
     name = name.format(base=tmp_path)
     before = current(name, was, tmp_path)
-    paths = guards(name, before, tmp_path)
+    paths = guards(name, before, tmp_path) or []
     rows = _rows(paths)
     assert current(name, before, tmp_path) == before
     assert _rows(paths) == rows
@@ -153,6 +154,7 @@ def test_a_variable_is_stored_as_it_is_unless_secret_or_long(
     else:
         assert now == stored
     assert guards(f"env {name}", now, Path()) == []
+    assert variables(f"env {name}", now) == {name: now}
 
 
 # ---- packages ----

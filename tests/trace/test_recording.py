@@ -24,6 +24,7 @@ from modelbuild.base import stat_rows
 from modelbuild.machine.environment import ENVIRONMENT
 from modelbuild.machine.isolate import in_child
 from modelbuild.trace import facts
+from modelbuild.trace.kinds import current, guards
 from modelbuild.trace.recording import Found, Trace
 
 LONG_AGO = 1_000_000_000
@@ -263,16 +264,16 @@ def test_what_a_database_keeps_beside_it_is_a_fact(tmp_path: Path) -> None:
     found = run(tmp_path, code)
     assert found.unstable == ()
     value = found.facts["journal data.db"]
-    assert facts.current("journal data.db", value, tmp_path) == value
-    rows = _rows(facts.guards("journal data.db", value, tmp_path))
-    before = facts.current("file data.db", None, tmp_path)
+    assert current("journal data.db", value, tmp_path) == value
+    rows = _rows(guards("journal data.db", value, tmp_path))
+    before = current("file data.db", None, tmp_path)
     writer.execute("insert into t values (1)")
     writer.commit()
-    assert facts.current("file data.db", None, tmp_path) == before
-    assert facts.current("journal data.db", value, tmp_path) != value
-    assert _rows(facts.guards("journal data.db", value, tmp_path)) != rows
+    assert current("file data.db", None, tmp_path) == before
+    assert current("journal data.db", value, tmp_path) != value
+    assert _rows(guards("journal data.db", value, tmp_path)) != rows
     writer.close()
-    assert facts.current("journal data.db", value, tmp_path) is None
+    assert current("journal data.db", value, tmp_path) is None
 
 
 def test_a_source_is_compiled_again_whatever_its_compiled_file_says(tmp_path: Path) -> None:
@@ -303,7 +304,7 @@ def test_names_mean_the_same_in_another_checkout_and_lead_back_from_anywhere(tmp
     expected = {"near.txt", "../data.txt", "../lib/blocks.py", "link/far.txt", str(outside)}
     assert names(found, "file") == expected
     for name in expected:
-        assert facts.current(f"file {name}", None, base) == found.facts[f"file {name}"]
+        assert current(f"file {name}", None, base) == found.facts[f"file {name}"]
 
 
 def test_a_project_among_the_systems_folders_is_the_users_all_the_same(tmp_path: Path) -> None:
@@ -461,14 +462,14 @@ def test_what_was_looked_at_and_not_opened_is_a_fact_of_what_was_seen(
         seen = {n: v for n, v in seen.items() if n.startswith("order")}
     assert seen == expected
     monkeypatch.chdir(base)
-    before = {n: _rows(facts.guards(n, v, base)) for n, v in expected.items()}
-    assert {n for n, v in expected.items() if facts.current(n, v, base) != v} == set()
+    before = {n: _rows(guards(n, v, base)) for n, v in expected.items()}
+    assert {n for n, v in expected.items() if current(n, v, base) != v} == set()
     if edit is not None:
         EDITS[edit](base)
-        moved = {n for n, v in expected.items() if facts.current(n, v, base) != v}
+        moved = {n for n, v in expected.items() if current(n, v, base) != v}
         assert len(moved) == 1
         for name in moved:
-            assert _rows(facts.guards(name, expected[name], base)) != before[name]
+            assert _rows(guards(name, expected[name], base)) != before[name]
 
 
 def _rows(paths: list[str]) -> list[str]:
@@ -483,7 +484,7 @@ def test_what_was_looked_for_is_a_fact(tmp_path: Path, code: str, expected: set[
     seen = of_kind(found, "file", "absent", "present", "listing", "made")
     assert set(seen) == expected
     for name, value in seen.items():
-        assert facts.current(name, value, tmp_path) == value
+        assert current(name, value, tmp_path) == value
     if "listing ." in expected:
         assert str(seen["listing ."]).endswith("/cache/out")
 
@@ -505,9 +506,9 @@ def test_what_the_run_leaves_in_a_folder_does_not_count_among_its_names(tmp_path
     value = run(tmp_path, code).facts["listing data"]
     assert value is not None
     assert value.endswith("/first/second")
-    assert facts.current("listing data", value, tmp_path) == value
+    assert current("listing data", value, tmp_path) == value
     write(tmp_path, "data/b")
-    assert facts.current("listing data", value, tmp_path) != value
+    assert current("listing data", value, tmp_path) != value
 
 
 def test_a_link_that_is_followed_by_name_is_a_fact(tmp_path: Path) -> None:
@@ -521,7 +522,7 @@ def test_a_link_that_is_followed_by_name_is_a_fact(tmp_path: Path) -> None:
     }
     (tmp_path / "current").unlink()
     (tmp_path / "current").symlink_to("v2")
-    assert facts.current("link current", "v1", tmp_path) == "v2"
+    assert current("link current", "v1", tmp_path) == "v2"
 
 
 RELATIVE: list[Any] = [
@@ -652,7 +653,7 @@ def test_how_names_resolve_is_a_fact_of_each_folder_on_the_way(tmp_path: Path) -
         "modules ../cwd/space": "part:part.py",
     }
     for name, value in of_kind(found, "modules").items():
-        assert facts.current(name, value, base) == value
+        assert current(name, value, base) == value
 
 
 def test_the_distributions_behind_the_imports_are_facts(tmp_path: Path) -> None:
@@ -686,11 +687,11 @@ def test_a_module_in_the_commands_folder_or_on_pythonpath_counts_if_it_is_found_
     value = found.facts["search"]
     assert value == "blocks:../cwd/blocks.py json numpy sitecustomize usercustomize"
     monkeypatch.chdir(cwd)
-    assert facts.current("search", value, base) == value
+    assert current("search", value, base) == value
     write(more, "numpy/__init__.py")
-    assert facts.current("search", value, base) == value.replace("numpy", "numpy:../more/numpy/__init__.py")
+    assert current("search", value, base) == value.replace("numpy", "numpy:../more/numpy/__init__.py")
     monkeypatch.chdir(base)
-    assert facts.current("search", value, base) != value
+    assert current("search", value, base) != value
 
 
 def test_an_early_import_from_a_checkout_is_known_by_its_files(
@@ -722,7 +723,7 @@ def test_the_version_of_a_checkout_is_found_from_any_folder(
     assert value == "0.3"
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert facts.current("distribution foo", value, tmp_path) == value
+    assert current("distribution foo", value, tmp_path) == value
 
 
 def _distribution(site: Path, name: str, version: str, module: str, points: str = "") -> None:
@@ -770,9 +771,9 @@ def test_what_the_model_asks_of_importlib_metadata_is_a_fact(
     monkeypatch.setattr(sys, "path", ["", str(site), *sys.path])
     monkeypatch.chdir(base)
     for name, value in mine.items():
-        assert facts.current(name, value, base) == value
+        assert current(name, value, base) == value
     _distribution(site, "third", "3.0", "third", "[my.hooks]\nb = third:hook\n")
-    moved = {n for n, v in mine.items() if facts.current(n, v, base) != v}
+    moved = {n for n, v in mine.items() if current(n, v, base) != v}
     assert moved == {n for n in found if n.startswith(("entry-points", "installed"))}
 
 

@@ -17,8 +17,7 @@ from modelbuild.plan.freshness import Outline, Verdict, World, changes, facts, j
 from modelbuild.steps.base import Outcome
 from modelbuild.steps.engine import BuildEngine
 from modelbuild.store import Entry, Store, Tree
-from modelbuild.trace import distributions
-from modelbuild.trace import facts as discoveries
+from modelbuild.trace import distributions, kinds
 from modelbuild.trace.outline import outline
 
 
@@ -150,7 +149,7 @@ class Judge:
         def current(name: str, value: str | None) -> str | None:
             asked = (base, name, value)
             if asked not in self._current:
-                self._current[asked] = discoveries.current(name, value, base)
+                self._current[asked] = kinds.current(name, value, base)
             return self._current[asked]
 
         def usable(entry: Entry) -> bool:
@@ -159,9 +158,9 @@ class Judge:
             self.damaged.append(entry.tree)
             return False
 
-        def outlined(name: str) -> Outline | None:
+        def outlined(path: str) -> Outline | None:
             try:
-                return outline((base / name.partition(" ")[2]).read_bytes())
+                return outline((base / path).read_bytes())
             except OSError:
                 return None
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 from modelbuild import lockfile
 from modelbuild.base.errors import Diagnostic, RecipeError
 from modelbuild.base.keys import canonical
-from modelbuild.changes.selecting.changes import Changes, touching
+from modelbuild.changes.selecting.changes import Changes
 from modelbuild.git import Repository
 from modelbuild.lockfile import Lock
 from modelbuild.lockfile.agreement import disagreements, named
@@ -29,13 +29,9 @@ from modelbuild.recipe.schema import Recipe
 from modelbuild.state.format import unpacked_facts
 from modelbuild.state.recalling import Recall
 from modelbuild.store import Store
-from modelbuild.trace import facts
+from modelbuild.trace import facts, kinds
 
 UNKNOWN: Final = "changes-unknown"
-
-# Facts of places, which a repository can hold; environment and packages are not in git.
-_PLACED = ("file", "absent", "present", "made", "link", "listing", "modules", "search", "glob",
-           "size", "executable", "journal")  # fmt: skip
 
 Facts = Iterable[tuple[str, str | None]]
 
@@ -175,9 +171,9 @@ class _View:
         folders = {os.path.dirname(os.path.join(base, named(name))) for name in lock.files}
         folders |= {str(base), *facts.search_path()}
         for folder in sorted(folders):
-            for name in sorted(self.changes.relisted(folder)):
-                if not name.endswith((*SUFFIXES, *LOCKS)):
-                    return self.changes.named(os.path.join(os.path.realpath(folder), name))
+            for path in self.changes.arrivals(folder):
+                if not path.endswith((*SUFFIXES, *LOCKS)):
+                    return path
         return None
 
     def _met(self, seen: Facts, base: Path) -> Reason | None:
@@ -188,32 +184,17 @@ class _View:
         return None
 
     def _hit(self, name: str, value: str | None, base: Path) -> str | None:
-        kind, _, rest = name.partition(" ")
-        path = os.path.join(base, rest)
-        match kind:
-            case "file" | "made" | "link" | "size" | "executable":
-                return self.changes.hit(path)
-            case "absent" | "present":
-                return self.changes.appeared(path)
-            case "glob":
-                return self.changes.matching(rest, base)
-            case "listing":
-                names = sorted(self.changes.relisted(path))
-                return self.changes.named(os.path.join(os.path.realpath(path), names[0])) if names else None
-            case "modules" | "search":
-                entries = (value or "").split()
-                folders = [path] if kind == "modules" else facts.search_path()
-                modules = [entry.partition(":")[0] for entry in entries]
-                return next(filter(None, (touching(self.changes, modules, f) for f in folders)), None)
-        return None
+        kind, rest = kinds.parted(name)
+        return kind.touched(self.changes, rest, value, str(base))
 
     def _moved(self, name: str, value: str | None, base: Path) -> bool:
         """Whether a fact about the repository is not what it was at the last build."""
         asked = (name, value, base)
         if asked not in self._now:
-            kind, _, rest = name.partition(" ")
-            place = kind in _PLACED and (kind == "search" or self.changes.holds(os.path.join(base, rest)))
-            self._now[asked] = facts.current(name, value, base) if place else value
+            kind, rest = kinds.parted(name)
+            lies = kind.lies(rest, value, str(base))
+            near = lies is None or any(map(self.changes.holds, lies))
+            self._now[asked] = kinds.current(name, value, base) if near else value
         return self._now[asked] != value
 
 
@@ -230,8 +211,8 @@ def _knobs(knobs: Mapping[str, Any]) -> dict[str, Any]:
 def _declared(recipe: Recipe) -> Facts:
     """The files that a recipe names, as facts."""
     model = recipe.model
-    for name in (model.weights and model.weights.file, model.onnx):
+    for name in (model.weights.file if model.weights else None, model.onnx):
         if name is not None:
-            yield f"file {name}", None
+            yield kinds.FILE.fact(name), None
     for pattern in (*model.files, *recipe.verify.data):
-        yield f"glob {pattern}", None
+        yield kinds.GLOB.fact(pattern), None

@@ -65,9 +65,23 @@ class Changes:
         folder, name = os.path.split(last)
         return self.named(last) if name in self._names.get(folder, ()) else None
 
-    def relisted(self, folder: str) -> frozenset[str]:
-        """The names that came or went in a folder, or became something else."""
-        return self._names.get(self.final(folder), frozenset())
+    def relisted(self, folder: str) -> str | None:
+        """The first that came or went in a folder, or became something else."""
+        return next(iter(self.arrivals(folder)), None)
+
+    def arrivals(self, folder: str) -> list[str]:
+        """All that came or went in a folder, or became something else."""
+        here = self.final(folder)
+        return [self.named(os.path.join(here, name)) for name in sorted(self._names.get(here, ()))]
+
+    def shadowing(self, modules: Iterable[str], folder: str) -> str | None:
+        """A file by which one of these modules, imported from a folder, can be another one."""
+        wanted = set(modules)
+        for path in self.arrivals(folder):
+            if os.path.basename(path).partition(".")[0] in wanted:
+                return path
+        within = (self.relisted(os.path.join(folder, name)) for name in sorted(wanted))
+        return next(filter(None, within), None)
 
     def matching(self, pattern: str, base: Path) -> str | None:
         """A change of a file that a pattern matches, or has matched; ``base`` is where it begins."""
@@ -185,15 +199,3 @@ def _kind(path: str) -> str | None:
     if os.path.isdir(path) and not os.path.islink(path):
         return "folder"
     return "file" if os.path.lexists(path) else None
-
-
-def touching(changes: Changes, names: Iterable[str], folder: str) -> str | None:
-    """A file by which one of these modules, imported from ``folder``, can be another one."""
-    wanted = set(names)
-    for last in sorted(changes.relisted(folder)):
-        if last.partition(".")[0] in wanted:
-            return changes.named(os.path.join(changes.final(folder), last))
-    for name in sorted(wanted):
-        for last in sorted(changes.relisted(os.path.join(folder, name))):
-            return changes.named(os.path.join(changes.final(folder), name, last))
-    return None

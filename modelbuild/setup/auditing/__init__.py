@@ -27,6 +27,7 @@ from modelbuild.recipe.finding import find
 from modelbuild.recipe.loading import load
 from modelbuild.setup.auditing import strace
 from modelbuild.store import Store
+from modelbuild.trace import kinds
 from modelbuild.trace.places import Places
 from modelbuild.worker.client import Finished, Link, Workers
 from modelbuild.worker.jobs import Done, HostModel, Ready, RunStep, Surroundings
@@ -78,9 +79,7 @@ def _audited(path: Path) -> RecipeResult:
         with trace.open(encoding="ascii", errors="surrogateescape") as lines:
             opened = strace.opened(lines)
         places = Places(base, (folder,))
-        known = {
-            os.path.realpath(base / n.removeprefix("file ")) for n in seen.facts if n.startswith("file ")
-        }
+        known = {os.path.realpath(base / path) for path in kinds.of(kinds.FILE, seen.facts)}
         undeclared = {
             file: program
             for file, program in sorted(opened.read.items())
