@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-from typing import Any
-
-import pytest
-
-SOURCE = Path(__file__).parents[1] / "bench" / "mutants.py"
+from bench import mutants
 
 CODE = """\
 def f(a: int = 1, *, b: "x < y" = None) -> bool:
@@ -20,19 +13,8 @@ def f(a: int = 1, *, b: "x < y" = None) -> bool:
 """
 
 
-@pytest.fixture(scope="module")
-def program() -> Any:
-    spec = importlib.util.spec_from_file_location("mutants", SOURCE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["mutants"] = module  # its dataclasses look for it there
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_a_mutant_is_one_fault_that_changes_what_code_decides(program: Any) -> None:
-    assert [(m.line, m.kind, m.old, m.new) for m in program.mutants("f.py", CODE)] == [
+def test_a_mutant_is_one_fault_that_changes_what_code_decides() -> None:
+    assert [(m.line, m.kind, m.old, m.new) for m in mutants.mutants("f.py", CODE)] == [
         (1, "off-by-one", "1", "2"),
         (2, "first-only", "a < 2 and not b", "(a < 2)"),
         (2, "flip", "a < 2", "(a <= 2)"),
@@ -47,25 +29,25 @@ def test_a_mutant_is_one_fault_that_changes_what_code_decides(program: Any) -> N
     ]
 
 
-def test_a_mutant_stands_where_its_name_says_and_nowhere_else(program: Any) -> None:
-    first = next(m for m in program.mutants("f.py", CODE) if m.kind == "junction")
+def test_a_mutant_stands_where_its_name_says_and_nowhere_else() -> None:
+    first = next(m for m in mutants.mutants("f.py", CODE) if m.kind == "junction")
     assert first.name == "f.py:2:7:junction"
     assert first.applied(CODE.encode()).decode() == CODE.replace("a < 2 and not b", "(a < 2 or not b)")
 
 
-def test_every_module_has_its_tests(program: Any) -> None:
-    for module, tests in program.MODULES.items():
-        assert (program.ROOT / module).exists()
-        assert all((program.ROOT / test).exists() for test in tests)
+def test_every_module_has_its_tests() -> None:
+    for module, tests in mutants.MODULES.items():
+        assert (mutants.ROOT / module).exists()
+        assert all((mutants.ROOT / test).exists() for test in tests)
 
 
-def test_a_mutant_of_the_real_code_is_other_code_that_compiles(program: Any) -> None:
-    for mutant in program.drawn(list(program.MODULES), 20, 0):
-        source = (program.ROOT / mutant.module).read_bytes()
+def test_a_mutant_of_the_real_code_is_other_code_that_compiles() -> None:
+    for mutant in mutants.drawn(list(mutants.MODULES), 20, 0):
+        source = (mutants.ROOT / mutant.module).read_bytes()
         assert mutant.applied(source) != source
         compile(mutant.applied(source), mutant.name, "exec")
 
 
-def test_the_seed_alone_decides_which_are_drawn(program: Any) -> None:
-    modules = list(program.MODULES)
-    assert program.drawn(modules, 20, 1) == program.drawn(modules, 20, 1) != program.drawn(modules, 20, 2)
+def test_the_seed_alone_decides_which_are_drawn() -> None:
+    modules = list(mutants.MODULES)
+    assert mutants.drawn(modules, 20, 1) == mutants.drawn(modules, 20, 1) != mutants.drawn(modules, 20, 2)

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-SOURCE = Path(__file__).parents[1] / "bench" / "sweep_table.py"
-
-
-@pytest.fixture(scope="module")
-def program() -> Any:
-    spec = importlib.util.spec_from_file_location("sweep_table", SOURCE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from bench import sweep_table
 
 
 def _artifact(status: str, precision: str = "fp32", **more: Any) -> dict[str, Any]:
@@ -50,14 +39,14 @@ WARNING = {"level": "warning", "code": "value-clamped", "message": "1 value"}
     ids=["search", "warning", "one fails", "all fail", "one is skipped", "nothing"],
 )  # fmt: skip
 def test_a_model_is_whole_where_every_artifact_came_out(
-    program: Any, artifacts: list[dict[str, Any]], expected: tuple[str, str, int | None]
+    artifacts: list[dict[str, Any]], expected: tuple[str, str, int | None]
 ) -> None:
-    row = program.judged({"recipes": [{"artifacts": artifacts}]})
+    row = sweep_table.judged({"recipes": [{"artifacts": artifacts}]})
     assert (row["outcome"], row["code"], row["kept"]) == expected
     assert "\n" not in row["why"]
 
 
-def test_the_page_is_made_of_each_models_last_line(program: Any, tmp_path: Path) -> None:
+def test_the_page_is_made_of_each_models_last_line(tmp_path: Path) -> None:
     rows = [
         {"name": "b", "outcome": "refused", "code": "baked-axis",
          "why": "a | b" + " long" * 40, "seconds": 4.4},
@@ -68,9 +57,9 @@ def test_the_page_is_made_of_each_models_last_line(program: Any, tmp_path: Path)
     ]  # fmt: skip
     file = tmp_path / "results.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    page = program.page(program.read(file).values(), {"c": "said better"})
-    assert page.startswith(program.PAGE)
-    lines = page.removeprefix(program.PAGE).splitlines()
+    page = sweep_table.page(sweep_table.read(file).values(), {"c": "said better"})
+    assert page.startswith(sweep_table.PAGE)
+    lines = page.removeprefix(sweep_table.PAGE).splitlines()
     assert lines[2:6] == [
         "| all | 3 | |",
         "| whole | 1 (33 %) |  |",
@@ -81,12 +70,12 @@ def test_the_page_is_made_of_each_models_last_line(program: Any, tmp_path: Path)
     assert lines[-2].startswith("| b | refused: `baked-axis`, a \\| b long")
     assert lines[-2].endswith("... |  | 4 |")
     assert lines[-1] == "| c | in part, 1 of 4: `fp16-infeasible`, said better |  | 2 |"
-    assert len(lines[-2]) < program.WORDS + 60
+    assert len(lines[-2]) < sweep_table.WORDS + 60
 
 
-def test_only_folders_with_a_recipe_of_their_name_are_models(program: Any, tmp_path: Path) -> None:
+def test_only_folders_with_a_recipe_of_their_name_are_models(tmp_path: Path) -> None:
     for name, recipe in (("b", "b.yaml"), ("a", "a.yaml"), ("other", "recipe.yaml")):
         (tmp_path / name).mkdir()
         (tmp_path / name / recipe).touch()
-    assert [f.name for f in program.models(tmp_path, [])] == ["a", "b"]
-    assert [f.name for f in program.models(tmp_path, ["b"])] == ["b"]
+    assert [f.name for f in sweep_table.models(tmp_path, [])] == ["a", "b"]
+    assert [f.name for f in sweep_table.models(tmp_path, ["b"])] == ["b"]
