@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import gcd
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from modelbuild.base.tensors import Axis, TensorSpec, sampled_sizes, traced_sizes
@@ -40,6 +40,7 @@ def test_sampled_sizes_are_few_in_range_and_reach_both_ends(found: list[Axis]) -
 
 
 @given(axes())
+@example([Axis("a", 1, 1, 2), Axis("b", 1, 1, 2), Axis("c", 1, 1, 1)])
 def test_two_axes_are_equal_in_a_row_and_either_is_the_larger_in_one(found: list[Axis]) -> None:
     """Where their ranges allow."""
     rows = sampled_sizes(found, traced_sizes(found))

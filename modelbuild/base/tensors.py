@@ -136,6 +136,10 @@ def sampled_sizes(axes: Sequence[Axis], traced: Sizes) -> tuple[dict[str, int], 
             if shown := missing & _shown(open_to_it, row):
                 rows.append(row)
                 missing -= shown
+        # Where a third axis has pushed one of two to its end, each at its own end shows the rest.
+        for name, other, is_ in sorted(missing):
+            end, start = (high, low) if is_ > 0 else (low, high)
+            rows.append({**low, name: end[name], other: start[other]})
     return distinct(rows)
 
 
