@@ -7,13 +7,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from modelbuild.base.scalars import quoted
 from modelbuild.lockfile.values import VERSION, Lock, Onnx
-from modelbuild.recipe.scalars import meaning
 
 _HEAD = (
     "# Written by `modelbuild build --lock`; `modelbuild build --locked` holds to it. Not edited by hand.\n"
 )
-_PLAIN = re.compile(r"[\w./](?:[\w./+@=-]|:(?=\w)| (?=[\w./]))*", re.ASCII)
+_PLAIN = re.compile(r"(?!.{200})[\w./](?:[\w./+@=-]|:(?=\w)| (?=[\w./]))*", re.ASCII)
 
 
 def render(lock: Lock) -> str:
@@ -48,6 +48,4 @@ def _inline(value: Any) -> str:
 
 def _word(text: str) -> str:
     """Text as a YAML scalar, in quotes if it would be read as something else without."""
-    if _PLAIN.fullmatch(text) and len(text) < 200 and meaning(text) == text:
-        return text
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return quoted(text, _PLAIN)

@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
+from modelbuild.base.scalars import meaning
 from modelbuild.recipe.problems import Key, Mark, Problem, Route, clean, described
-from modelbuild.recipe.scalars import meaning
 
 MOST_BYTES = 1 << 20
 MOST_DEPTH = 50

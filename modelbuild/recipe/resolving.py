@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from modelbuild.base.escaping import line
+from modelbuild.base.scalars import quoted
 from modelbuild.recipe.defaults import Defaults, above
 from modelbuild.recipe.loading import load, source
 from modelbuild.recipe.problems import Route, dotted
 from modelbuild.recipe.reading import read
 from modelbuild.recipe.schema import Recipe
-from modelbuild.recipe.writing import quoted
 
 RECIPE, DEFAULT = "recipe", "default"
 

@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from modelbuild.base.errors import Diagnostic, RecipeError
-from modelbuild.base.escaping import number
+from modelbuild.base.scalars import quoted
 from modelbuild.recipe.places import BREAKS, Place, places
 from modelbuild.recipe.problems import INVALID
 from modelbuild.recipe.reading import read
-from modelbuild.recipe.scalars import meaning
 
 KEY = "node_block_list"
 WIDTH = 110
@@ -32,8 +31,6 @@ _BREAK = re.compile(f"\r\n|[{BREAKS}]")
 _COLON = re.compile(r"[ \t]*:")
 _COMMA = re.compile(rf"(?:\s|#[^{BREAKS}]*+)*+,")  # behind a value in braces, and comments between
 
-_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_/.+-]*")
-_WORDS = frozenset({"y", "n", "yes", "no", "on", "off"})  # true and false to a YAML 1.1 reader
 _UNHELD = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -171,19 +168,6 @@ def _edited(text: str, edits: Iterable[_Edit]) -> str:
         parts += [text[at : edit.start], edit.text]
         at = edit.end
     return "".join([*parts, text[at:]])
-
-
-def quoted(name: str) -> str:
-    """A name as a YAML scalar that every reader takes for this text, in blocks and in brackets."""
-    if _PLAIN.fullmatch(name) and meaning(name) == name and name.lower() not in _WORDS:
-        return name
-    return '"' + "".join(map(_escaped, name)) + '"'
-
-
-def _escaped(letter: str) -> str:
-    if letter in '"\\':
-        return f"\\{letter}"
-    return letter if letter.isprintable() else number(letter)
 
 
 # ---- the edit --------------------------------------------------------------------------------

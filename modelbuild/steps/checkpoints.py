@@ -6,7 +6,6 @@ that a wrapper (DataParallel, torch.compile, a trainer) has put before every nam
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterator, Mapping
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelbuild.base.errors import StepError, first_line
+from modelbuild.base.scalars import quoted
 from modelbuild.steps.words import import_failed, kind
 from modelbuild.wording.phrases import did_you_mean, listed
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _DEPTH = 4  # mappings within mappings: nobody looks deeper for a state dict
 _NAMED = 6  # names in a message
+_PLAIN, _NEVER = re.compile(r"[A-Za-z_./][\w./-]*"), re.compile(r"(?!)")  # what a hint has without quotes
 _ANYTHING_ELSE = "is it the state dict of this model, with these arguments?"
 
 
@@ -38,7 +39,7 @@ class Weights:
         """As a recipe has it."""
         parts = [f"file: {_plain(self.file)}"]
         parts += [f"key: {_plain(self.key)}"] if self.key else []
-        parts += [f"strip_prefix: {json.dumps(self.strip_prefix)}"] if self.strip_prefix else []
+        parts += [f"strip_prefix: {quoted(self.strip_prefix, _NEVER)}"] if self.strip_prefix else []
         return f"weights: {{{', '.join(parts)}}}" if len(parts) > 1 else f"weights: {_plain(self.file)}"
 
 
@@ -320,4 +321,4 @@ def _holds_more(value: Mapping[Any, Any]) -> bool:
 
 def _plain(text: str) -> str:
     """Text in a flow mapping of YAML, with quotes where it needs them."""
-    return text if re.fullmatch(r"[A-Za-z_./][\w./-]*", text) else json.dumps(text)
+    return quoted(text, _PLAIN)

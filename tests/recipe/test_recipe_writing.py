@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from modelbuild.base.errors import RecipeError
+from modelbuild.base.scalars import quoted
 from modelbuild.recipe import writing
 from modelbuild.recipe.reading import read
-from modelbuild.recipe.writing import quoted, with_node_block_list, write_back
+from modelbuild.recipe.writing import with_node_block_list, write_back
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 AB = ("/a/MatMul", "b")
@@ -636,3 +638,16 @@ def test_a_write_that_fails_leaves_the_file_whole(recipe: Path, monkeypatch: pyt
 
     assert recipe.read_bytes() == TEXT
     assert [p.name for p in recipe.parent.iterdir()] == ["m.yaml"]
+
+
+@given(st.one_of(st.text(), st.sampled_from(["null", "1e5", "on", "0x1", "a: b", "\U0001f600", "#"])))
+def test_any_text_is_read_as_it_was(text: str) -> None:
+    document = read(f"a: {quoted(text)}\n")
+    assert document.root is not None
+    assert document.root.data == {"a": text}
+
+
+def test_no_other_module_puts_quotes_around_text_for_yaml() -> None:
+    root = Path(__file__).parents[2] / "modelbuild"
+    homes = [p.name for p in root.rglob("*.py") if re.search(r"meaning\(\w+\) == ", p.read_text())]
+    assert homes == ["scalars.py"]

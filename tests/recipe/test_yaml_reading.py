@@ -8,10 +8,10 @@ import time
 import pytest
 import yaml
 
+from modelbuild.base.scalars import meaning
 from modelbuild.recipe import reading
 from modelbuild.recipe.problems import Mark
 from modelbuild.recipe.reading import read
-from modelbuild.recipe.scalars import meaning
 
 
 @pytest.fixture(params=["libyaml", "pure Python"])

@@ -6,13 +6,14 @@ What is compared is what a recipe means, with every default in it, and not its t
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from modelbuild.base.keys import canonical
+from modelbuild.base.scalars import quoted
 from modelbuild.changes.review.values import Change
 from modelbuild.recipe.problems import Route, clean, dotted
-from modelbuild.recipe.scalars import meaning
 from modelbuild.recipe.schema import Engine, Recipe
 
 _ORDERED = (("inputs",), ("dynamic_axes",))  # mappings whose order is part of what is built
@@ -26,6 +27,7 @@ _UNSET = {
     "mismatch": "not asked", "conditioning": "not asked",
 }  # fmt: skip
 _LONGEST, _LONGEST_VALUE = 200, 5000
+_PLAIN = re.compile(r"""(?!\s)(?:[^{}\[\],#'"\n:]|:(?! ))+(?<!\s)""")  # what a person reads as one word
 
 
 def differences(old: Recipe, new: Recipe) -> tuple[Change, ...]:
@@ -165,8 +167,4 @@ def _flow(value: Any) -> str:
 
 def _word(text: str) -> str:
     """Text as it can stand in YAML; in quotes where it would be something else without."""
-    plain = text and not set(text) & set("{}[],#'\"\n") and ": " not in text and text.strip() == text
-    try:
-        return text if plain and meaning(text) == text else f'"{text}"'
-    except ValueError:
-        return f'"{text}"'
+    return quoted(text, _PLAIN)

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from modelbuild.base.escaping import line
+from modelbuild.base.scalars import quoted
 from modelbuild.base.tensors import Values
-from modelbuild.recipe.scalars import meaning
 from modelbuild.setup.drafting.signature import Argument
 from modelbuild.setup.drafting.values import Findings, Input
 
@@ -106,7 +106,7 @@ def _flow(value: Any) -> str:
 
 def _word(text: str) -> str:
     """A text as YAML; quoted where it would mean something else."""
-    return text if _PLAIN.fullmatch(text) and meaning(text) == text else json.dumps(text)
+    return quoted(text, _PLAIN)
 
 
 def _one_line(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What an unquoted word in a recipe means: YAML 1.2's core schema.
+"""Words of YAML: what one without quotes means, by YAML 1.2's core schema, and how a text is written.
 
 YAML 1.1, which PyYAML follows, reads ``1e-3`` as text, ``on`` as true, ``010`` as 8 and ``1:30``
 as 90. Here ``1e-3`` is a number and ``on`` is text.
@@ -7,6 +7,8 @@ as 90. Here ``1e-3`` is a number and ``on`` is text.
 from __future__ import annotations
 
 import re
+
+from modelbuild.base.escaping import number as numbered
 
 Scalar = None | bool | int | float | str
 
@@ -44,3 +46,24 @@ def meaning(word: str) -> Scalar:
     if _INTEGER.fullmatch(word):
         return int(word)
     return int(word, 0) if word[1:2] in ("o", "x") else float(word)
+
+
+EVERYWHERE = re.compile(r"(?!(?i:y|n|yes|no|on|off)$)[A-Za-z_/][A-Za-z0-9_/.+-]*")
+"""What needs no quotes for any reader, in blocks and in brackets; YAML 1.1 takes those words for true and
+false."""
+
+
+def quoted(text: str, plain: re.Pattern[str] = EVERYWHERE) -> str:
+    """A text as a YAML scalar that is read as it: in quotes, unless it is ``plain`` and means itself."""
+    try:
+        if plain.fullmatch(text) and meaning(text) == text:
+            return text
+    except ValueError:  # a number that nobody reads
+        pass
+    return '"' + "".join(map(_escaped, text)) + '"'
+
+
+def _escaped(letter: str) -> str:
+    if letter in '"\\':
+        return f"\\{letter}"
+    return letter if letter.isprintable() else numbered(letter)
