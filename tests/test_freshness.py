@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from modelbuild import trace
 from modelbuild.base.keys import digest, moved
-from modelbuild.plan.freshness import World, judge
+from modelbuild.plan.actions import Action, plan
+from modelbuild.plan.freshness import World, facts, judge
+from modelbuild.recipe.loading import parse
 from modelbuild.store import Entry, Tree
 
 KNOWN = {"opset": 18, "package torch": "2.13.0", "input model": "sha256:a"}
@@ -174,3 +177,47 @@ def test_what_moved_inside_a_fact_is_named() -> None:
     old, new = {"source": {"seed": 0, "import_": "m:A"}}, {"source": {"seed": 1, "import_": "m:A"}}
     assert moved(old, new) == ["source: seed changed: 0 -> 1"]
     assert moved({"a": 1}, {"b": 1}) == ["b is new", "a is gone"]
+
+
+# ---- what is known before an action runs ------------------------------------------------------
+
+RECIPE = """\
+model: {import: "net:Net"}
+inputs: {x: {shape: [batch, 6]}}
+dynamic_axes: {batch: {min: 1, opt: 4, max: 8}}
+precision: {fp32: {}, fp16: {}, bf16: {method: half}}
+engines: [{precision: fp16}]
+"""
+ACTIONS = plan(parse(RECIPE, "net.yaml", "net"), gpu=None).actions
+
+
+@pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.id)
+def test_everything_that_decides_a_result_is_in_what_is_known(
+    action: Action, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = dict.fromkeys(action.needs, "sha256:a")
+    versions = dict.fromkeys(action.step.uses(), "1.0")
+    known = facts(action, inputs, versions)
+    assert (known["step"], known["step version"]) == (action.step.kind, action.step.version)
+    assert action.step.knobs().keys() <= known.keys()
+    others = [facts(action, {**inputs, role: "sha256:b"}, versions) for role in inputs]
+    others += [facts(action, inputs, {**versions, package: "2.0"}) for package in versions]
+    with monkeypatch.context() as patch:
+        patch.setattr(trace, "VERSION", -1)
+        if action.discovers:
+            others.append(facts(action, inputs, versions))
+        assert (facts(action, inputs, versions) != known) is action.discovers
+    with monkeypatch.context() as patch:
+        patch.setattr("platform.machine", lambda: "pdp11")
+        assert (facts(action, inputs, versions) != known) is action.beside_model
+    assert len({digest(k) for k in (known, *others)}) == 1 + len(others)
+
+
+def test_there_are_actions_of_every_kind_in_that_plan() -> None:
+    uses = {package for action in ACTIONS for package in action.step.uses()}
+    assert {"torch", "onnx", "onnxruntime"} <= uses
+    assert (
+        {action.beside_model for action in ACTIONS}
+        == {action.discovers for action in ACTIONS}
+        == {True, False}
+    )

@@ -183,3 +183,27 @@ def test_a_half_export_of_a_variant_by_export_is_one_at_its_sizes() -> None:
     actions = {a.id: a for a in _plan(text).actions}
     assert actions["fp16.batch1"].needs == {"model": "export fp16.batch1"}
     assert actions["export fp16.batch1"].step.precision == "half"  # type: ignore[attr-defined]
+
+
+def test_an_action_that_several_artifacts_need_is_told_with_the_first_and_pytorchs_run_with_none() -> None:
+    made = _plan()
+    assert made.owned == {
+        "net.fp32.onnx": ("export", "fp32", "verify fp32"),
+        "net.fp16.onnx": ("fp16", "verify fp16"),
+        "net.fp32.batch1.onnx": ("fp32.batch1", "verify fp32.batch1"),
+        "net.fp16.batch1.onnx": ("fp16.batch1", "verify fp16.batch1"),
+        "net.fp16.tensorrt-rtx.engine": ("fp16.tensorrt-rtx",),
+        "net.fp16.batch1.tensorrt-rtx.engine": ("fp16.batch1.tensorrt-rtx",),
+    }
+    assert [a.name for a in made.of_action["verify fp16"]] == ["net.fp16.onnx"]
+    assert [a.name for a in made.of_action["fp16.tensorrt-rtx"]] == ["net.fp16.tensorrt-rtx.engine"]
+    assert "export" not in made.of_action
+
+
+def test_what_waits_for_an_action_waits_for_it_directly_or_not() -> None:
+    made = _plan()
+    assert made.dependents("fp16") == (
+        "verify fp16", "fp16.batch1", "verify fp16.batch1", "fp16.tensorrt-rtx", "fp16.batch1.tensorrt-rtx",
+    )  # fmt: skip
+    assert made.dependents("verify fp16") == ("fp16.tensorrt-rtx",)
+    assert made.dependents("verify fp32") == ()
