@@ -207,3 +207,25 @@ def test_what_waits_for_an_action_waits_for_it_directly_or_not() -> None:
     )  # fmt: skip
     assert made.dependents("verify fp16") == ("fp16.tensorrt-rtx",)
     assert made.dependents("verify fp32") == ()
+
+
+def test_the_model_is_asked_by_the_proofs_of_fp32_alone_and_so_it_is_for_engines() -> None:
+    """How the model answers to small changes of its inputs is a matter of float32."""
+    made = _plan(TEXT + "  - {precision: fp32}\n", gpu="sm89")
+    asked = {a.step.filename: a.step.model is not None for a in made.actions if hasattr(a.step, "model")}  # type: ignore[attr-defined]
+    assert asked == {
+        "net.fp32.onnx": True, "net.fp16.onnx": False, "net.fp32.batch1.onnx": True,
+        "net.fp16.batch1.onnx": False, "net.fp16.tensorrt-rtx.engine": False,
+        "net.fp16.batch1.tensorrt-rtx.engine": False, "net.fp32.tensorrt-rtx.engine": True,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("fp16", "made"), [("{}", True), ("{method: half}", False)])
+def test_a_variants_own_fp32_is_made_without_being_asked_for_where_fp16_is_converted_from_it(
+    fp16: str, made: bool
+) -> None:
+    text = TEXT.replace("{fp32: {}, fp16: {}}", f"{{fp16: {fp16}}}") + "static_by: export\n"
+    actions = {a.id for a in _plan(text).actions}
+    assert ({"export fp32.batch1", "fp32.batch1"} <= actions) is made
+    assert ("export fp16.batch1" in actions) is not made
+    assert "verify fp32.batch1" not in actions
