@@ -279,7 +279,7 @@ def test_a_build_of_another_recipe_does_not_vouch_for_this_one(checkout: Checkou
     checkout.built("file net.py")
     checkout.write("net.yaml", RECIPE.replace("net:Net", "parts:act"))
     checkout.commit()
-    checkout.write("parts.py", "#")
+    checkout.write("other/b.txt", "#")
     said = "counted as changed since HEAD: its last build here was of another recipe"
     assert checkout.touched() == {"net.yaml": said}
 
@@ -471,3 +471,20 @@ def test_after_a_build_only_what_reads_the_changed_file_is_built_checked_and_tol
     told = real.run("status", ".", "--changed-since", "HEAD", "--format", "json")
     assert _names(told) == ["net", "plain"]
     assert {a["reason"] for a in told.artifacts.values()} == {"new file shadows the module `torch`: torch.py"}
+
+
+@pytest.mark.parametrize("name", ["net.py", "net/__init__.py"])
+def test_the_model_s_own_module_counts_for_sure_without_a_build(checkout: Checkout, name: str) -> None:
+    checkout.write(name, "#")
+    assert checkout.touched() == SURE
+
+
+def test_the_weights_beside_an_onnx_file_and_the_code_that_checks_count_for_sure(checkout: Checkout) -> None:
+    recipe = RECIPE.replace('import: "net:Net"', "onnx: net.onnx")
+    checkout.write("net.onnx", "")
+    checkout.write("net.yaml", recipe.replace("samples: 2", 'samples: 2, function: "checks.near:close"'))
+    checkout.commit()
+    for name in ("net.onnx.data", "checks/near.py"):
+        checkout.write(name, "#")
+        assert checkout.touched() == SURE
+        checkout.commit()

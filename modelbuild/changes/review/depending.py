@@ -5,53 +5,19 @@ from __future__ import annotations
 import glob
 import itertools
 import posixpath
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from modelbuild.base import globs
 from modelbuild.base.errors import Diagnostic
+from modelbuild.changes.naming import Named, Role, locked, named
 from modelbuild.changes.review.bounds import Clock
-from modelbuild.changes.review.effects import Role
 from modelbuild.changes.review.sides import inside
 from modelbuild.recipe.problems import clean
 from modelbuild.recipe.schema import Recipe
 
 OUTSIDE: Final = "outside-repository"
-
-_IMPORT = re.compile(r"[\w.]{1,200}:[\w.]{1,200}")  # a module of n parts may be n files
-_NUMBERED = re.compile(r" \(\d+\)$")  # how a lock file tells files of one name apart
-
-
-@dataclass(frozen=True)
-class Named:
-    """A name or a pattern in a recipe, relative to it; ``route`` is where it stands."""
-
-    role: Role
-    route: str
-    text: str
-    pattern: bool = False
-
-    @property
-    def is_code(self) -> bool:
-        return self.route in ("model.import", "verify.function")
-
-
-def named(recipe: Recipe) -> Iterator[Named]:
-    """What the recipe itself names: weights, files, data, and the modules of its code."""
-    model = recipe.model
-    if model.weights:
-        yield Named("model", "model.weights", model.weights.file)
-    if model.onnx:
-        yield Named("model", "model.onnx", model.onnx)
-        yield Named("model", "model.onnx", model.onnx + ".data")
-    yield from (Named("model", "model.files", text, True) for text in model.files)
-    yield from (Named("data", "verify.data", text, True) for text in recipe.verify.data)
-    for place in _imports([model.import_, *model.args, *model.kwargs.values()]):
-        yield from (Named("model", "model.import", path) for path in modules(place))
-    if recipe.verify.function:
-        yield from (Named("function", "verify.function", path) for path in modules(recipe.verify.function))
 
 
 @dataclass(frozen=True)
@@ -65,7 +31,7 @@ class File:
 def belonging(
     recipe: Recipe,
     folder: str,
-    locked: Collection[str],
+    in_locks: Collection[str],
     files: Collection[str],
     changed: Collection[str],
     reached: Mapping[str, Collection[str]],
@@ -73,7 +39,7 @@ def belonging(
 ) -> dict[str, File]:
     """What the recipe in ``folder`` depends on, by the name that it has there.
 
-    ``locked`` are the files that its lock files name, ``files`` everything that there is. Only what is
+    ``in_locks`` are the files that its lock files name, ``files`` everything that there is. Only what is
     ``changed`` is looked for, and what Python files have ``reached`` of that by their imports.
     """
     found: dict[str, File] = {}
@@ -92,7 +58,7 @@ def belonging(
             for path in changed:
                 if fits(path.split("/")):
                     found.setdefault(_label(path, folder), File(path, one.role))
-    for path in _locked(folder, locked, changed):
+    for path in _locked(folder, in_locks, changed):
         if all(path != file.path for file in found.values()):
             found[_label(path, folder)] = File(path, "model")
     return found
@@ -100,12 +66,12 @@ def belonging(
 
 def _locked(folder: str, names: Collection[str], changed: Collection[str]) -> Iterator[str]:
     """The files that a lock file names; of many, it names the folders."""
-    for name in names:
-        place = inside(folder, _NUMBERED.sub("", name))
-        if place is None or name.startswith(".../"):
+    for one in locked(names):
+        place = None if one.far else inside(folder, one.path)
+        if place is None:
             continue
-        if place.endswith("/*"):
-            yield from (path for path in changed if posixpath.dirname(path) == place[:-2])
+        if one.folder:
+            yield from (path for path in changed if (posixpath.dirname(path) or ".") == place)
         elif place in changed:
             yield place
 
@@ -134,23 +100,3 @@ def _places(folder: str, one: Named, files: Collection[str]) -> Iterator[str]:
         return
     paths = (posixpath.join(start, one.text) for start in (folder, ""))
     yield from itertools.islice((path for path in paths if path in files), 1)
-
-
-def _imports(values: Iterable[Any]) -> Iterator[str]:
-    """The import paths in a model's arguments, however deep."""
-    for value in values:
-        if isinstance(value, str) and _IMPORT.fullmatch(value):
-            yield value
-        elif isinstance(value, dict):
-            yield from _imports(value.values())
-        elif isinstance(value, list | tuple):
-            yield from _imports(value)
-
-
-def modules(place: str) -> Iterator[str]:
-    """The files that an import of ``package.module:attribute`` may read first."""
-    parts = place.partition(":")[0].split(".")
-    for end in range(1, len(parts) + 1):
-        path = "/".join(parts[:end])
-        yield f"{path}/__init__.py"
-        yield f"{path}.py"

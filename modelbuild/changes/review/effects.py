@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from modelbuild.base.keys import digest
+from modelbuild.changes.naming import Role
 from modelbuild.changes.review.values import Effect, Fate
 from modelbuild.plan.actions import Action, Artifact, Plan, plan
 from modelbuild.plan.freshness import facts
@@ -18,7 +18,6 @@ from modelbuild.recipe.schema import Recipe
 from modelbuild.steps.mixed import Mixed
 from modelbuild.steps.verify import Verify
 
-Role = Literal["model", "data", "function"]
 """What a file is to a recipe: of its model, of its real inputs, of its user's check."""
 
 

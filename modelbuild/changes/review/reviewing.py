@@ -9,12 +9,13 @@ from dataclasses import replace
 from typing import Final
 
 from modelbuild.base.errors import Diagnostic
+from modelbuild.changes.naming import Role
 from modelbuild.changes.review.asking import Asked, places, revisions, wanted
 from modelbuild.changes.review.bounds import FILE, RECIPES, Clock, unfinished
 from modelbuild.changes.review.costs import Places
 from modelbuild.changes.review.depending import File, belonging, strays
 from modelbuild.changes.review.differences import differences
-from modelbuild.changes.review.effects import Outlook, Role, outlook
+from modelbuild.changes.review.effects import Outlook, outlook
 from modelbuild.changes.review.importing import reaching
 from modelbuild.changes.review.locks import lock_changes
 from modelbuild.changes.review.pairing import Pair, pairs

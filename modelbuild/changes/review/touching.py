@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterable, Iterator
 from fnmatch import fnmatchcase
 
 from modelbuild.base.errors import RecipeError
+from modelbuild.changes.naming import modules
 from modelbuild.changes.review.bounds import FILE, Clock
-from modelbuild.changes.review.depending import modules
 from modelbuild.changes.review.sides import PROJECT, Side, Sides, inside
 from modelbuild.changes.review.versions import lock_place
 from modelbuild.recipe import defaults

@@ -18,6 +18,7 @@ from typing import Any, Final
 from modelbuild import lockfile
 from modelbuild.base.errors import Diagnostic, RecipeError
 from modelbuild.base.keys import canonical
+from modelbuild.changes import naming
 from modelbuild.changes.selecting.changes import Changes
 from modelbuild.git import Repository
 from modelbuild.lockfile import Lock
@@ -25,7 +26,6 @@ from modelbuild.lockfile.agreement import disagreements, named
 from modelbuild.plan.actions import Plan, plan
 from modelbuild.recipe.finding import LOCKS, SUFFIXES
 from modelbuild.recipe.loading import load
-from modelbuild.recipe.schema import Recipe
 from modelbuild.state.format import unpacked_facts
 from modelbuild.state.recalling import Recall
 from modelbuild.store import Store
@@ -107,12 +107,17 @@ class _View:
             recipe = load(path)
         except RecipeError:
             return Reason("the recipe cannot be read", sure=False)
-        if declared := self._met(_declared(recipe), base):
-            return declared
+        declared = tuple(naming.named(recipe))
+        if met := self._met([(one.fact, None) for one in declared if not one.is_code], base):
+            return met
         planned = plan(recipe)
         last = self.store.history(str(place))
         why = self._by_history(planned, last, base)
-        return why if why is None or why.sure else self._by_lock(planned, lock, base, why)
+        if why is None or why.sure:
+            return why
+        if met := self._met([(one.fact, None) for one in declared if one.is_code], base):
+            return met  # a build would have told which of these it reads
+        return self._by_lock(planned, lock, base, why)
 
     def _by_history(self, planned: Plan, last: Mapping[str, Any], base: Path) -> Reason | None:
         """By what the last build here saw, if that is what a build would see now."""
@@ -156,13 +161,11 @@ class _View:
 
     def _locked_file(self, lock: Lock, base: Path) -> str | None:
         names = {path.rpartition("/")[2]: path for path in self.changes.paths}
-        for name in map(named, lock.files):
-            if name.startswith(".../"):  # outside the project, or at another place on each machine
-                if path := names.get(name[4:]):
+        for one in naming.locked(lock.files):
+            if one.far:
+                if path := names.get(one.path):
                     return self.changes.named(path)
-                continue
-            whole = name.removesuffix("*") if name == "*" or name.endswith("/*") else name
-            if found := self.changes.hit(os.path.join(base, whole)):
+            elif found := self.changes.hit(os.path.join(base, one.path)):
                 return found
         return None
 
@@ -206,13 +209,3 @@ def _knobs(knobs: Mapping[str, Any]) -> dict[str, Any]:
     """As the ledger gives them back."""
     plain: dict[str, Any] = json.loads(canonical(knobs))
     return plain
-
-
-def _declared(recipe: Recipe) -> Facts:
-    """The files that a recipe names, as facts."""
-    model = recipe.model
-    for name in (model.weights.file if model.weights else None, model.onnx):
-        if name is not None:
-            yield kinds.FILE.fact(name), None
-    for pattern in (*model.files, *recipe.verify.data):
-        yield kinds.GLOB.fact(pattern), None
