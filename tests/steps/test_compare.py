@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from modelbuild.base.tolerance import Tolerance
-from modelbuild.steps.compare import distance, is_vacuous
+from modelbuild.steps.compare import distance, is_vacuous, strains
 from modelbuild.steps.figures import worst_of
 
 arrays = hnp.arrays(np.float32, st.integers(1, 20), elements=st.floats(-1e3, 1e3, width=32))
@@ -109,3 +109,42 @@ def test_what_has_no_number_is_null_in_json() -> None:
 )
 def test_a_check_that_proves_nothing_is_seen(outputs: list[list[float]], vary: bool, vacuous: bool) -> None:
     assert is_vacuous([np.array(o, np.float32) for o in outputs], inputs_vary=vary) == vacuous
+
+
+@pytest.mark.parametrize(
+    ("bounds", "strain"),
+    [
+        ({"rtol": 0.05}, [(0.4 / 0.2) ** 2]),
+        ({"rtol": 0.1, "atol": 0.4}, [(0.4 / 0.8) ** 2]),
+        ({"relative_l2": 0.1}, [(0.4 / 21**0.5 / 0.1) ** 2]),
+        ({"relative_l2": 0.1, "rtol": 0.05}, [4.0, (0.4 / 21**0.5 / 0.1) ** 2]),
+    ],
+)
+def test_a_strain_is_the_error_in_its_bound_squared_one_for_each_bound(
+    bounds: dict[str, float], strain: list[float]
+) -> None:
+    found = strains(np.array([1.0, 2.0, 4.0]), np.array([1.0, 2.0, 4.4]), Tolerance(**bounds))
+    assert found == pytest.approx(strain)
+
+
+@pytest.mark.parametrize(
+    ("mismatch", "strain"), [(None, 0.0), (0.0, 1.25), (0.5, 0.5)], ids=["unasked", "none-may", "half-may"]
+)
+def test_the_strain_of_integers_is_the_share_that_differs(mismatch: float | None, strain: float) -> None:
+    one, other = np.array([1, 2, 3, 4]), np.array([1, 2, 3, 5])
+    assert strains(one, other, Tolerance(mismatch=mismatch)) == [strain]
+    assert strains(one, one, Tolerance(mismatch=mismatch)) == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("off", "bounds", "beyond"),
+    [
+        (1.2, {"relative_l2": 0.1}, 2),
+        (1.4, {"relative_l2": 0.01, "rtol": 0.3}, 1),
+        (1.2, {"relative_l2": 0.01, "rtol": 0.3}, 2),
+    ],
+    ids=["by-the-norm", "by-their-own-bound", "by-the-norm-where-none-is-beyond-its-own"],
+)
+def test_elements_beyond_a_bound_are_counted(off: float, bounds: dict[str, float], beyond: int) -> None:
+    found = distance(np.ones(4), np.array([1, 1.2, off, 1.0]), Tolerance(**bounds))
+    assert found.beyond == beyond
