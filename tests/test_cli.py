@@ -157,6 +157,7 @@ def test_verify_says_that_nothing_is_published(project: Project) -> None:
     assert answer.said("recipe-invalid") == "nothing to verify: build has no net.fp32.onnx"
 
 
+@pytest.mark.slow
 def test_a_terminal_that_lacks_a_letter_gets_the_rest(project: Project) -> None:
     project.write("net.py", TINY.replace("return self", "raise ValueError('caf\xe9'); return self"))
     project.cold = True
@@ -166,6 +167,7 @@ def test_a_terminal_that_lacks_a_letter_gets_the_rest(project: Project) -> None:
     assert "ValueError: caf\\xe9" in answer.stdout
 
 
+@pytest.mark.slow
 def test_a_terminal_that_is_closed_ends_the_build_and_its_recipe_is_not_ok(project: Project) -> None:
     project.write("net.py", TINY.replace("return self", "import time; time.sleep(60); return self"))
     process = project.start("build", "net.yaml", "--format", "json")

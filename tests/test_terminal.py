@@ -63,12 +63,14 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
 # ---- colour ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_with_no_color_a_build_on_a_terminal_writes_no_escape_sequence(built: tuple[Project, str]) -> None:
     assert "net.fp32.onnx  built" in built[1]
     assert "export done in" in built[1]  # progress is lines
     assert ESCAPE not in built[1]
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_colour_and_one_that_has_none_does_not(built: tuple[Project, str]) -> None:
     project, _ = built
     said = on_a_terminal(project, COLOUR, "build", "broken.yaml")
@@ -80,6 +82,7 @@ def test_a_terminal_gets_colour_and_one_that_has_none_does_not(built: tuple[Proj
     assert f"{ESCAPE}[1;31merror[recipe-invalid]:" in on_a_terminal(project, COLOUR, "check", "nothing.yaml")
 
 
+@pytest.mark.slow
 def test_a_build_with_nothing_to_do_is_coloured_alike_on_both_ways(built: tuple[Project, str]) -> None:
     project, _ = built
     time.sleep(0.04)
@@ -90,6 +93,7 @@ def test_a_build_with_nothing_to_do_is_coloured_alike_on_both_ways(built: tuple[
     assert ESCAPE not in on_a_terminal(project, NO_COLOR, "build", "net.yaml")
 
 
+@pytest.mark.slow
 def test_a_pipe_gets_no_colour(built: tuple[Project, str]) -> None:
     answer: Answer = built[0].run("status", "net.yaml", "broken.yaml")
     assert ESCAPE not in answer.stdout + answer.stderr
@@ -122,11 +126,13 @@ def test_progress_is_a_picture_on_a_terminal_only(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("command", ["build", "status", "check", "verify"])
+@pytest.mark.slow
 def test_quietly_a_good_command_says_nothing(built: tuple[Project, str], command: str) -> None:
     answer = built[0].run(command, "net.yaml", "-q")
     assert (answer.code, answer.stdout, answer.stderr) == (0, "", "")
 
 
+@pytest.mark.slow
 def test_quietly_errors_are_said_on_standard_error(built: tuple[Project, str]) -> None:
     answer = built[0].run("build", "net.yaml", "broken.yaml", "--quiet")
     assert (answer.code, answer.stdout) == (1, "")
@@ -134,6 +140,7 @@ def test_quietly_errors_are_said_on_standard_error(built: tuple[Project, str]) -
     assert all(line.startswith(("error[", "hint: ")) for line in answer.stderr.splitlines())
 
 
+@pytest.mark.slow
 def test_an_object_for_programs_is_the_same_whatever_the_volume(built: tuple[Project, str]) -> None:
     project, _ = built
     plain, quiet, verbose = (
@@ -142,6 +149,7 @@ def test_an_object_for_programs_is_the_same_whatever_the_volume(built: tuple[Pro
     assert plain == quiet == verbose
 
 
+@pytest.mark.slow
 def test_verbosely_every_table_is_there_and_where_things_are(built: tuple[Project, str]) -> None:
     project, _ = built
     text = (project.folder / "net.yaml").read_text()
@@ -168,6 +176,7 @@ def test_quiet_and_verbose_exclude_each_other(capsys: pytest.CaptureFixture[str]
 # ---- the sum -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_build_of_several_recipes_ends_with_its_sum_and_what_failed(built: tuple[Project, str]) -> None:
     last = built[1].rstrip("\n").split("\n\n")[-1].splitlines()
     assert last[0].startswith("2 recipes: 1 artifact built, 1 failed, in ")

@@ -63,6 +63,7 @@ def _off(project: Project, name: str, batch: int) -> float:
     return float(np.linalg.norm(got - want) / np.linalg.norm(want))
 
 
+@pytest.mark.slow
 def test_a_baked_batch_gives_a_file_of_each_size_and_no_dynamic_one(nets: Project) -> None:
     built = nets.build(recipe="loop.yaml")
     assert built.code == 1
