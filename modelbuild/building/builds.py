@@ -26,6 +26,7 @@ from modelbuild.recipe.finding import find
 from modelbuild.state import keeping
 from modelbuild.store import Store, hash_file
 from modelbuild.trace import kinds
+from modelbuild.worker import here
 
 
 def build(request: Request, reporter: Reporter) -> BuildResult:
@@ -43,6 +44,8 @@ def build(request: Request, reporter: Reporter) -> BuildResult:
         raise locking.refused("--lock goes with neither --only nor --dry-run: it is about all that is built")
     if request.locked and request.dry_run:
         raise locking.refused("--locked does not go with --dry-run: it is about the bytes that come out")
+    if request.in_process is not None:
+        _ready_for_a_step(request)
     recipes = requests.loaded(request)
     recipes, locked = _locks(recipes) if request.locked else (recipes, {})
     if recipes.broken and not request.keep_going:
@@ -50,7 +53,9 @@ def build(request: Request, reporter: Reporter) -> BuildResult:
     store = request.store()
     runs = requests.runs(request, recipes, store)
     publisher = Publisher(store, request.out, request.dry_run, request.measure, locked)
-    options = Options(request.job_count(), request.dry_run, request.force, request.require_engines)
+    options = Options(
+        request.job_count(), request.dry_run, request.force, request.require_engines, request.in_process
+    )
     scheduler = Scheduler(runs, store, options, reporter, publisher)
     interrupted = False
     try:
@@ -91,6 +96,25 @@ def build(request: Request, reporter: Reporter) -> BuildResult:
         of = {str(path): recipe for path, recipe in recipes.recipes}
         done = [writing_back.written_back(of[r.recipe], r, texts) for r in done]
     return BuildResult(recipes.in_order(done), interrupted)
+
+
+def _ready_for_a_step(request: Request) -> None:
+    """Can one run in this process, and give what it gives in a child?
+
+    Raises:
+        RecipeError: not as this command was called.
+    """
+    if request.dry_run:
+        raise locking.refused("--in-process does not go with --dry-run, which runs nothing")
+    if not here.is_seeded():
+        raise RecipeError(
+            Diagnostic(
+                "recipe-invalid",
+                "--in-process: Python hashes strings by another seed here than in a step's own process, and "
+                "the bytes can depend on it",
+                "call it with PYTHONHASHSEED=0 in the environment",
+            )
+        )
 
 
 def _locks(recipes: Loaded) -> tuple[Loaded, dict[str, Lock]]:

@@ -21,6 +21,7 @@ from modelbuild.recipe.loading import load
 from modelbuild.recipe.schema import Recipe
 from modelbuild.state.recalling import Recall
 from modelbuild.store import Store
+from modelbuild.wording.phrases import nearest
 from modelbuild.worker.jobs import Surroundings
 
 
@@ -41,6 +42,7 @@ class Request:
     write_back: bool = False  # put the nodes that a search kept in fp32 into the recipe
     lock: bool = False  # write what was built into the lock file beside the recipe
     locked: bool = False  # publish nothing but what the lock file says
+    in_process: str | None = None  # the action that runs in this process, and not in a child
     changed_since: str | None = None  # a git revision: only what a change since then can touch
 
     def job_count(self) -> int:
@@ -119,7 +121,7 @@ def _noted(result: RecipeResult, notes: Mapping[str, Diagnostic]) -> RecipeResul
 def _idle(request: Request, paths: Sequence[Path]) -> dict[str, RecipeResult]:
     """The last answers of the recipes with nothing to do: a change in one of a thousand recipes
     must not cost the reading of all the others."""
-    everything = request.force or request.only or request.measure
+    everything = request.force or request.only or request.measure or request.in_process
     if everything or request.write_back or request.lock or request.locked:
         return {}
     recall = Recall(str(request.store().root), str(request.out.absolute()), os.getcwd())
@@ -168,7 +170,26 @@ def runs(request: Request, recipes: Loaded, store: Store) -> list[Run]:
         raise _nothing_to_measure(request.out, sorted(unpublished))
     if request.only and request.changed_since is None and not any(r.plan.artifacts for r in made):
         raise _nothing_matches(request, [plan(r) for _, r in recipes.recipes])
+    if request.in_process is not None:
+        _is_one(request.in_process, made)
     return made
+
+
+def _is_one(action: str, runs: Sequence[Run]) -> None:
+    """One action runs in this process, of one recipe.
+
+    Raises:
+        RecipeError: none has this name, or several recipes have one.
+    """
+    having = [run.path for run in runs if action in run.actions]
+    names = list(dict.fromkeys(a for run in runs for a in run.actions))
+    if not having:
+        near = nearest(action, names)
+        hint = f"did you mean `{near}`?" if near else f"there are {', '.join(names)}"
+        raise RecipeError(Diagnostic("recipe-invalid", f"no action is called `{line(action)}`", hint))
+    if len(having) > 1:
+        said = f"`{action}` is an action of {having[0]} and {having[1]}: one runs in this process"
+        raise RecipeError(Diagnostic("recipe-invalid", said, "name one recipe"))
 
 
 def _nothing_matches(request: Request, plans: Iterable[Plan]) -> RecipeError:

@@ -14,6 +14,8 @@ from modelbuild.trace import places
 # the user.
 Kind = Literal["user", "library", "standard", "importing", "cataloguing", "own", "recipe", "generated"]
 _RECIPE = os.path.join(places.own()[0], "steps", "model.py")
+# Where a step runs in the command's own process, what is below it on the stack has called the command.
+_FLOOR = os.path.join(places.own()[0], "worker", "here.py")
 
 # Standard modules through which a caller asks for itself; what others look up is their own business.
 _PROBING = {"genericpath", "posixpath", "os", "pathlib", "glob", "gettext"}
@@ -53,7 +55,7 @@ class Callers:
                 return self._asks_for(frame) == "user"
             elif kind != "generated":
                 return kind == "user"
-            frame = frame.f_back
+            frame = _back(frame)
         return ran
 
     def measures(self, frame: FrameType | None) -> tuple[str, ...]:
@@ -63,7 +65,7 @@ class Callers:
         if frame.f_code.co_name in _MEASURING and self._kind(frame)[0] == "standard":
             return _MEASURING[frame.f_code.co_name]
         if frame.f_code.co_name in ("stat", "lstat") and self._kind(frame)[0] == "standard":
-            frame = frame.f_back  # Path.stat(), but not Path.exists(), which calls it
+            frame = _back(frame)  # Path.stat(), but not Path.exists(), which calls it
         return ("size", "times", "mode") if self.is_user(frame) else ()
 
     def looks_for_links(self, frame: FrameType | None) -> bool:
@@ -73,7 +75,7 @@ class Callers:
                 return False
             if frame.f_code.co_name in ("islink", "is_symlink"):
                 return True
-            frame = frame.f_back
+            frame = _back(frame)
         return False
 
     def is_user(self, frame: FrameType | None) -> bool:
@@ -91,13 +93,13 @@ class Callers:
                 # Dynamo follows forward() without a frame for it.
                 symbolic = kind == "library" and _DYNAMO in frame.f_code.co_filename
                 return symbolic or (kind != "standard" and self._asks_for(frame) == "user")
-            frame = frame.f_back
+            frame = _back(frame)
         return False
 
     def looks_up(self, frame: FrameType | None) -> bool:
         """Is something asked on the user's behalf, and for no import that is going on?"""
         while frame is not None and self._kind(frame)[0] in ("standard", "generated", "cataloguing", "own"):
-            frame = frame.f_back
+            frame = _back(frame)
         return self._asks_for(frame) == "user"
 
     def asks(self, frame: FrameType | None) -> tuple[Kind | None, Kind | None]:
@@ -107,7 +109,7 @@ class Callers:
             kind, _ = self._kind(frame)
             if kind not in ("standard", "generated") and not self._gets_data(frame):
                 return kind, self._asks_for(frame)
-            frame = frame.f_back
+            frame = _back(frame)
         return None, None
 
     def imports(self, frame: FrameType | None) -> tuple[Kind | None, str]:
@@ -118,12 +120,12 @@ class Callers:
             way = kind in ("importing", "cataloguing") or (kind == "standard" and module in _ON_THE_WAY)
             if not way and kind != "generated":
                 return kind, str(frame.f_globals.get("__name__", ""))
-            frame = frame.f_back
+            frame = _back(frame)
         return None, ""
 
     def _gets_data(self, frame: FrameType) -> bool:
         """Is it a loader that reads a file which somebody else, and no import, asks for?"""
-        caller = frame.f_back
+        caller = _back(frame)
         return (
             frame.f_code.co_name == "get_data"
             and caller is not None
@@ -137,7 +139,7 @@ class Callers:
                 return kind
             if kind == "recipe":
                 return "user"
-            frame = frame.f_back
+            frame = _back(frame)
         return None
 
     def _kind(self, frame: FrameType) -> tuple[Kind, str]:
@@ -164,3 +166,7 @@ class Callers:
                 return "standard", "importlib"
             return "standard", module
         return ("user" if self._places.counts(path) else "library"), module
+
+
+def _back(frame: FrameType) -> FrameType | None:
+    return None if frame.f_code.co_filename == _FLOOR else frame.f_back

@@ -9,10 +9,10 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelbuild.base import passing, telling
 from modelbuild.base.catalogue import EXIT_STEP_FAILED
@@ -21,6 +21,9 @@ from modelbuild.machine import cores, environment
 from modelbuild.steps.base import ModelStep, Outcome, Step
 from modelbuild.store import Store, Tree
 from modelbuild.trace.recording import Found, Trace
+
+if TYPE_CHECKING:
+    from modelbuild.steps.model import LiveModel
 
 
 @dataclass(frozen=True)
@@ -82,9 +85,13 @@ class RunStep:
     def run(self, state: Any, channel: socket.socket) -> Done:
         from modelbuild.worker import wire
 
+        return self.done(state, lambda text: wire.send(channel, wire.Word(text)))
+
+    def done(self, state: Any, tell: Callable[[str], None]) -> Done:
+        """Do it, in this process; ``state`` is the model of a step that needs one."""
         start = time.perf_counter()
         trace: Trace | None = None
-        telling.listen(lambda text: wire.send(channel, wire.Word(text)))
+        telling.listen(tell)
         cores.limit(self.threads)
         gc.enable()
         try:
@@ -134,16 +141,12 @@ class HostModel:
     needs: tuple[str, ...] = ("torch",)
 
     def run(self, state: Any, channel: socket.socket) -> Done:
-        from modelbuild.steps.model import LiveModel
         from modelbuild.worker import wire
         from modelbuild.worker.server import serve
 
         start = time.perf_counter()
-        os.chdir(self.around.cwd)
-        self.around.enter()
-        trace = Trace(self.around.base, (self.around.cache, self.around.out))
         try:
-            live = LiveModel.make(self.source, self.around.base, trace)
+            live = self.live()
         except ModelbuildError as error:
             _write_down()
             return Done(None, error.diagnostics, seconds=_since(start), exit_code=error.exit_code)
@@ -151,6 +154,19 @@ class HostModel:
         with contextlib.suppress(Exception):
             sys.stdout.flush()
         serve(channel, state=live)
+
+    def live(self) -> LiveModel:
+        """Make the model, in this process, which is traced from here on.
+
+        Raises:
+            ModelbuildError: it cannot be made.
+        """
+        from modelbuild.steps.model import LiveModel
+
+        os.chdir(self.around.cwd)
+        self.around.enter()
+        trace = Trace(self.around.base, (self.around.cache, self.around.out))
+        return LiveModel.make(self.source, self.around.base, trace)
 
 
 def _failed(step: Step, error: Exception, start: float, hint: str | None) -> Done:

@@ -24,9 +24,12 @@ from modelbuild.trace.outline import outline
 class Judge:
     """Asks for one command; what it has looked up once it does not look up again."""
 
-    def __init__(self, store: Store, force: bool = False, pinning: bool = False) -> None:
+    def __init__(
+        self, store: Store, force: bool = False, pinning: bool = False, in_process: str | None = None
+    ) -> None:
         self.store = store
         self.force = force
+        self._in_process = in_process
         self._find = store.pin if pinning else store.folder  # a pin holds off the collector
         self.memories: dict[str, dict[str, Any]] = {}
         self.damaged: list[Tree] = []  # objects that an entry names and that are not whole
@@ -69,13 +72,20 @@ class Judge:
         fitting = [entry for entry in entries if _fits(run, action, entry)]
         verdict = judge(known, fitting, self._world(run), last)
         if verdict.entry is not None:
-            return Verdict(verdict.cheap, None, ("forced",)) if self.force else verdict
+            again = self.runs_again(action)
+            return Verdict(verdict.cheap, None, (again,)) if again else verdict
         return Verdict(verdict.cheap, None, self._in_makers_words(run, action, verdict.changes))
+
+    def runs_again(self, action: Action) -> str | None:
+        """Why an action runs whether it is fresh or not."""
+        if action.id == self._in_process:
+            return "in this process"
+        return "forced" if self.force else None
 
     def recorded(self, run: Run, action: Action) -> tuple[Entry, Outcome] | None:
         """The outcome of an action by what was measured once for other bounds, and where that is from."""
         facts_of_record = self.record_facts(run, action)
-        if facts_of_record is None or self.force or not action.remembered:
+        if facts_of_record is None or self.runs_again(action) or not action.remembered:
             return None
         entries = self.store.entries(digest(facts_of_record))
         verdict = judge(facts_of_record, entries, self._world(run), {})

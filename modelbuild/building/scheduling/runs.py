@@ -25,6 +25,7 @@ class Options:
     dry_run: bool = False
     force: bool = False
     require_engines: bool = False
+    in_process: str | None = None  # the action that runs in this process, fresh or not
 
 
 @dataclass(frozen=True)

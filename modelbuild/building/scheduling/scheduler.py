@@ -25,6 +25,7 @@ from modelbuild.plan.freshness import Verdict
 from modelbuild.steps.base import Outcome
 from modelbuild.steps.engine import BuildEngine
 from modelbuild.store import Entry, Store
+from modelbuild.worker import here
 from modelbuild.worker.client import Finished, Told, Workers
 from modelbuild.worker.jobs import Done, HostModel, Ready, RunStep
 
@@ -66,7 +67,7 @@ class Scheduler:
         self.reporter = reporter
         self.publisher = publisher
         self.workers: Workers | None = None
-        self.judge = Judge(store, options.force, pinning=not options.dry_run)
+        self.judge = Judge(store, options.force, pinning=not options.dry_run, in_process=options.in_process)
         self._room = Room(runs, [self.judge.memory(r) for r in runs], options.jobs)
         self._work: dict[tuple[str, str], Path] = {}
         self._whole: set[str] = set()  # objects whose bytes were looked at, or made, by this command
@@ -123,7 +124,8 @@ class Scheduler:
             self._let_go(run)
         ready = [(run, a) for run in self.runs for a in run.waiting() if a.id in run.judged]
         self._share = self._room.share(cores.available(), len(ready))
-        for run, action in self._room.in_order(ready):
+        # The one that runs here comes last: the children that it leaves room for run meanwhile.
+        for run, action in sorted(self._room.in_order(ready), key=lambda row: self._is_here(row[1])):
             if self._room.is_full():
                 return
             if action.id in run.judged:  # an earlier one in this list may have sent it back
@@ -155,7 +157,7 @@ class Scheduler:
         if self.options.dry_run:
             self._end(run, action, Ended("stale", reason=verdict.reason, changes=verdict.changes))
             return True
-        if (proof := _proof_at_hand(run, action)) is not None:
+        if not self._is_here(action) and (proof := _proof_at_hand(run, action)) is not None:
             tree = self.store.put(self.store.workspace())
             run.running[action.id] = verdict
             met = run.passing.get(action.needs["model"], ())
@@ -203,14 +205,12 @@ class Scheduler:
             return  # an input is damaged and is made again first
         if not self._room.admits(run, action) or not self._locked(run, action):
             return
-        workers = self._pool()
-        link = workers.first
-        if action.beside_model:
+        in_process = self._is_here(action)
+        if action.beside_model and not in_process:
             if run.host_state == "none":
                 self._start_host(run)
             if run.host is None:
                 return
-            link = run.host
         work = self.store.workspace()
         self._work[run.identity, action.id] = work
         job = RunStep(
@@ -224,8 +224,29 @@ class Scheduler:
             needs=("modelbuild.worker.jobs",),
         )
         run.running[action.id] = run.judged.pop(action.id)
-        workers.submit(link, job, self._job(run, action))
+        token = self._job(run, action)
         self.reporter.started(run.path, action.id, run.running[action.id].reason)
+        if in_process:
+            self._run_here(token, job)
+        else:
+            workers = self._pool()
+            workers.submit(run.host if action.beside_model and run.host else workers.first, job, token)
+
+    def _run_here(self, token: _Job, job: RunStep) -> None:
+        run, action = token.run, token.action
+        assert action is not None
+        host = HostModel(run.plan.source, run.around, "") if action.beside_model else None
+        ended = here.run(
+            job, host, self._preload(), lambda word: self.reporter.told(run.path, action.id, word), token
+        )
+        self._finished(run, action, ended)
+
+    def _is_here(self, action: Action) -> bool:
+        return action.id == self.options.in_process
+
+    def _log(self, run: Run, action: Action) -> Path | None:
+        """Where what it says is written down, if that is not seen here."""
+        return None if self._is_here(action) else self.store.log(run.name, action.id)
 
     def _locked(self, run: Run, action: Action) -> bool:
         """Take the action's lock, and look once more: another build may have had it until now."""
@@ -293,10 +314,14 @@ class Scheduler:
 
     def _pool(self) -> Workers:
         if self.workers is None:
-            with_torch = any(r.plan.source is not None for r in self.runs)
-            preload = (*WITH_TORCH, *PRELOAD) if with_torch else PRELOAD
-            self.workers = Workers(preload, ENVIRONMENT)
+            # Where one step is debugged, breakpoint() stops there, and does not fail the others.
+            quiet = {"PYTHONBREAKPOINT": "0"} if self.options.in_process else {}
+            self.workers = Workers(self._preload(), {**ENVIRONMENT, **quiet})
         return self.workers
+
+    def _preload(self) -> tuple[str, ...]:
+        with_torch = any(r.plan.source is not None for r in self.runs)
+        return (*WITH_TORCH, *PRELOAD) if with_torch else PRELOAD
 
     def _job(self, run: Run, action: Action | None) -> _Job:
         self._numbers += 1
@@ -345,9 +370,8 @@ class Scheduler:
     def _finished(self, run: Run, action: Action, finished: Finished) -> None:
         work = self._work.pop((run.identity, action.id))
         done = finished.result
-        log = self.store.log(run.name, action.id)
         if not isinstance(done, Done):
-            done = words.crashed(action.id, finished.status or 0, log)
+            done = words.crashed(action.id, finished.status or 0, self._log(run, action))
         if done.tree is None:
             self.store.discard(work)
             self._failed(run, action, done, finished.peak)
@@ -359,7 +383,7 @@ class Scheduler:
     def _failed(self, run: Run, action: Action, done: Done, peak: int) -> None:
         """End an action that made nothing; go around it if it was refused, and write that down."""
         verdict = run.running.pop(action.id)
-        said = words.with_log(done.diagnostics, self.store.log(run.name, action.id))
+        said = words.with_log(done.diagnostics, self._log(run, action))
         ended = Ended("failed", None, verdict.reason, verdict.changes, said, done.data, done.seconds,
                       done.exit_code or EXIT_STEP_FAILED)  # fmt: skip
         if "record" in done.data and not action.discovers:

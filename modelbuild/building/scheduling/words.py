@@ -15,14 +15,15 @@ from modelbuild.machine.isolate import describe
 from modelbuild.store import Entry
 from modelbuild.store.inside import opened
 from modelbuild.wording.phrases import few
+from modelbuild.worker.here import DEBUGGED
 from modelbuild.worker.jobs import Done
 
 _TAIL = 1 << 16  # bytes of a log
 
 
-def crashed(what: str, status: int, log: Path) -> Done:
+def crashed(what: str, status: int, log: Path | None) -> Done:
     """The result of a job that sent none; ``status`` is its wait status."""
-    words = _last_words(log)
+    words = _last_words(log) if log else ""
     killed = os.WIFSIGNALED(status)
     cause = "native code died, or memory ran out" if killed else "something in it ended the process"
     said = Diagnostic(
@@ -33,8 +34,10 @@ def crashed(what: str, status: int, log: Path) -> Done:
     return Done(None, (said,), exit_code=EXIT_STEP_FAILED)
 
 
-def with_log(diagnostics: Iterable[Diagnostic], log: Path) -> tuple[Diagnostic, ...]:
+def with_log(diagnostics: Iterable[Diagnostic], log: Path | None) -> tuple[Diagnostic, ...]:
     """Errors name the log: library noise is there, and nowhere else."""
+    if log is None:
+        return tuple(diagnostics)
     return tuple(
         replace(d, hint=f"{d.hint}; log: {log}" if d.hint else f"log: {log}") if d.level == "error" else d
         for d in diagnostics
@@ -75,6 +78,9 @@ def unstable(action: str, files: Sequence[str]) -> Diagnostic:
 
 
 def passing(action: str, reasons: Sequence[str]) -> Diagnostic:
+    if DEBUGGED in reasons:
+        said = f"{DEBUGGED}: the result of `{action}` is used and not cached"
+        return Diagnostic("not-kept", said, "the next build makes it again", level="warning")
     return Diagnostic(
         "not-kept",
         f"`{action}` went on after what may be gone the next time: {reasons[0]}. Its result is used and not "

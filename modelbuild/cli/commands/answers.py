@@ -27,7 +27,7 @@ def built(request: Request, how: str, volume: int = settings.NORMAL) -> int:
     started = time.monotonic()
     if volume == settings.VERBOSE:
         output.tell(progress.places(request))
-    reporter = progress.reporter(volume)
+    reporter = progress.reporter(volume, shared=request.in_process is not None)
     try:
         result = building.build(request, reporter)
     finally:

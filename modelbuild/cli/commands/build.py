@@ -16,6 +16,7 @@ examples:
   modelbuild build configs/*.yaml --dry-run       what would be built, and why
   modelbuild build r.yaml --only '*.fp16*.onnx'   some artifacts, and what they need
   modelbuild build r.yaml --format json | jq .    for programs; progress goes to stderr
+  modelbuild build r.yaml --in-process export     that step in this process, where breakpoint() stops
 
 exit codes: 0 all right, 1 a step failed, 2 the recipe or the command line is wrong,
   3 built but not proven, 4 a toolchain that --require-engines asks for is missing, 130 interrupted
@@ -34,6 +35,8 @@ def options(parser: argparse.ArgumentParser) -> None:
                         help="a missing engine backend is an error (exit code 4), not a skip")  # fmt: skip
     parser.add_argument("--write-back", action="store_true",
                         help="put the nodes that a search kept in fp32 into the recipe")  # fmt: skip
+    parser.add_argument("--in-process", metavar="ACTION",
+                        help="run this one here, for pdb or a profiler (graph lists them)")  # fmt: skip
     lock = parser.add_mutually_exclusive_group()
     lock.add_argument("--lock", action="store_true",
                       help="write what was built into RECIPE's .lock.yaml, for review")  # fmt: skip
@@ -44,6 +47,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.in_process is not None:
+        _make_way(options)
     request = taken.request(
         options,
         keep_going=options.keep_going,
@@ -51,7 +56,23 @@ def run(options: argparse.Namespace) -> int:
         force=options.force,
         require_engines=options.require_engines,
         write_back=options.write_back,
+        in_process=options.in_process,
         lock=options.lock,
         locked=options.locked,
     )
     return answers.built(request, options.format, options.volume)
+
+
+def _make_way(options: argparse.Namespace) -> None:
+    """Have this process as one of a step's own, if it can still become that.
+
+    Raises:
+        RecipeError: standard output is for the answer alone.
+    """
+    from modelbuild.base.errors import Diagnostic, RecipeError
+    from modelbuild.worker import here
+
+    if options.format == "json":
+        said = "--in-process does not go with --format json: standard output is the step's, too"
+        raise RecipeError(Diagnostic("recipe-invalid", said, "leave one of them out"))
+    here.seed()

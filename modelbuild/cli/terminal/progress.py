@@ -87,11 +87,12 @@ class Live:
         self._display.stop()
 
 
-def reporter(volume: int) -> Reporter:
-    """The one that suits standard error. A picture in place needs more of a terminal than colour."""
+def reporter(volume: int, shared: bool = False) -> Reporter:
+    """The one that suits standard error, which may be ``shared`` with a step that has the terminal, too. A
+    picture in place needs more of a terminal than colour."""
     if volume == settings.QUIET:
         return Silent()
-    return Live() if colours.wanted(sys.stderr) and volume == settings.NORMAL else Lines()
+    return Live() if colours.wanted(sys.stderr) and volume == settings.NORMAL and not shared else Lines()
 
 
 def places(request: Request) -> str:
