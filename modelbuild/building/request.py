@@ -21,7 +21,7 @@ from modelbuild.recipe.loading import load
 from modelbuild.recipe.schema import Recipe
 from modelbuild.state.recalling import Recall
 from modelbuild.store import Store
-from modelbuild.wording.phrases import nearest
+from modelbuild.wording.phrases import did_you_mean
 from modelbuild.worker.jobs import Surroundings
 
 
@@ -184,8 +184,7 @@ def _is_one(action: str, runs: Sequence[Run]) -> None:
     having = [run.path for run in runs if action in run.actions]
     names = list(dict.fromkeys(a for run in runs for a in run.actions))
     if not having:
-        near = nearest(action, names)
-        hint = f"did you mean `{near}`?" if near else f"there are {', '.join(names)}"
+        hint = did_you_mean(action, names, f"there are {', '.join(names)}")
         raise RecipeError(Diagnostic("recipe-invalid", f"no action is called `{line(action)}`", hint))
     if len(having) > 1:
         said = f"`{action}` is an action of {having[0]} and {having[1]}: one runs in this process"

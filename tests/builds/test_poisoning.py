@@ -45,7 +45,6 @@ def poisoned(pristine: Project, tmp_path: Path) -> Project:
         shutil.copy(pristine.folder / name, project.folder)
     project.write("net.py", "fine = True\n")
     project.take_cache(pristine)
-    shutil.rmtree(project.folder / "cache/state")
     return project
 
 
