@@ -10,7 +10,7 @@ import os
 import sys
 
 from modelbuild import settings
-from modelbuild.machine import home, streams
+from modelbuild.machine import home
 from modelbuild.state import format as state
 from modelbuild.state.recalling import Recall, speaks_of
 
@@ -24,7 +24,10 @@ _LOCK = (".lock.yaml", ".lock.yml")
 
 def main() -> int:
     """What the ``modelbuild`` script runs. Returns the exit code."""
-    streams.complete()
+    if None in (sys.stdin, sys.stdout, sys.stderr):  # closed by the caller
+        from modelbuild.machine import streams
+
+        streams.complete()
     code = answer(sys.argv[1:])
     if code is None:
         from modelbuild.cli import main as cli

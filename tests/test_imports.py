@@ -49,7 +49,7 @@ def test_every_command_starts_with_a_few_small_modules() -> None:
     assert {m for m in found if m.startswith("modelbuild")} == {
         "modelbuild", "modelbuild.quick", "modelbuild.settings", "modelbuild.state",
         "modelbuild.state.recalling", "modelbuild.state.format", "modelbuild.machine",
-        "modelbuild.machine.home", "modelbuild.machine.streams",
+        "modelbuild.machine.home",
         "modelbuild.base", "modelbuild.base.stat_rows",
     }  # fmt: skip
     costly = {"argparse", "collections", "dataclasses", "hashlib", "json", "pathlib", "re", "typing"}

@@ -90,7 +90,7 @@ def test_a_fresh_build_imports_next_to_nothing(kept: Project) -> None:
     assert {m for m in modules if m.startswith("modelbuild")} == {
         "modelbuild", "modelbuild.quick", "modelbuild.settings", "modelbuild.state",
         "modelbuild.state.recalling", "modelbuild.state.format", "modelbuild.machine",
-        "modelbuild.machine.home", "modelbuild.machine.streams",
+        "modelbuild.machine.home",
         "modelbuild.base", "modelbuild.base.stat_rows",
     }  # fmt: skip
 
