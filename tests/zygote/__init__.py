@@ -20,6 +20,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -247,6 +248,7 @@ def run(
     Raises:
         TimeoutError: it has not ended in time.
     """
+    time.sleep(0.04)  # as a start takes: of a recipe that is saved just now, no state is kept
     request = Command(arguments, str(cwd), dict(environ))
     with (
         open(os.devnull) as nothing,
