@@ -3,8 +3,8 @@
 The project file is the nearest pyproject.toml with a ``[tool.modelbuild]``, at or above the working folder
 for where files go, and at or above a recipe's folder for what that recipe means (``recipe.defaults``).
 
-Imported by every command: see ``state`` for what that asks of a module. tomllib takes 8 ms to import, and
-is when there is such a table.
+Imported by every command: see ``state.format`` for what that asks of a module. tomllib takes 8 ms to import,
+and is when there is such a table.
 """
 
 import os
@@ -12,7 +12,7 @@ import stat
 
 from modelbuild.machine import home
 
-TYPE_CHECKING = False  # see ``state``
+TYPE_CHECKING = False  # see ``state.format``
 if TYPE_CHECKING:
     from typing import Any
 

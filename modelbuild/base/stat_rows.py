@@ -1,6 +1,6 @@
 """A path as one line of text that moves when what is there may have: its row.
 
-Imported by every command: see ``state`` for what that asks of a module.
+Imported by every command: see ``state.format`` for what that asks of a module.
 """
 
 import os

@@ -1,6 +1,6 @@
 """Where the cache lies while nobody says, and whether the way there is its user's alone.
 
-Imported by every command: see ``state`` for what that asks of a module.
+Imported by every command: see ``state.format`` for what that asks of a module.
 """
 
 import os

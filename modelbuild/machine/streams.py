@@ -1,6 +1,6 @@
 """Standard input, output and error, which a caller may have closed.
 
-Imported by every command: see ``state`` for what that asks of a module.
+Imported by every command: see ``state.format`` for what that asks of a module.
 """
 
 import os

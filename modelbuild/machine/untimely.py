@@ -21,13 +21,8 @@ _OF_THIS_CLOCK = frozenset(
 _MAPPING = re.compile(rb"^\S+ .w.s \S+ \S+ \d+ +(/.*)$", re.MULTILINE)
 
 
-def among(paths: Collection[str]) -> set[str]:
-    """Those of the paths whose times do not tell. Another user's mappings cannot be seen."""
-    return {path for path in paths if has_another_clock(path)} | mapped(paths)
-
-
 def mapped(paths: Collection[str]) -> set[str]:
-    """Those that a process can write to through its memory, at this moment."""
+    """Those that a process of this user can write to through its memory, at this moment."""
     real: dict[bytes, list[str]] = {}
     for path in paths:
         real.setdefault(os.fsencode(os.path.realpath(path)), []).append(path)

@@ -1,6 +1,6 @@
 """What the last build of a recipe said, if everything that it saw is as it was.
 
-Imported by every command: see ``state`` for what that asks of a module.
+Imported by every command: see ``state.format`` for what that asks of a module.
 """
 
 import os

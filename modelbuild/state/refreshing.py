@@ -9,7 +9,7 @@ from modelbuild.base import stat_rows
 from modelbuild.state import format as state
 from modelbuild.trace import kinds
 
-TYPE_CHECKING = False  # see ``state``
+TYPE_CHECKING = False  # see ``state.format``
 if TYPE_CHECKING:
     from collections.abc import Iterable, Set
 

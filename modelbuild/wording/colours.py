@@ -6,7 +6,7 @@ files of the short way, which imports this for a terminal, hold the same text.
 
 import os
 
-TYPE_CHECKING = False  # see ``state``
+TYPE_CHECKING = False  # see ``state.format``
 if TYPE_CHECKING:
     from typing import TextIO
 

@@ -1,6 +1,6 @@
 """The line that sums up several recipes. The short way says it, too: nothing here may import much."""
 
-TYPE_CHECKING = False  # see ``state``
+TYPE_CHECKING = False  # see ``state.format``
 if TYPE_CHECKING:
     from collections.abc import Mapping
 

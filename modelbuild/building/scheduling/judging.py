@@ -194,7 +194,7 @@ def _fits(run: Run, action: Action, entry: Entry) -> bool:
 
 
 def _is_published(run: Run, action: Action) -> bool:
-    return any(a.action == action.id for a in run.plan.artifacts)
+    return any(a.action == action.id for a in run.plan.of_action.get(action.id, ()))
 
 
 def _inputs(run: Run, action: Action) -> dict[str, str]:
