@@ -52,6 +52,14 @@ class Step:
         """The packages that decide the bytes with these knobs: their versions are facts."""
         return self.packages
 
+    def missing(self) -> str | None:
+        """What it needs that is not installed here, and how to get it; None if nothing is."""
+        return None
+
+    def device(self) -> dict[str, Any]:
+        """The facts of this machine that decide the bytes."""
+        return {}
+
     def knobs(self) -> dict[str, Any]:
         """The facts that the recipe decides, as plain data."""
         return dataclasses.asdict(self)

@@ -25,6 +25,7 @@ from modelbuild.engines.profiles import (
     profile_shapes,
 )
 from modelbuild.engines.words import failed
+from modelbuild.machine import toolchain
 from modelbuild.steps.base import Outcome, Step
 from modelbuild.wording.phrases import listed
 
@@ -63,6 +64,15 @@ class BuildEngine(Step):
     @property
     def on_gpu(self) -> bool:
         return self.device_decides
+
+    def missing(self) -> str | None:
+        return toolchain.missing_backend(self.backend)
+
+    def device(self) -> dict[str, Any]:
+        if not self.device_decides:
+            return {}
+        gpu = toolchain.gpu()
+        return {"gpu": f"{gpu.name} {gpu.target}" if gpu else None}
 
     def knobs(self) -> dict[str, Any]:
         return {"backend": self.backend, **super().knobs()}

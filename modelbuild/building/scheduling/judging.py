@@ -11,11 +11,9 @@ from typing import Any
 from modelbuild.base.keys import canonical, digest
 from modelbuild.base.records import DATA, DIAGNOSTIC, REFUSED
 from modelbuild.building.scheduling.runs import Ended, Run
-from modelbuild.machine import toolchain
 from modelbuild.plan.actions import Action
 from modelbuild.plan.freshness import Outline, Verdict, World, changes, facts, judge
 from modelbuild.steps.base import Outcome
-from modelbuild.steps.engine import BuildEngine
 from modelbuild.store import Entry, Store, Tree
 from modelbuild.trace import distributions, kinds
 from modelbuild.trace.outline import outline
@@ -52,9 +50,7 @@ class Judge:
         known = facts(action, _inputs(run, action), self._installed(action))
         if declared := action.step.declared(run.around.base):
             known["declared files"] = [os.path.relpath(p, run.around.base) for p in declared]
-        if isinstance(action.step, BuildEngine) and action.step.device_decides:
-            gpu = toolchain.gpu()
-            known["gpu"] = f"{gpu.name} {gpu.target}" if gpu else None
+        known |= action.step.device()
         self._known[run.identity, action.id] = known
         return known
 

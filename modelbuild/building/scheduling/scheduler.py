@@ -18,12 +18,11 @@ from modelbuild.building.scheduling import words
 from modelbuild.building.scheduling.judging import Judge
 from modelbuild.building.scheduling.room import Room, on_gpu
 from modelbuild.building.scheduling.runs import Ended, Options, Publishing, Reporter, Run
-from modelbuild.machine import cores, toolchain
+from modelbuild.machine import cores
 from modelbuild.machine.environment import ENVIRONMENT
 from modelbuild.plan.actions import Action
 from modelbuild.plan.freshness import Verdict
 from modelbuild.steps.base import Outcome
-from modelbuild.steps.engine import BuildEngine
 from modelbuild.store import Entry, Store
 from modelbuild.worker import here
 from modelbuild.worker.client import Finished, Told, Workers
@@ -143,8 +142,7 @@ class Scheduler:
             skipped = all(s in (*GOOD, "stale", "skipped") for s in states)
             self._end(run, action, Ended("skipped" if skipped else "blocked"))
             return True
-        backend = action.step.backend if isinstance(action.step, BuildEngine) else None
-        if backend and (missing := toolchain.missing_backend(backend)):
+        if missing := action.step.missing():
             self._end(run, action, words.without(missing, self.options.require_engines))
             return True
         if "stale" in states:
