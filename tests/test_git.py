@@ -265,9 +265,10 @@ def test_a_git_folder_whose_working_tree_is_elsewhere_is_none(folder: Path, work
     (folder / "evil").mkdir()
     _planted(folder / "evil" / ".git", worktree)
     assert Repository.at(folder / "evil").root == folder.resolve()
-    _planted(folder.parent / "alone" / ".git", "/")
+    alone = folder.parent / ("long" * 40) / "alone"  # however long, the end is what tells paths apart
+    _planted(alone / ".git", "/")
     with pytest.raises(RecipeError, match=r"the working tree of .*alone/\.git is elsewhere"):
-        Repository.at(folder.parent / "alone")
+        Repository.at(alone)
 
 
 def test_a_worktree_of_its_own_is_a_repository(folder: Path, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def run(
                 start_new_session=True,
             )  # fmt: skip
         except OSError as error:
-            why = f"git cannot run in `{shown(str(folder))}`: {error.strerror}"
+            why = f"git cannot run in `{shown(folder)}`: {error.strerror}"
             raise failed(why, "name a folder that is there") from error
         with _ended(process):
             output, whole = _read(process, most)
@@ -147,8 +147,9 @@ def without_filters(root: Path, environment: Mapping[str, str]) -> dict[str, str
     return _configured(environment, {n: "false" if n.endswith(".required") else "" for n in names})
 
 
-def shown(text: str, limit: int = 100) -> str:
-    return line(text, limit)
+def shown(text: str | Path, limit: int = 100) -> str:
+    """A text as one line that is cut at ``limit``; a path is whole, as its end says which it is."""
+    return line(str(text), None if isinstance(text, Path) else limit)
 
 
 def failed(said: str, hint: str) -> RecipeError:

@@ -70,10 +70,10 @@ class Repository:
             done = run(["rev-parse", "--show-toplevel"], root, environment)
             if not done.code and Path(os.fsdecode(done.output.removesuffix(b"\n"))) == root:
                 return cls(root, without_filters(root, environment))
-            git_said = done.said or f"the working tree of {shown(str(root / '.git'))} is elsewhere"
+            git_said = done.said or f"the working tree of {shown(root / '.git')} is elsewhere"
         git_said = git_said or run(["rev-parse", "--show-toplevel"], folder, environment).said
         hint = "name a folder of a git repository's working tree"
-        raise failed(f"`{shown(str(folder))}` is in no git repository: {git_said}", hint)
+        raise failed(f"`{shown(folder)}` is in no git repository: {git_said}", hint)
 
     def commit(self, rev: str) -> str:
         """The full id of the commit that ``rev`` names.
