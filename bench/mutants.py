@@ -37,12 +37,12 @@ ROOT = Path(__file__).parents[1]
 # What is mutated, and the tests whose subject it is: functions, not whole commands.
 LEDGER = ("tests/store/test_ledger.py", "tests/store/test_poisoning.py")
 MODULES: dict[str, tuple[str, ...]] = {
-    "modelbuild/plan/actions.py": ("tests/test_plan.py",),
-    "modelbuild/plan/freshness.py": ("tests/test_freshness.py",),
-    "modelbuild/plan/rerouting.py": ("tests/test_rerouting.py",),
+    "modelbuild/plan/actions.py": ("tests/plan/test_actions.py",),
+    "modelbuild/plan/freshness.py": ("tests/plan/test_freshness.py",),
+    "modelbuild/plan/rerouting.py": ("tests/plan/test_rerouting.py",),
     "modelbuild/steps/compare.py": ("tests/steps/test_compare.py", "tests/steps/test_proof.py"),
     "modelbuild/steps/slices.py": ("tests/steps/test_slices.py", "tests/steps/test_compare.py"),
-    "modelbuild/graph/precision.py": ("tests/graph/test_precision.py", "tests/mixed/test_switches.py"),
+    "modelbuild/graph/precision.py": ("tests/graph/test_precision.py", "tests/graph/mixed/test_switches.py"),
     "modelbuild/graph/rounding.py": ("tests/graph/test_precision.py", "tests/graph/test_ranges.py"),
     "modelbuild/store/cache.py": LEDGER,
     "modelbuild/store/checking.py": ("tests/store/test_checking.py",),

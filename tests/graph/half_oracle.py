@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import half_cells
 import ml_dtypes
 import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
+
+from tests.graph import half_cells
 
 FLOAT16, BFLOAT16 = onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16
 HALVES = {FLOAT16: np.dtype(np.float16), BFLOAT16: np.dtype(ml_dtypes.bfloat16)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import graph_zoo
 import numpy as np
 
 from modelbuild.graph.alarms import Alarms
@@ -10,6 +9,7 @@ from modelbuild.graph.files import Model
 from modelbuild.graph.precision import HalfOptions, convert
 from modelbuild.graph.runtime import session
 from modelbuild.graph.simulate import simulation
+from tests.graph import graph_zoo
 
 TEXT = """
     g (float[n] x) => (float[n] y) <float big = {300.0}>

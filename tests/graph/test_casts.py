@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import graph_zoo
 import onnx
 import pytest
 
 from modelbuild.graph.casts import drop_redundant_casts
 from modelbuild.graph.naming import prepared
 from modelbuild.graph.types import tensor_types
+from tests.graph import graph_zoo
 
 # A graph, and what is left of it: each node as `made = Operator(taken)`.
 CASES = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import graph_zoo
 import numpy as np
 import onnx
 import pytest
@@ -13,6 +12,7 @@ from modelbuild.graph.files import Model
 from modelbuild.graph.precision import HalfOptions, convert
 from modelbuild.graph.runtime import session
 from modelbuild.graph.simulate import simulated
+from tests.graph import graph_zoo
 
 HALF, FLOAT = TensorProto.FLOAT16, TensorProto.FLOAT
 # A weight that is listed as an input has no edge of its own.

@@ -6,7 +6,6 @@ import functools
 import warnings
 from collections import defaultdict
 
-import half_oracle
 import numpy as np
 import onnx
 import pytest
@@ -18,6 +17,7 @@ from modelbuild.graph.opset import NEWEST
 from modelbuild.graph.precision import HalfOptions, convert
 from modelbuild.graph.runtime import session
 from modelbuild.graph.simulate import simulated
+from tests.graph import half_oracle
 
 FLOAT, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
 EACH = 3  # examples of an operator, evenly out of all of its own

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import graph_zoo
 import numpy as np
 import onnx
 import pytest
@@ -15,6 +14,7 @@ from modelbuild.graph.naming import graphs
 from modelbuild.graph.opset import raised
 from modelbuild.graph.precision import HalfOptions, convert
 from modelbuild.graph.runtime import session
+from tests.graph import graph_zoo
 
 FLOAT, BFLOAT16 = TensorProto.FLOAT, TensorProto.BFLOAT16
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 
-import graph_zoo
-import half_oracle
 import numpy as np
 import onnx
 import pytest
@@ -22,6 +20,7 @@ from modelbuild.graph.placement import walk
 from modelbuild.graph.precision import HalfOptions, convert
 from modelbuild.graph.runtime import session, session_of_file
 from modelbuild.graph.simulate import simulated
+from tests.graph import graph_zoo, half_oracle
 
 HALF, FLOAT, BFLOAT16 = TensorProto.FLOAT16, TensorProto.FLOAT, int(TensorProto.BFLOAT16)
 DOUBLE = TensorProto.DOUBLE

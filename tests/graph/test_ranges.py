@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import graph_zoo
 import numpy as np
 import onnx
 import pytest
@@ -17,6 +16,7 @@ from modelbuild.graph.precision import HalfOptions, convert
 from modelbuild.graph.ranges import Range, all_ranges, half_ranges, ranges
 from modelbuild.graph.runtime import session
 from modelbuild.graph.simulate import simulation
+from tests.graph import graph_zoo
 
 FP16, BF16 = int(TensorProto.FLOAT16), int(TensorProto.BFLOAT16)
 

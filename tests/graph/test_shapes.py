@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import graph_zoo
 import numpy as np
 import onnx
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from modelbuild.graph import shapes
 from modelbuild.graph.files import Model
 from modelbuild.graph.runtime import session
+from tests.graph import graph_zoo
 
 
 def _model(text: str) -> Model:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import graph_zoo
-import half_layers
-import half_oracle
 import ml_dtypes
 import numpy as np
 import onnx
@@ -18,6 +15,7 @@ from modelbuild.graph.precision import HalfOptions, convert
 from modelbuild.graph.runtime import CUDA, has_cuda, session
 from modelbuild.graph.simulate import simulated, simulation
 from modelbuild.machine import toolchain
+from tests.graph import graph_zoo, half_layers, half_oracle
 
 HALF, FLOAT, BFLOAT16 = TensorProto.FLOAT16, TensorProto.FLOAT, int(TensorProto.BFLOAT16)
 

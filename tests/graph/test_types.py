@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import graph_zoo
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
 from modelbuild.graph.naming import graphs, prepared
 from modelbuild.graph.types import tensor_types, type_string
+from tests.graph import graph_zoo
 
 
 @pytest.mark.parametrize("opset", [13, 19, 25])

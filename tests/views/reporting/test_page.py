@@ -11,7 +11,7 @@ import pytest
 
 from modelbuild.views.reporting.page import render
 from modelbuild.views.reporting.values import Model, Ranges
-from tests.report.samples import HOSTILE, hostile, model, tensors
+from tests.views.reporting.samples import HOSTILE, hostile, model, tensors
 
 
 class Elements(HTMLParser):

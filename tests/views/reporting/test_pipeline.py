@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from modelbuild.views.reporting.pipeline import MARKS, arranged, pictures
-from tests.report.samples import ACTIONS, HOSTILE, action
+from tests.views.reporting.samples import ACTIONS, HOSTILE, action
 
 
 def test_what_comes_of_a_box_stands_to_its_right_and_a_proof_below_it() -> None:

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from modelbuild.views.reporting.page import render
-from tests.report.samples import hostile, model
+from tests.views.reporting.samples import hostile, model
 
 pytestmark = pytest.mark.slow
 

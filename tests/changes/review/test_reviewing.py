@@ -12,7 +12,7 @@ from modelbuild.base.errors import RecipeError
 from modelbuild.lockfile import Lock, Onnx, Worst
 from modelbuild.lockfile.writing import render
 from modelbuild.store import Store
-from tests.review.repositories import RECIPE, Repo, made
+from tests.changes.review.repositories import RECIPE, Repo, made
 
 
 @pytest.fixture

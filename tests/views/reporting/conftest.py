@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-FETCHED = Path(__file__).parents[2] / "build/browser/chromium"
+FETCHED = Path(__file__).parents[3] / "build/browser/chromium"
 NAMES = ("chromium", "google-chrome", "chromium-browser", "google-chrome-stable")
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",

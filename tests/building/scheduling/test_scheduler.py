@@ -22,10 +22,10 @@ from modelbuild.recipe.loading import parse
 from modelbuild.recipe.schema import Recipe
 from modelbuild.store import Store, Tree
 from modelbuild.worker.jobs import Surroundings
+from tests.building.scheduling.small_steps import GoingOn, Refusing, Small
 from tests.conftest import RECIPE, Project
-from tests.scheduling.small_steps import GoingOn, Refusing, Small
 
-ROOT = str(Path(__file__).parents[2])
+ROOT = str(Path(__file__).parents[3])
 MIB = 1 << 20
 
 

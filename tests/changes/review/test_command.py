@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from modelbuild.cli import main as cli
-from tests.review.repositories import RECIPE, Repo, made
+from tests.changes.review.repositories import RECIPE, Repo, made
 
 
 @pytest.fixture

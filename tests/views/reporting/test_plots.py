@@ -11,7 +11,7 @@ import pytest
 from modelbuild.views.reporting import plots, ranges
 from modelbuild.views.reporting.page import render
 from modelbuild.views.reporting.values import Model, Range
-from tests.report.samples import HOSTILE, artifact, hostile, model, parity, tensors
+from tests.views.reporting.samples import HOSTILE, artifact, hostile, model, parity, tensors
 
 
 def points(spec: dict[str, Any] | None) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from modelbuild.cli import arguments
 from modelbuild.setup import ci
 from tests.conftest import RECIPE, TINY
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 GIT = ("git", "-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false",
        "-c", "init.defaultBranch=main")  # fmt: skip
 

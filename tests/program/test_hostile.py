@@ -22,7 +22,7 @@ from modelbuild.base import globs
 from modelbuild.base.errors import RecipeError
 from modelbuild.changes.review import markdown, plain
 from modelbuild.changes.review.values import Review
-from tests.review.repositories import RECIPE, Repo, made
+from tests.changes.review.repositories import RECIPE, Repo, made
 
 ALIASES = "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 12))
 BOMB = f"a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n{ALIASES}"

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from modelbuild.views.reporting.html import Html, clipped, data, joined, tag
-from tests.report.samples import HOSTILE
+from tests.views.reporting.samples import HOSTILE
 
 
 def test_what_is_no_markup_is_escaped_in_content_and_attributes() -> None:
