@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import mmap
 import os
@@ -549,6 +550,72 @@ def test_another_search_path_is_another_program(small: Small, monkeypatch: pytes
     monkeypatch.syspath_prepend(small.folder)
     sys.path.insert(0, "")  # the first entry is that of the script
     assert quick.answer(["build", "net.yaml"]) is None
+
+
+def _rows_of(home: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    monkeypatch.setattr(state, "__file__", str(home / "state" / "format.py"))
+    paths = [Path(row.partition("\t")[2]) for row in state.program_rows()]
+    return {str(path.relative_to(home)) for path in paths if path.is_relative_to(home)}
+
+
+def test_what_is_above_a_build_is_no_part_of_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("quick.py", "state/format.py", "building/cli/x.py", "cli/main.py", "cli/commands/build.py",
+                 "views/drawing/dot.py", "setup/ci/files.py", "base/__pycache__/old.py"):  # fmt: skip
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert _rows_of(tmp_path, monkeypatch) == {"quick.py", "state/format.py", "building/cli/x.py"}
+
+
+def test_the_wings_that_are_not_looked_at_are_those_above_what_builds() -> None:
+    rules = configparser.ConfigParser()
+    rules.read(Path(__file__).parents[1] / ".importlinter")
+    layers = rules["importlinter:contract:wings"]["layers"].split("building")[0].replace("|", " ").split()
+    assert set(layers) - set(state._ABOVE) == {"__main__", "quick"}
+    assert set(state._ABOVE) < set(layers)
+
+
+SCRIPT = "import sys; from modelbuild.quick import main; sys.exit(main())"
+
+
+def ended(kept: Project, script: str) -> tuple[int, str]:
+    """How a script ends that has nothing to do, and what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", script, "build", "net.yaml"], cwd=kept.folder, env=kept.environ(),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stderr == ""
+    return done.returncode, done.stdout
+
+
+@pytest.mark.cold
+def test_a_script_with_nothing_to_do_ends_without_taking_python_down(kept: Project) -> None:
+    """What would die with Python does not, and all that was said is there."""
+    asks = subprocess.run(
+        [sys.executable, "-c", "import sys; sys.exit('atexit' in sys.modules)"], check=False
+    )
+    if asks.returncode:
+        pytest.skip("something in this Python's site-packages asks for its end")
+    code, text = ended(kept, f"class Last:\n  def __del__(self): print('dead')\nlast = Last()\n{SCRIPT}")
+    assert (code, text) == (0, kept.run("build", "net.yaml").stdout)
+
+
+@pytest.mark.cold
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        (f"import atexit; atexit.register(print, 'told'); {SCRIPT}", "told"),
+        (
+            "from modelbuild.quick import main\ndef caller():\n  main()\n  print('goes on')\ncaller()",
+            "goes on",
+        ),
+    ],
+    ids=["asked for the end", "a caller"],
+)
+def test_whoever_waits_for_the_end_is_told_of_it(kept: Project, script: str, told: str) -> None:
+    code, text = ended(kept, script)
+    assert (code, text.splitlines()[-1]) == (0, told)
 
 
 def test_no_bit_of_a_state_file_may_flip(small: Small) -> None:
