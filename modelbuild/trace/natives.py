@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import mmap
 import os
 import sys
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 # When one of these is imported, its readers are wrapped.
-LIBRARIES = ("h5py", "onnx", "onnxruntime", "safetensors", "torch")
+LIBRARIES = ("cv2", "h5py", "onnx", "onnxruntime", "safetensors", "tokenizers", "torch")
 
 _MARK = "_tells_of_files"
 _MOST = 2_000  # files beside a model that are looked for in it
@@ -66,6 +67,55 @@ def _hdf5(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[objec
     yield name, (kwargs.get("mode", mode) or "r") in ("r", "r+", "a")
 
 
+def _some(place: int, reads: bool = True) -> Files:
+    """Files that any of the arguments from this place on name: the first, and others that are there."""
+
+    def found(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[object, bool]]:
+        yield from ((path, reads) for path in (*args[place : place + 1], *kwargs.values()))
+        for path in args[place + 1 :]:
+            if isinstance(path, str | bytes | os.PathLike) and os.path.lexists(path):
+                yield path, reads
+
+    return found
+
+
+def _several(place: int, keyword: str) -> Files:
+    """The files that an argument lists."""
+
+    def found(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[object, bool]]:
+        paths = args[place] if len(args) > place else kwargs.get(keyword)
+        yield from ((path, True) for path in (paths if isinstance(paths, list | tuple) else [paths]))
+
+    return found
+
+
+def _storage(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[object, bool]]:
+    """OpenCV's own files, of which 1 writes one anew, and 4 means that the name is the text itself."""
+    name, flags = (*args[1:], *kwargs.values(), None, 0)[:2]
+    flags = kwargs.get("flags", flags)
+    if not isinstance(flags, int) or not flags & 4:
+        yield name, flags != 1
+
+
+# Of OpenCV's many, those whose first argument is a file; which of them there are depends on its version.
+_OPENCV_READS = (
+    "imread", "imreadmulti", "imreadanimation", "imreadWithMetadata", "imcount", "haveImageReader",
+    "readOpticalFlow", "loadPointCloud", "loadMesh", "FaceDetectorYN_create", "FaceRecognizerSF_create",
+    "TrackerVit_create", "ALIKED_create", "DISK_create", "LightGlueMatcher_create",
+)  # fmt: skip
+_OPENCV_WRITES = ("imwrite", "imwritemulti", "imwriteanimation", "imwriteWithMetadata", "writeOpticalFlow")
+_OPENCV_NETS = (
+    "readNet", "readNetFromCaffe", "readNetFromDarknet", "readNetFromModelOptimizer", "readNetFromTFLite",
+    "readNetFromTensorflow", "readNetFromTorch", "readTensorFromONNX", "Tokenizer_load",
+)  # fmt: skip
+_OPENCV_METHODS = (
+    ("VideoCapture", "__init__"), ("VideoCapture", "open"), ("CascadeClassifier", "__init__"),
+    ("CascadeClassifier", "load"), ("HOGDescriptor", "__init__"), ("HOGDescriptor", "load"),
+    ("DescriptorMatcher", "read"), ("Feature2D", "read"), ("ANNIndex", "load"), ("FontFace", "__init__"),
+    ("FontFace", "set"),
+)  # fmt: skip
+_OPENCV_FACTORIES = ("FaceDetectorYN", "FaceRecognizerSF", "TrackerVit", "ALIKED", "DISK", "LightGlueMatcher")
+
 # Where a library keeps the function or the method, and which files a call reads or writes.
 _FUNCTIONS: tuple[tuple[str, str, Files], ...] = (
     ("safetensors", "safe_open", _argument(0, "filename")),
@@ -84,6 +134,10 @@ _FUNCTIONS: tuple[tuple[str, str, Files], ...] = (
     ("onnx.external_data_helper", "load_external_data_for_tensor", _tensor),
     ("onnx.checker", "check_model", _model(0, "model")),
     ("onnx.shape_inference", "infer_shapes_path", _model(0, "model_path")),
+    *(("cv2", name, _some(0)) for name in _OPENCV_READS),
+    *(("cv2", name, _some(0, reads=False)) for name in _OPENCV_WRITES),
+    *(("cv2.dnn", name, _some(0)) for name in _OPENCV_NETS),
+    ("cv2.dnn", "readNetFromONNX", _model(0, "onnxFile")),
 )
 _METHODS: tuple[tuple[str, str, str, Files], ...] = (
     ("torch._C", "PyTorchFileReader", "__init__", _argument(1, "name")),
@@ -92,6 +146,18 @@ _METHODS: tuple[tuple[str, str, str, Files], ...] = (
     ("onnxruntime", "InferenceSession", "__init__", _model(1, "path_or_bytes")),
     ("onnxruntime", "SessionOptions", "register_custom_ops_library", _argument(1, "library_path")),
     ("h5py", "File", "__init__", _hdf5),
+    ("tokenizers", "Tokenizer", "from_file", _argument(0, "path")),
+    ("tokenizers", "Tokenizer", "train", _several(1, "files")),
+    ("tokenizers", "Tokenizer", "save", _argument(1, "path", False)),
+    *(
+        ("tokenizers.models", kind, name, _some(place))
+        for kind in ("BPE", "WordLevel", "WordPiece")
+        for name, place in (("__init__", 1), ("from_file", 0), ("read_file", 0))
+    ),
+    *(("cv2", kind, name, _some(1)) for kind, name in _OPENCV_METHODS),
+    *(("cv2", kind, "create", _some(0)) for kind in _OPENCV_FACTORIES),
+    ("cv2", "FileStorage", "__init__", _storage),
+    ("cv2", "FileStorage", "open", _storage),
 )
 
 
@@ -107,16 +173,35 @@ def _replace(owner: Any, name: str, told: Told, files: Files) -> None:
     plain = getattr(owner, name, None) if owner is not None else None
     if plain is None or hasattr(plain, _MARK):
         return
+    if plain is object.__init__:
+        plain = _made
     # A class (safe_open) has attributes that a function must not take over, like __dict__.
     names = ("__name__", "__qualname__", "__doc__", "__module__")
+    bound = _of_class(owner, name)
 
     @functools.wraps(plain, [n for n in names if hasattr(plain, n)], ())
     def telling(*args: Any, **kwargs: Any) -> Any:
-        for path, reads in files(args, kwargs):
+        for path, reads in files(args[1:] if bound else args, kwargs):
             told(path, reads)
-        return plain(*args, **kwargs)
+        return bound.__get__(None, args[0])(*args[1:], **kwargs) if bound else plain(*args, **kwargs)
 
     setattr(telling, _MARK, True)
-    setattr(
-        owner, name, staticmethod(telling) if name == "from_file" and isinstance(owner, type) else telling
-    )
+    kept: Any = telling
+    if bound:
+        kept = classmethod(telling)
+    elif isinstance(owner, type) and isinstance(inspect.getattr_static(owner, name), staticmethod):
+        kept = staticmethod(telling)
+    setattr(owner, name, kept)
+
+
+def _of_class(owner: Any, name: str) -> Any:
+    """A class method as its class keeps it, which a subclass binds to itself; None if it is none."""
+    kept = inspect.getattr_static(owner, name, None) if isinstance(owner, type) else None
+    return kept if isinstance(kept, classmethod | _NATIVE_CLASS_METHOD) else None
+
+
+_NATIVE_CLASS_METHOD = type(vars(dict)["fromkeys"])
+
+
+def _made(self: object, *args: Any, **kwargs: Any) -> None:
+    """The ``__init__`` of a type whose ``__new__`` does it all, and which no hook can go before."""

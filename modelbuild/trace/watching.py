@@ -22,7 +22,7 @@ from importlib.machinery import ModuleSpec
 from types import CodeType, FrameType, ModuleType
 from typing import Any, Literal, Protocol
 
-from modelbuild.trace import natives
+from modelbuild.trace import catalogues, natives
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ def start(watcher: Watcher) -> None:
         _watch_probes()
         _watch_environment()
         _read_sources()
-        _watch_metadata()
-        natives.wrap(_opened_natively)
+        catalogues.watch(_asked_of_a_catalogue)
+        _wrap_libraries()
         sys.meta_path.insert(0, _Finder())
         os.register_at_fork(after_in_child=_forked)
     _watcher = watcher
@@ -342,44 +342,6 @@ def _instruction(frame: FrameType) -> tuple[int, CodeType, int]:
     return id(frame), frame.f_code, frame.f_lasti
 
 
-# ---- installed distributions ----
-
-
-def _watch_metadata() -> None:
-    """What is installed is found in folders whose files are no facts: the questions are."""
-    import importlib.metadata as metadata
-
-    mine: Any = metadata
-    plain_name = metadata.Distribution.from_name.__func__  # type: ignore[attr-defined]
-    plain_points, plain_all = metadata.entry_points, metadata.distributions
-
-    def tell(kind: str, name: str) -> None:
-        if (watcher := _active()) is not None:
-            with unseen():
-                watcher.catalogued(kind, name, sys._getframe(2))
-
-    @functools.wraps(plain_name)
-    def from_name(cls: type, name: str) -> Any:
-        tell("distribution", name)
-        return plain_name(cls, name)
-
-    @functools.wraps(plain_points)
-    def entry_points(**params: Any) -> Any:
-        tell("entry-points", params.get("group", "*"))
-        return plain_points(**params)
-
-    @functools.wraps(plain_all)
-    def distributions(**kwargs: Any) -> Any:
-        if sys._getframe(1).f_code.co_name != "entry_points" or sys._getframe(1).f_globals is not vars(
-            metadata
-        ):
-            tell("installed", "distributions")
-        return plain_all(**kwargs)
-
-    mine.Distribution.from_name = classmethod(from_name)
-    mine.entry_points, mine.distributions = entry_points, distributions
-
-
 # ---- modules ----
 
 
@@ -407,15 +369,15 @@ def _read_sources() -> None:
 class _Finder(importlib.abc.MetaPathFinder):
     """Finds nothing by itself: it is asked first for each module that is not in memory.
 
-    The audit event "import" does not tell of importlib.import_module(). When a library comes whose
-    native readers are to be wrapped, they are as soon as it is imported.
+    The audit event "import" does not tell of importlib.import_module(). When a library comes of which
+    something is to be wrapped, it is as soon as it is imported.
     """
 
     def find_spec(self, name: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
         if (watcher := _active()) is not None:
             with unseen():
                 watcher.imported(name, sys._getframe(1))
-        if name not in natives.LIBRARIES:
+        if name not in (*natives.LIBRARIES, catalogues.LIBRARY):
             return None
         others = (f for f in sys.meta_path if f is not self and hasattr(f, "find_spec"))
         spec = next((s for f in others if (s := f.find_spec(name, path, target))), None)
@@ -425,10 +387,22 @@ class _Finder(importlib.abc.MetaPathFinder):
 
             def execute(module: ModuleType) -> None:
                 plain(module)
-                natives.wrap(_opened_natively)
+                _wrap_libraries()
 
             loader.exec_module = execute
         return spec
+
+
+def _wrap_libraries() -> None:
+    """What of ours stands in the place of theirs, in the libraries that are loaded."""
+    natives.wrap(_opened_natively)
+    catalogues.wrap(_asked_of_a_catalogue)
+
+
+def _asked_of_a_catalogue(kind: str, name: str, frame: FrameType) -> None:
+    if (watcher := _active()) is not None:
+        with unseen():
+            watcher.catalogued(kind, name, frame)
 
 
 def _opened_natively(path: object, reads: bool) -> None:

@@ -6,10 +6,12 @@ import importlib
 import importlib.util
 import os
 import sqlite3
+import struct
 import sys
 import textwrap
 import time
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,7 +85,13 @@ def names(found: Found, *kinds: str) -> set[str]:
 
 # ---- files ----
 
-HDF5 = pytest.mark.skipif(importlib.util.find_spec("h5py") is None, reason="h5py is not installed")
+
+def _needs(module: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(importlib.util.find_spec(module) is None, reason=f"{module} is not installed")
+
+
+HDF5, TOKENIZERS, OPENCV = _needs("h5py"), _needs("tokenizers"), _needs("cv2")
+BOTH = {"vocab.json", "merges.txt"}
 
 FILES: list[Any] = [
     pytest.param("import part", {"part.py"}, id="module"),
@@ -151,6 +159,50 @@ FILES: list[Any] = [
     ),
     pytest.param("import h5py; h5py.File('data.h5')['x'][:]", {"data.h5"}, id="hdf5", marks=HDF5),
     pytest.param("import h5py; h5py.File('data.h5', mode='w').close()", set(), id="hdf5-anew", marks=HDF5),
+    *(
+        pytest.param(
+            f"from tokenizers import *; from tokenizers.models import *\n{code}",
+            files,
+            id=name,
+            marks=TOKENIZERS,
+        )
+        for name, code, files in (
+            ("tokenizer", "Tokenizer.from_file('tok.json').encode('a').ids", {"tok.json"}),
+            ("tokenizer-named", "Tokenizer.from_file(path='tok.json')", {"tok.json"}),
+            ("tokenizer-made", "Tokenizer(BPE()).save('new.json'); Tokenizer.from_file('new.json')", set()),
+            ("vocabulary", "BPE('vocab.json', 'merges.txt')", BOTH),
+            ("vocabulary-named", "WordLevel(vocab='vocab.json', unk_token='a')", {"vocab.json"}),
+            ("vocabulary-in-memory", "BPE({'a': 0}, []); WordPiece({'a': 0})", set()),
+            (
+                "vocabulary-from-file",
+                "BPE.from_file('vocab.json', 'merges.txt')",
+                {"vocab.json", "merges.txt"},
+            ),
+            ("vocabulary-read", "WordLevel.read_file('vocab.json')", {"vocab.json"}),
+            ("corpus", "Tokenizer(BPE()).train(['merges.txt'])", {"merges.txt"}),
+            ("corpus-named", "Tokenizer(BPE()).train(files=['merges.txt'])", {"merges.txt"}),
+        )
+    ),
+    *(
+        pytest.param(f"import cv2, numpy\n{code}", files, id=name, marks=OPENCV)
+        for name, code, files in (
+            ("image", "assert cv2.imread('image.png').shape == (4, 4, 3)", {"image.png"}),
+            ("image-named", "cv2.imread(filename='image.png', flags=0)", {"image.png"}),
+            ("image-by-name", "from cv2 import imread\nimread('image.png')", {"image.png"}),
+            (
+                "image-made",
+                "cv2.imwrite('new.png', numpy.zeros((4, 4))); cv2.imread('new.png')",
+                set(),
+            ),
+            ("images", "cv2.imreadmulti('image.png')", {"image.png"}),
+            ("video", "cv2.VideoCapture('image.png')", {"image.png"}),
+            ("storage-cv", "cv2.FileStorage('cv.yml', cv2.FILE_STORAGE_READ).getNode('x')", {"cv.yml"}),
+            ("storage-cv-opened", "cv2.FileStorage().open('cv.yml', flags=0)", {"cv.yml"}),
+            ("storage-cv-anew", "cv2.FileStorage('cv.yml', cv2.FILE_STORAGE_WRITE).release()", set()),
+            ("storage-cv-in-memory", "cv2.FileStorage('%YAML:1.0\\nx: 1', 4)", set()),
+            ("net", "try: cv2.dnn.readNetFromONNX('m.onnx')\nexcept cv2.error: pass", {"m.onnx", "m.data"}),
+        )
+    ),
     pytest.param("import sqlite3; sqlite3.connect('data.db')", {"data.db"}, id="sqlite"),
     pytest.param(
         "import sqlite3; sqlite3.connect('file:data.db?mode=ro', uri=True)", {"data.db"}, id="sqlite-uri"
@@ -207,6 +259,17 @@ FILES: list[Any] = [
 ]
 
 
+def _png(width: int, height: int) -> bytes:
+    """A black picture."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    rows = zlib.compress(b"".join(b"\0" + b"\0\0\0" * width for _ in range(height)))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
 @pytest.fixture(scope="module")
 def things(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """Files of every format, by name."""
@@ -228,6 +291,15 @@ def things(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
         with h5py.File(folder / "data.h5", "w") as file:
             file["x"] = np.ones(2)
+    (folder / "vocab.json").write_text('{"a": 0, "b": 1, "ab": 2}')
+    (folder / "merges.txt").write_text("#version: 0.2\na b\n")
+    if importlib.util.find_spec("tokenizers"):
+        import tokenizers.models
+
+        vocabulary = tokenizers.models.BPE({"a": 0, "b": 1, "ab": 2}, [("a", "b")])
+        tokenizers.Tokenizer(vocabulary).save(str(folder / "tok.json"))
+    (folder / "image.png").write_bytes(_png(4, 4))
+    (folder / "cv.yml").write_text("%YAML:1.0\n---\nx: 1\n")
     with sqlite3.connect(folder / "data.db") as database:
         database.execute("create table t (x)")
     source = write(folder, "compiled.py", "x = 1")
@@ -752,10 +824,25 @@ CATALOGUE = """
         ("metadata.packages_distributions()", {"installed distributions": "sha256:"}),
         ("import asks", {}),  # what a library asks while it is imported, it asks for itself
         ("import asks; asks.later()", {"distribution wobble": "1.0"}),
+        *(
+            pytest.param(f"import pkg_resources as p; {code}", read, marks=_needs("pkg_resources"))
+            for code, read in (
+                ("p.get_distribution('wobble').version", {"distribution wobble": "1.0"}),
+                ("p.require('wobble >= 1')", {"distribution wobble": "1.0"}),
+                ("p.working_set.find(p.Requirement('wobble'))", {"distribution wobble": "1.0"}),
+                ("\n    try: p.require('wibble')\n    except p.DistributionNotFound: pass",
+                 {"distribution wibble": None}),
+                ("[e.load() for e in p.iter_entry_points('my.hooks')]",
+                 {"entry-points my.hooks": "sha256:", "package plugin": "plug-in 2.0"}),
+                ("{d.key for d in p.working_set}", {"installed distributions": "sha256:"}),
+                ("p.parse_version('1.0')", {}),
+            )
+        ),
     ],
-    ids=["version", "requires", "missing", "plug-ins", "all", "library-on-import", "library-for-the-user"],
+    ids=["version", "requires", "missing", "plug-ins", "all", "library-on-import", "library-for-the-user",
+         "old-version", "old-requires", "old-find", "old-missing", "old-plug-ins", "old-all", "old-nothing"],
 )  # fmt: skip
-def test_what_the_model_asks_of_importlib_metadata_is_a_fact(
+def test_what_the_model_asks_of_what_is_installed_is_a_fact(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, found: dict[str, str | None]
 ) -> None:
     base, site = tmp_path / "base", tmp_path / "site-packages"
