@@ -88,12 +88,12 @@ class Verify(Step):
     def run_at(self, base: Path, given: Mapping[str, Path], out: Path) -> Outcome:
         """As ``run``; ``base`` is the recipe's folder, where the model is made anew if it is asked."""
         try:
-            return self.prove(given, base)
+            return self.prove(given, base, kept=True)
         except ProofError as error:
             raise self.explained(error, given) from None
 
-    def prove(self, given: Mapping[str, Path], base: Path | None = None) -> Outcome:
-        """The verdict alone.
+    def prove(self, given: Mapping[str, Path], base: Path | None = None, kept: bool = False) -> Outcome:
+        """The verdict alone. With ``kept``, what was measured of a file that fails is in the error, too.
 
         Raises:
             StepError, ProofError: as ``run``.
@@ -118,13 +118,19 @@ class Verify(Step):
             own_data = own_data or case.row is None
         narrow = () if own_data else self._narrow()
         self._doubt(proof, given["reference"], base)
-        outcome = self._verdict(proof, running.evidence, (*other, *running.said, *narrow))
-        lost = self._unnoticed(running, given["reference"]) if self.precision != "fp32" else None
+        try:
+            outcome = self._verdict(proof, running.evidence, (*other, *running.said, *narrow))
+        except ProofError as error:
+            data = dict(error.data)
+            if (record := data.pop("record", None)) and kept:
+                data["record"] = _with(self._unnoticed(running, given["reference"]), record)
+            raise ProofError(error.diagnostics, data) from None
+        lost = self._unnoticed(running, given["reference"])
         if lost is None:
             return outcome
         told: dict[str, Any] = {"ranges": lost.rows}
         if record := outcome.data.get("record"):
-            told["record"] = {**record, "lost": [d.as_json() for d in lost.diagnostics], **told}
+            told["record"] = _with(lost, record)
         return Outcome((*outcome.diagnostics, *lost.diagnostics), {**outcome.data, **told})
 
     def _doubt(self, proof: Proof, reference: Path, base: Path | None) -> None:
@@ -158,6 +164,8 @@ class Verify(Step):
         from modelbuild.steps import losses
         from modelbuild.steps.reference import load_case, smallest
 
+        if self.precision == "fp32":
+            return None
         inputs = {id(arrays): arrays for arrays in running.rung.values()}
         feeds = [running.feed(arrays) for arrays in inputs.values()]
         if running.blind:
@@ -217,8 +225,6 @@ class Verify(Step):
         data: dict[str, Any] = {"parity": parity} if kept is None else {"parity": parity, "record": kept}
         if any(d.level == "error" for d in found):
             data["parity"] = {**parity, "passed": False}
-            if self.precision != "fp32":  # what leaves the range is looked for where the proof holds
-                data.pop("record", None)
             raise ProofError(found, {**data, "cases": [asdict(m) for m in proof.measured]})
         return Outcome(found, data)
 
@@ -456,6 +462,13 @@ class _Running:
         for tensor in self._alarms.ringing(outs) if self._alarms is not None else ():
             self.rung.setdefault(tensor, arrays)
         return [_full(o) for o in outs[: self._count]]
+
+
+def _with(lost: Losses | None, record: dict[str, Any]) -> dict[str, Any]:
+    """A record with what half precision loses of a file whose values hold, which no tolerance decides."""
+    if lost is None:
+        return record
+    return {**record, "lost": [d.as_json() for d in lost.diagnostics], "ranges": lost.rows}
 
 
 def _full(array: Array) -> Array:

@@ -83,16 +83,44 @@ def test_a_tolerance_that_fails_is_proven_whole_and_says_where(project: Project)
     assert re.search(r"output `y` at batch=\d: .*; element \[\d, \d\]: ", answer.said("parity-failed"))
 
 
-def test_what_failed_by_a_tolerance_was_measured_all_the_same(tmp_path: Path) -> None:
-    """Of a file that has never passed."""
+# One of its values is beyond what a float16 can hold, and is none of its output's.
+LOSING = """\
+import torch
+from torch import nn
+
+
+class Net(nn.Linear):
+    def __init__(self, width=8, bias=True):
+        super().__init__(6, 3)
+
+    def forward(self, x):
+        large = (x * 1e5).abs().amax(dim=1, keepdim=True)
+        return super().forward(x) / 1.001 + (large > 1e3).to(x.dtype)
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "precision"), [(TINY, "fp32"), (TINY, "fp16"), (LOSING, "fp16")],
+    ids=["fp32", "fp16", "fp16-that-loses"],
+)  # fmt: skip
+def test_what_failed_by_a_tolerance_was_measured_all_the_same(
+    tmp_path: Path, source: str, precision: str
+) -> None:
+    """Of a file that has never passed; in half precision with what it loses, as a whole proof says it."""
     project = Project(tmp_path)
-    project.write("net.py", TINY)
-    project.recipe("precision: {fp32: {tolerance: {relative_l2: 1.0e-12}}}")
+    project.write("net.py", source)
+    method = "method: convert, " if precision == "fp16" else ""
+    asked = "precision: {%s: {%stolerance: {relative_l2: %s}}}"
+    project.recipe(asked % (precision, method, "1.0e-12"))
     assert project.build().code == 3
     _forget(project)
-    project.recipe("precision: {fp32: {tolerance: {relative_l2: 1.0e-3}}}")
-    assert project.build().statuses == {"net.fp32.onnx": "cached"}  # the proof alone is new
+    project.recipe(asked % (precision, method, "1.0e-1"))
+    anew = project.build()
+    assert anew.statuses == {f"net.{precision}.onnx": "cached"}  # the proof alone is new
     assert _logs(project) == []
+    assert _proofs(anew) == _proofs(project.build("--force"))
+    if source is LOSING:
+        assert "values leave fp16's range" in anew.said("fp16-overflow")
 
 
 def test_what_the_recipes_own_function_accepts_is_asked_again_where_the_function_moves(
