@@ -41,7 +41,7 @@ class Mixed(Half):
     proof: Verify
 
     kind: ClassVar[str] = "mixed"
-    version: ClassVar[int] = 8
+    version: ClassVar[int] = 9
     packages: ClassVar[tuple[str, ...]] = (*Half.packages, "onnxruntime", "ml_dtypes")
     of_pytorch: ClassVar[tuple[str, ...]] = Verify.of_pytorch
 
@@ -145,15 +145,22 @@ class Mixed(Half):
         search = Search(switches, [self._trial(given["reference"], tried[0], bounds)], tell, suspects)
         if search.unrounded() > 1:
             raise self._explained(_of_float(plain), given, out)
-        last, nearly = plain, ""
-        for _ in range(_ROUNDS):
+        last, nearly, rounds = plain, "", _ROUNDS
+        while True:
             try:
-                found = search.run()
+                found = search.run() if rounds else None
             except Infeasible as error:
                 if search.limit < 1:  # stricter than the tolerance, to no avail
                     nearly = f", and a choice with more room would keep {error.kept} of {error.nodes} nodes"
+                    found = None
+                else:
+                    raise ProofError((self._infeasible(error),), dict(plain.data)) from error
+            if found is None:
+                if not search.settle():
                     break
-                raise ProofError((self._infeasible(error),), dict(plain.data)) from error
+                rounds = _ROUNDS
+                continue
+            rounds -= 1
             clamped = self.convert(model, out, found.kept)
             try:
                 proof, _ = self._proven(given, out)

@@ -77,6 +77,24 @@ class Lengthy(nn.Module):
         return big / ((big * big).sum(-1, keepdim=True) + 1).sqrt()
 
 
+class Assigned(nn.Module):
+    # Row by row the likeliest of many groups, twice over; the first ones' errors decide the second.
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(1)
+        self.layers = nn.ModuleList(nn.Linear(16, 16) for _ in range(12))
+        self.choose = nn.ModuleList(nn.Linear(16, 64) for _ in range(2))
+        self.groups = nn.Parameter(torch.randn(64, 16))
+
+    def forward(self, x):
+        for i, layer in enumerate(self.layers):
+            x = x + torch.tanh(layer(x))
+            if i in (3, 7):
+                x = x + self.groups[self.choose[i // 4](x).argmax(-1)]
+        return x
+
+
 calls = []
 
 
@@ -312,6 +330,30 @@ def test_a_file_that_runs_at_no_size_in_half_is_searched_too(nets: Project) -> N
     answer = nets.build()
     assert answer.statuses == {"net.fp16.onnx": "built"}, answer.diagnostics
     assert "not finite or of other sizes" in answer.said("precision-fallback")
+
+
+# On each input other rows are sent to other groups, so that five searches find five choices of nodes.
+ASSIGNED = """\
+model: {import: "nets:Assigned"}
+inputs: {x: {shape: [n, 16]}}
+outputs: [y]
+dynamic_axes: {n: {min: 1, opt: 8, max: 64}}
+precision: {fp16: {}}
+verify: {samples: 100}
+"""
+
+
+def test_where_searches_find_nothing_that_holds_what_values_are_chosen_by_is_kept(nets: Project) -> None:
+    nets.recipe("", base=ASSIGNED)
+    answer = nets.build()
+    assert answer.statuses == {"net.fp16.onnx": "built"}, answer.diagnostics
+    assert "values are chosen by comparing; keeping what they are chosen by in fp32" in answer.stderr
+    kept = set(answer.artifacts["net.fp16.onnx"]["conversion"]["kept"])
+    model = onnx.load(str(nets.output("net.fp16.onnx")))
+    layers = [n.name for n in model.graph.node if n.op_type in ("Gemm", "MatMul")]
+    assert len(layers) == 14
+    assert kept.issuperset(layers[:10])  # eight layers, and what chooses behind the fourth and the eighth
+    assert not kept.intersection(layers[10:])
 
 
 # Squares overflow where few long rows come together: at no end of the axes, but in the variant.

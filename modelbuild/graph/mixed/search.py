@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from modelbuild.base import passing
 from modelbuild.graph.files import Array
 from modelbuild.graph.mixed.choice import additions
+from modelbuild.graph.mixed.choices import before_choices
 from modelbuild.graph.mixed.sensitivity import Strain, shares
 from modelbuild.graph.mixed.switches import Switches
 
@@ -117,6 +118,7 @@ class Search:
         self.every = frozenset(range(len(self.roundings.uses)))
         self.weights = frozenset(i for i in self.every if self.roundings.uses[i].kind == "weight")
         self._plan: _Plan | None = None
+        self._first: list[tuple[str, ...]] = []  # what is kept before all else, step by step
 
     def run(self) -> Found:
         """Find nodes to keep so that every bound holds on every trial.
@@ -143,6 +145,8 @@ class Search:
             whole = plan.first(len(plan.order))
             kept, after = self._pruned(plan, whole, self._of_kept(whole), every=True)
             if self._lacks_half(kept):
+                if self.settle():
+                    return self.run()
                 raise self._infeasible(plan, kept)
         plan.taken, plan.pruned = count, kept != plan.first(count)
         return Found(self._in_order(kept), plan.plain, after, self.runs)
@@ -151,16 +155,36 @@ class Search:
         """Measure anew when run again: another trial has come first."""
         self._plan = None
 
+    def settle(self) -> bool:
+        """Go another way from now on, where there is one: keep first what values are chosen by.
+
+        What gains most on a few inputs is no guide where a rounding changes a choice: on the next
+        input it is another rounding, and another choice.
+        """
+        steps = [] if self._first else before_choices(self.roundings)
+        if not steps:
+            return False
+        self.tell("values are chosen by comparing; keeping what they are chosen by in fp32")
+        self._first, self.limit = steps, 1.0
+        if self._plan is not None:
+            self._plan = replace(self._plan, order=self._order(self._plan.gains), taken=0, pruned=True)
+        return True
+
     def _planned(self, plain: float) -> _Plan:
         self.tell("measuring what rounding the weights alone costs")
         floor = self._worst(self.weights)
         gains = self._gains(plain)
+        return _Plan(plain, floor, gains, self._order(gains))
+
+    def _order(self, gains: Mapping[int, float]) -> list[tuple[str, ...]]:
+        """All nodes, a few at a time, in the order in which they are kept."""
         finite = {i: g if np.isfinite(g) else _INFINITE for i, g in gains.items()}
-        order = [nodes for nodes, _ in additions(self.roundings.needs, finite, ())]
+        kept = frozenset[str]().union(*self._first)
+        order = [*self._first, *(nodes for nodes, _ in additions(self.roundings.needs, finite, kept))]
         rest = frozenset().union(*(n for n in self.roundings.needs if n)).difference(*order)
         if rest:  # what gained nothing by itself; with it nothing is rounded any more
             order.append(tuple(sorted(rest)))
-        return _Plan(plain, floor, gains, order)
+        return order
 
     def _lacks_half(self, kept: frozenset[str]) -> bool:
         """Whether too little is left in half to call the file half."""
@@ -275,7 +299,8 @@ class Search:
         """Without the nodes that turn out not to be needed, those that gain least first.
 
         ``every`` tries all of them, those first that half precision is asked for: halves of what is left
-        to try, and each half of one that is needed.
+        to try, and each half of one that is needed. What is kept before all else is not tried: a choice
+        that comes out the same here need not elsewhere.
         """
         worth: defaultdict[str, float] = defaultdict(float)
         for i, nodes in enumerate(self.roundings.needs):
@@ -283,7 +308,7 @@ class Search:
                 for node in nodes:
                     worth[node] += plan.gains.get(i, 0.0)
         limit = MARGIN * self.limit if after <= MARGIN * self.limit else self.limit
-        ranked = sorted(kept, key=lambda n: (worth[n], n))
+        ranked = sorted(kept.difference(*self._first), key=lambda n: (worth[n], n))
         tries: list[tuple[str, ...]] = [(node,) for node in reversed(ranked[:TRIALS])]
         if every:
             work = self.roundings.work

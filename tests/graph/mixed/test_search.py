@@ -12,6 +12,7 @@ import pytest
 from onnx import TensorProto
 
 from modelbuild.graph.files import Model
+from modelbuild.graph.mixed.choices import before_choices
 from modelbuild.graph.mixed.roundings import Roundings
 from modelbuild.graph.mixed.search import Found, Infeasible, Search, Trial
 from modelbuild.graph.mixed.switches import Switches
@@ -296,3 +297,55 @@ def test_a_rounding_that_leaves_sizes_which_do_not_fit_is_kept_away_from() -> No
     found = search.run()
     assert "n_moved" in found.kept
     assert _error(model, found.kept) < 1e-2
+
+
+def _assigning() -> Model:
+    """Each row goes to the likeliest of 64 groups, three layers in, whose vector three more layers read.
+
+    A second choice is made of sizes and of the first one alone.
+    """
+    nodes, weights = _layers(6)
+    choosing = [
+        onnx.helper.make_node("ArgMax", ["t2"], ["group"], "n_group", axis=1, keepdims=0),
+        _node("Shape", "t2", "sizes"),
+        _node("Gather", "table group", "given"),
+    ]
+    nodes[6].input[0] = "given"
+    nodes[-1].output[0] = "y"
+    table = np.random.default_rng(1).normal(size=(64, 64)).astype(np.float32)
+    return _model([*nodes[:6], *choosing, *nodes[6:]], {**weights, "table": table})
+
+
+def test_all_that_a_choice_is_made_of_is_told_by_the_graph() -> None:
+    (step,) = before_choices(Roundings(_assigning(), HalfOptions()))
+    assert set(step) == {"n_m0", "n_t0", "n_m1", "n_t1", "n_m2", "n_t2", "n_group"}
+    assert before_choices(Roundings(_model(*_layers_to_y(2)), HalfOptions())) == []
+
+
+def _differ(model: Model, kept: tuple[str, ...]) -> float:
+    """The share of rows that a converted file sends to another group, of 20,000 that no search has seen."""
+    half, _ = convert(model, HalfOptions(node_block_list=kept))
+    feeds = {"x": np.random.default_rng(98).normal(size=(20_000, 64)).astype(np.float32)}
+    (want,), (got,) = (session(m).run(None, feeds) for m in (model, simulated(half)))
+    return float((np.abs(got - want).max(1) > 0.1).mean())
+
+
+def test_where_values_are_chosen_what_they_are_chosen_by_can_be_kept_first() -> None:
+    model = _assigning()
+    loose = _search(model, 1.0)
+    search = _search(model, 0.9 * loose._worst(loose.every) ** 0.5)
+    found = search.run()
+    assert _differ(model, found.kept) > 1e-4  # the two inputs of the search show none of it
+    assert search.settle()
+    settled = search.run()
+    assert {"n_m0", "n_t0", "n_m1", "n_t1", "n_m2", "n_t2", "n_group"} <= set(settled.kept)
+    assert len(settled.kept) < len(model.proto.graph.node) - 2
+    assert settled.after <= 1
+    assert _differ(model, settled.kept) == 0
+    assert not search.settle()  # and there is one such way
+
+
+def test_a_graph_that_chooses_nothing_has_no_other_way() -> None:
+    search = _search(_overflowing(), 1e-2)
+    search.run()
+    assert not search.settle()
