@@ -6,13 +6,14 @@ import gc
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from modelbuild.base import passing
-from modelbuild.base.errors import Diagnostic, Refusal, StepError
-from modelbuild.base.tensors import TensorSpec
+from modelbuild.base.errors import Diagnostic, ModelbuildError, Refusal, StepError
+from modelbuild.base.telling import tell
+from modelbuild.base.tensors import Sizes, TensorSpec
 from modelbuild.graph import sources
 from modelbuild.machine.isolate import in_child
 from modelbuild.steps import failures, forms, scripts
@@ -55,7 +56,7 @@ class Export(ModelStep):
     initializer_names: tuple[str, ...] = ()  # for the weights, which nothing may fold then
 
     kind: ClassVar[str] = "export"
-    version: ClassVar[int] = 9
+    version: ClassVar[int] = 10
     packages: ClassVar[tuple[str, ...]] = (
         "torch", "onnx", "onnxscript", "onnx_ir", "onnxruntime", "safetensors", "numpy",
     )  # fmt: skip
@@ -82,9 +83,29 @@ class Export(ModelStep):
         try:
             return self._made(model, out)
         except StepError as error:
+            data = dict(error.data)
+            made = self._made_there(data.pop("wrong at", {}), model, out)
+            if made is not None:
+                return made
             if self.ranges and any(d.code == "baked-axis" for d in error.diagnostics):
-                raise Refusal(error.diagnostics, error.data) from error
+                raise Refusal(error.diagnostics, data) from error
             raise
+
+    def _made_there(self, sizes: Sizes, model: LiveModel, out: Path) -> Outcome | None:
+        """The graph of the sizes at which that of ``traced`` is wrong; None where it is no better.
+
+        What pads to a multiple is traced without the padding at a multiple, and with padding that may
+        be none beside it.
+        """
+        if not sizes or min(sizes.values()) < 2 or len(set(sizes.values())) < len(sizes):
+            return None
+        other = replace(self, traced=dict(sizes))
+        tell(f"the graph that is traced at {self._at()} is wrong at {other._at()}; tracing there")
+        try:
+            return other._made(model, out)
+        except ModelbuildError as second:
+            passing.met(second)
+            return None
 
     def _made(self, model: LiveModel, out: Path) -> Outcome:
         import torch
@@ -154,8 +175,12 @@ class Export(ModelStep):
         exported = paths.Exported(
             model, self.inputs, self._tensors, self.ranges, self.traced, out / FILE, self._exported
         )
-        told, one_sided = branches.judged(exported, spots)
-        unproven += [*one_sided, *paths.compared(exported, assumed)]
+        try:
+            told, one_sided = branches.judged(exported, spots)
+            unproven += [*one_sided, *paths.compared(exported, assumed)]
+        except StepError:
+            fresh.restore()
+            raise
         return Outcome(
             (*chosen, *raised, *said, *told), {"outputs": names, "sources": lines, "not_proven": unproven}
         )

@@ -266,5 +266,5 @@ def _baked(wrong: Sizes, traced: Sizes) -> StepError:
             "only the traced one",
             "look for branches on this size in forward(), or keep it out of the axis's min and max",
         ),
-        {"axes": moved},
+        {"axes": moved, "wrong at": dict(wrong)},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from modelbuild.base.errors import Refusal
 from modelbuild.base.tensors import TensorSpec
 from modelbuild.steps.attention import attention
-from modelbuild.steps.export import Export, _by_position
-from modelbuild.steps.model import ModelSource
+from modelbuild.steps.export import FILE, Export, _by_position
+from modelbuild.steps.model import LiveModel, ModelSource
 
 
 def _export(opset: int, exporter: Any = "auto") -> Export:
@@ -94,3 +96,57 @@ def test_an_old_opset_gives_a_file_of_that_opset_with_the_same_values(opset: int
     onnx.save(model.proto, tmp_path / "net.onnx")
     (got,) = ort.InferenceSession(tmp_path / "net.onnx").run(None, {"x": x.numpy()})
     torch.testing.assert_close(torch.from_numpy(got), Net()(x))
+
+
+class Blocks(nn.Module):
+    """Running sums within blocks of four, the last one padded where the length is no multiple."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        missing = -x.shape[1] % 4
+        if missing > 0:
+            x = F.pad(x, (0, missing))
+        return x.reshape(x.shape[0], -1, 4).cumsum(-1)
+
+
+class OneOfTwo(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * (2 if x.shape[1] % 4 else 3)
+
+
+def _traced_at(length: int, module: nn.Module, exporter: Any, out: Path) -> Export:
+    step = Export(
+        ModelSource("none"), (TensorSpec("x", "float32", ("batch", "length")),), None,
+        {"batch": 2, "length": length}, {"batch": (1, 5), "length": (4, 40)}, 18, exporter, True,
+    )  # fmt: skip
+    model = LiveModel(module.eval(), ModelSource("none"), Path(__file__).parent, None)  # type: ignore[arg-type]
+    try:
+        step.run_beside(model, {}, out)
+    finally:
+        gc.enable()  # the step turns it off, as its process ends with it
+    return step
+
+
+@pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])
+@pytest.mark.parametrize("length", [8, 9], ids=["at-a-multiple", "beside-one"])
+def test_what_pads_to_a_multiple_is_right_wherever_it_was_traced_first(
+    exporter: str, length: int, tmp_path: Path
+) -> None:
+    import onnxruntime as ort
+
+    _traced_at(length, Blocks(), exporter, tmp_path)
+    session = ort.InferenceSession(tmp_path / FILE)
+    for shape in [(1, 4), (2, 8), (3, 9), (5, 11), (4, 16), (1, 39), (5, 40)]:
+        x = torch.randn(shape)
+        (got,) = session.run(None, {"x": x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(got), Blocks()(x))
+
+
+def test_where_the_graph_of_either_size_is_wrong_at_the_other_the_first_is_what_is_told(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(Refusal) as raised:
+        _traced_at(8, OneOfTwo(), "dynamo", tmp_path)
+    (said,) = raised.value.diagnostics
+    assert said.code == "baked-axis"
+    assert said.message.endswith("than at the traced length=8, and the graph holds only the traced one")
+    assert raised.value.data == {"axes": ["length"]}
