@@ -3,10 +3,11 @@
     python bench/sweep_table.py FOLDER [NAMES...] [--limit 300] [--again] [--table-only] [--out FILE]
 
 FOLDER has a folder for each model: NAME/NAME.yaml, and beside it what that recipe imports. Each is built
-from nothing, in a cache of its own, and where it does not come out whole, once more with ``exporter:
-torchscript``. A model's line goes into FOLDER/results.jsonl as soon as it is known; what has a line is not
-built again, so a run that was stopped goes on where it was. Why a model is refused stands in the table in
-modelbuild's own words, or where somebody has looked, in those of sweep_notes.yaml.
+from nothing, in a cache of its own. Where it does not come out whole, it is built once more with the line
+that the hint of ``ill-conditioned`` has, and with ``exporter: torchscript``. A model's line goes into
+FOLDER/results.jsonl as soon as it is known; what has a line is not built again, so a run that was stopped
+goes on where it was. Why a model is refused stands in the table in modelbuild's own words, or where somebody
+has looked, in those of sweep_notes.yaml.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ ROOT = Path(__file__).parents[1]
 NOTES = Path(__file__).with_name("sweep_notes.yaml")
 WORDS = 110
 """Of what a refusal says, at most so many characters."""
+_ALLOWS = re.compile(r"conditioning: ([\d.]+)")
 
 Row = Mapping[str, Any]
 
@@ -88,16 +90,28 @@ def read(file: Path) -> dict[str, Row]:
 
 
 def attempt(folder: Path, limit: float) -> Row:
+    """One model's line; where its recipe does not come out whole, that of what a reader would try next."""
     row = built(folder, f"{folder.name}.yaml", limit)
     if row["outcome"] == "whole":
         return row
-    other = folder / f"{folder.name}.torchscript.yaml"
     recipe = yaml.safe_load((folder / f"{folder.name}.yaml").read_text())
-    other.write_text(yaml.safe_dump(recipe | {"exporter": "torchscript"}, sort_keys=False))
-    again = built(folder, other.name, limit)
-    if again["outcome"] != "whole":
-        return {**row, "torchscript": again["code"]}
-    return {**again, "name": row["name"], "outcome": "torchscript", "code": row["code"], "why": row["why"]}
+    for outcome, changed in others(recipe, row.get("allows")):
+        other = folder / f"{folder.name}.{outcome}.yaml"
+        other.write_text(yaml.safe_dump(changed, sort_keys=False))
+        again = built(folder, other.name, limit)
+        if again["outcome"] == "whole":
+            return {**again, "name": row["name"], "outcome": outcome, "code": row["code"], "why": row["why"]}
+        row = {**row, outcome: again["code"]}
+    return row
+
+
+def others(recipe: Mapping[str, Any], allows: float | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The recipe with what the error's hint proposes, where that is a conditioning; and with torchscript."""
+    if allows is not None:
+        precision = recipe["precision"]
+        fp32 = {**(precision.get("fp32") or {}), "tolerance": {"conditioning": allows}}
+        yield "conditioned", {**recipe, "precision": {**precision, "fp32": fp32}}
+    yield "torchscript", {**recipe, "exporter": "torchscript"}
 
 
 def built(folder: Path, recipe: str, limit: float) -> Row:
@@ -151,6 +165,9 @@ def judged(answer: Mapping[str, Any]) -> Row:
         return {**row, "outcome": "whole", "code": "", "why": ""}
     first = errors[0] if errors else {"code": "not-built", "message": ""}
     outcome = "part" if made else "refused"
+    proposed = [float(n) for d in errors for n in _ALLOWS.findall(d.get("hint") or "")]
+    if proposed:
+        row["allows"] = max(proposed)
     return {**row, "outcome": outcome, "code": first["code"], "why": " ".join(first["message"].split())}
 
 
@@ -167,6 +184,7 @@ def kept(artifacts: Iterable[Mapping[str, Any]]) -> int | None:
 _TOLD = {
     "whole": "whole",
     "torchscript": "whole with `exporter: torchscript`",
+    "conditioned": "whole with the `tolerance: {conditioning: ...}` that `ill-conditioned` proposes",
     "part": "in part",
     "refused": "refused",
 }

@@ -46,6 +46,23 @@ def test_a_model_is_whole_where_every_artifact_came_out(
     assert "\n" not in row["why"]
 
 
+def test_an_ill_conditioned_model_is_tried_with_what_its_hint_proposes_and_then_with_torchscript() -> None:
+    hint = "accept it with `tolerance: {conditioning: 2}`, or compute in float64 what magnifies rounding"
+    ill = [
+        {"level": "error", "code": "ill-conditioned", "message": "m", "hint": h}
+        for h in (hint, hint.replace("2", "4"))
+    ]
+    row = sweep_table.judged({"recipes": [{"artifacts": [_artifact("failed", diagnostics=ill)]}]})
+    assert row["allows"] == 4
+    recipe = {"name": "a", "precision": {"fp32": None, "fp16": None}}
+    assert list(sweep_table.others(recipe, row["allows"])) == [
+        ("conditioned",
+         {"name": "a", "precision": {"fp32": {"tolerance": {"conditioning": 4.0}}, "fp16": None}}),
+        ("torchscript", {**recipe, "exporter": "torchscript"}),
+    ]  # fmt: skip
+    assert [outcome for outcome, _ in sweep_table.others(recipe, None)] == ["torchscript"]
+
+
 def test_the_page_is_made_of_each_models_last_line(tmp_path: Path) -> None:
     rows = [
         {"name": "b", "outcome": "refused", "code": "baked-axis",
