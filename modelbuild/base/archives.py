@@ -15,14 +15,17 @@ def file_of(path: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | 
     return file if path in SAVED_BY and isinstance(file, str) else None
 
 
-def files(spec: Any) -> Iterator[str]:
-    """The files that are read for a recipe's ``{import, args, kwargs}``, nested ones included."""
+def files(spec: Any, route: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """The files that are read for a recipe's ``{import, args, kwargs}``, nested ones included, each after
+    its place in there."""
     if isinstance(spec, Mapping):
         if "import" in spec:
-            file = file_of(str(spec["import"]), spec.get("args") or (), spec.get("kwargs") or {})
+            args = spec.get("args") or ()
+            file = file_of(str(spec["import"]), args, spec.get("kwargs") or {})
             if file is not None:
-                yield file
-        spec = list(spec.values())
-    if isinstance(spec, list | tuple):
-        for value in spec:
-            yield from files(value)
+                yield (*route, *(("args", 0) if args else ("kwargs", "f"))), file
+        for key, value in spec.items():
+            yield from files(value, (*route, key))
+    elif isinstance(spec, list | tuple):
+        for number, value in enumerate(spec):
+            yield from files(value, (*route, number))

@@ -1,53 +1,69 @@
-"""What a recipe itself names: the one list, for whoever asks what a change touches."""
+"""What a recipe and its lock file name, as evidence of what the recipe depends on."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from modelbuild.changes.edits import Edits
 from modelbuild.lockfile.agreement import named as lock_name
+from modelbuild.lockfile.naming import FAR
+from modelbuild.recipe import files
+from modelbuild.recipe.problems import dotted
 from modelbuild.recipe.schema import Recipe
-from modelbuild.trace import kinds
 
 Role = Literal["model", "data", "function"]
+"""What a file is to a recipe: of its model, of its real inputs, of its user's check."""
+
+How = Literal["file", "pattern", "code", "folder", "far"]
+"""``code`` is a module's file, ``folder`` every file right in there, ``far`` a file of that name anywhere."""
 
 _IMPORT = re.compile(r"[\w.]{1,200}:[\w.]{1,200}")  # a module of n parts may be n files
 
 
 @dataclass(frozen=True)
 class Named:
-    """A name or a pattern in a recipe, relative to it; ``route`` is where it stands."""
+    """A name, seen from the recipe's folder; ``route`` is where it stands."""
 
     role: Role
     route: str
     text: str
-    pattern: bool = False
+    how: How = "file"
 
-    @property
-    def is_code(self) -> bool:
-        return self.route in ("model.import", "verify.function")
-
-    @property
-    def fact(self) -> str:
-        return (kinds.GLOB if self.pattern else kinds.FILE).fact(self.text)
+    def changes(self, edits: Edits, base: str) -> Iterator[str]:
+        """The changes of what it names; ``base`` is the recipe's folder."""
+        place = os.path.join(base, self.text)
+        if self.how == "far":
+            yield from edits.called(self.text)
+        elif self.how == "folder":
+            yield from edits.beside(place)
+        elif self.how == "pattern":
+            yield from edits.matching(self.text, base)
+        elif self.how == "file":
+            yield from edits.hit(place)
+        else:  # beside the recipe, or at the root, where commands are run
+            places = (place, os.path.join(edits.root, self.text))
+            for found in [path for path in places if edits.knows(path)][:1]:
+                yield from edits.hit(found)
+                yield from edits.imported(found)
 
 
 def named(recipe: Recipe) -> Iterator[Named]:
     """What the recipe itself names: weights, files, data, and the modules of its code."""
     model = recipe.model
-    if model.weights:
-        yield Named("model", "model.weights", model.weights.file)
+    for route, text in files.named(recipe):
+        how: How = "pattern" if files.takes_patterns(route) else "file"
+        yield Named("data" if route[0] == "verify" else "model", dotted(route[:2]), text, how)
     if model.onnx:
-        yield Named("model", "model.onnx", model.onnx)
         yield Named("model", "model.onnx", model.onnx + ".data")
-    yield from (Named("model", "model.files", text, True) for text in model.files)
-    yield from (Named("data", "verify.data", text, True) for text in recipe.verify.data)
     for place in _imports([model.import_, *model.args, *model.kwargs.values()]):
-        yield from (Named("model", "model.import", path) for path in modules(place))
+        yield from (Named("model", "model.import", path, "code") for path in modules(place))
     if recipe.verify.function:
-        yield from (Named("function", "verify.function", path) for path in modules(recipe.verify.function))
+        modules_of = modules(recipe.verify.function)
+        yield from (Named("function", "verify.function", path, "code") for path in modules_of)
 
 
 def _imports(values: Iterable[Any]) -> Iterator[str]:
@@ -70,21 +86,12 @@ def modules(place: str) -> Iterator[str]:
         yield f"{path}.py"
 
 
-@dataclass(frozen=True)
-class Locked:
-    """A name in a lock file: a file, or every file that lies right in a folder; ``far``: wherever it lies."""
-
-    path: str
-    folder: bool = False
-    far: bool = False
-
-
-def locked(names: Iterable[str]) -> Iterator[Locked]:
+def locked(names: Iterable[str]) -> Iterator[Named]:
     """What a lock file names."""
     for name in map(lock_name, names):
-        if name.startswith(".../"):  # outside the project, or at another place on each machine
-            yield Locked(name[4:], far=True)
+        if name.startswith(FAR):
+            yield Named("model", "lock", name[len(FAR) :], "far")
         elif name == "*" or name.endswith("/*"):
-            yield Locked(name[:-2] or ".", folder=True)
+            yield Named("model", "lock", name[:-2] or ".", "folder")
         else:
-            yield Locked(name)
+            yield Named("model", "lock", name)

@@ -162,10 +162,6 @@ class Repository:
         except RecipeError:
             return True
 
-    def changed(self, commit: str) -> frozenset[Path]:
-        """The absolute paths of what the working tree has otherwise than the commit, deleted files too."""
-        return frozenset(self.root / path for path in self.edits(commit))
-
     def read(self, blobs: Iterable[str], limit: int, total: int = 1 << 28) -> dict[str, Blob]:
         """The bytes of blobs by their ids, at most ``limit`` of each, and of all at most ``total``.
 

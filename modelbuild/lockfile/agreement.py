@@ -20,6 +20,7 @@ from modelbuild.base.errors import Diagnostic, RecipeError
 from modelbuild.base.keys import digest
 from modelbuild.base.results import RecipeResult
 from modelbuild.git import Repository
+from modelbuild.lockfile.naming import FAR
 from modelbuild.lockfile.values import CONTENT, OUTLINE, Lock
 from modelbuild.plan.actions import Plan, plan
 from modelbuild.recipe.problems import clean
@@ -128,7 +129,7 @@ def _files(lock: Lock, base: Path, inside: Inside) -> Iterator[str]:
     contents = set(lock.files.values())
     for name, value in lock.files.items():
         path = os.path.join(base, named(name))
-        if name.startswith(".../") or name.endswith("/*") or name == "*" or not inside(path):
+        if name.startswith(FAR) or name.endswith("/*") or name == "*" or not inside(path):
             continue
         now = _digest(path, value, lock)
         if now is None:

@@ -7,12 +7,15 @@ import re
 from modelbuild.base.escaping import line
 from modelbuild.base.keys import digest
 
+FAR = ".../"
+"""What a name begins with of a file outside the project, or at another place on each machine."""
+
 _LONGEST = 500  # a key of YAML has 1024 characters at most, and a quote in it takes two
 
 
 def portable(path: str) -> str:
     """The path as another machine has it: a folder outside the project may be anywhere."""
-    return named(".../" + path.rpartition("/")[2] if path.startswith("/") else path)
+    return named(FAR + path.rpartition("/")[2] if path.startswith("/") else path)
 
 
 def normal(distribution: str) -> str:

@@ -10,18 +10,18 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from modelbuild.base import archives, links
+from modelbuild.base import links
 from modelbuild.base.errors import Diagnostic
-from modelbuild.recipe.problems import Problem, Route, clean, dotted
+from modelbuild.recipe.files import named, takes_patterns
+from modelbuild.recipe.problems import Problem, clean, dotted
 from modelbuild.recipe.schema import Recipe
 from modelbuild.wording.phrases import did_you_mean
 
 
 def missing_files(recipe: Recipe, folder: Path) -> Iterator[Problem]:
     """The files named in ``recipe`` that are not there, seen from ``folder``."""
-    for route, name in _named(recipe):
-        pattern = route[1] in ("files", "data") and glob.has_magic(name)
-        if pattern or _is_file(folder / name):
+    for route, name in named(recipe):
+        if (takes_patterns(route) and glob.has_magic(name)) or _is_file(folder / name):
             continue
         message = f"`{dotted(route[:2])}`: there is no file `{clean(str(folder / name), 200)}`"
         yield Problem(route, message, _hint(folder, folder / name))
@@ -29,27 +29,12 @@ def missing_files(recipe: Recipe, folder: Path) -> Iterator[Problem]:
 
 def outside(recipe: Recipe, folder: Path, root: Path) -> Iterator[Diagnostic]:
     """A warning for each file or pattern that leads out of the repository at ``root``."""
-    for route, name in _named(recipe):
+    for route, name in named(recipe):
         if not links.leads_into(os.path.join(folder.absolute(), name), str(root)):
             at = f"`{dotted(route[:2])}`: `{clean(name, 200)}`"
             said = f"{at} lies outside the repository; a build would read it"
             hint = "keep it in the repository, where a review sees it"
             yield Diagnostic("outside-repository", said, hint, level="warning")
-
-
-def _named(recipe: Recipe) -> Iterator[tuple[Route, str]]:
-    """Every file and pattern that a recipe names, and where."""
-    model = recipe.model
-    if model.weights is not None:
-        yield ("model", "weights", "file"), model.weights.file
-    if model.onnx is not None:
-        yield ("model", "onnx"), model.onnx
-    if (name := archives.file_of(model.import_ or "", model.args, model.kwargs)) is not None:
-        yield ("model", *(("args", 0) if model.args else ("kwargs", "f"))), name
-    for i, name in enumerate(model.files):
-        yield ("model", "files", i), name
-    for i, name in enumerate(recipe.verify.data):
-        yield ("verify", "data", i), name
 
 
 def _is_file(path: Path) -> bool:

@@ -45,7 +45,7 @@ class ModelSource:
             StepError: a pattern matches nothing.
         """
         weights = (base / found.file,) if (found := self.state) else ()
-        loaded = [base / f for f in archives.files(self.spec)]
+        loaded = [base / file for _, file in archives.files(self.spec)]
         return (*weights, *loaded, *matching(base, self.files, "model.files", "import-failed"))
 
     @property

@@ -17,18 +17,18 @@ from modelbuild.trace import facts, words
 
 TYPE_CHECKING = False  # typing costs 4 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
     from typing import Literal, Protocol
 
-    class Change(Protocol):
-        """What came, went or has other bytes in a repository: each answer is such a file, or None."""
+    class Edited(Protocol):
+        """What came, went or has other bytes in a repository: each answer are such files."""
 
-        def hit(self, path: str) -> str | None: ...
-        def appeared(self, path: str) -> str | None: ...
-        def relisted(self, folder: str) -> str | None: ...
-        def matching(self, pattern: str, base: Path) -> str | None: ...
-        def shadowing(self, modules: Sequence[str], folder: str) -> str | None: ...
+        def hit(self, path: str) -> Iterator[str]: ...
+        def appeared(self, path: str) -> Iterator[str]: ...
+        def relisted(self, folder: str) -> Iterator[str]: ...
+        def matching(self, pattern: str, base: str) -> Iterator[str]: ...
+        def shadowing(self, modules: Sequence[str], folder: str) -> Iterator[str]: ...
 
     # How a fact travels to a clone in another folder of another machine. A "file" is known there by its
     # content, a "version" and a "setting" by their names; the "answer" to a question is the same there
@@ -53,7 +53,7 @@ class Kind:
         variables: Callable[[str, str | None], Mapping[str, str | None]],
         content: bool,
         words: Callable[[str, str | None, str | None, words.Outlines], str],
-        touched: Callable[[Change, str, str | None, str], str | None],
+        touched: Callable[[Edited, str, str | None, str], Iterator[str]],
         travels: Travel,
     ) -> None:
         self.name = name
@@ -66,7 +66,7 @@ class Kind:
         self.variables = variables  # (rest, value): environment variables, likewise, with their values
         self.content = content  # a digest of all the bytes at its guards: dear, of large files
         self.words = words  # (rest, old, new, outlines): what is told when it moved
-        self.touched = touched  # (change, rest, value, base): the file by which a change can move it
+        self.touched = touched  # (edited, rest, value, base): the files by which a change can move it
         self.travels: Travel = travels
 
     def fact(self, rest: str = "") -> str:
@@ -96,21 +96,17 @@ def _no_variable(rest: str, value: str | None) -> dict[str, str | None]:
     return {}
 
 
-def _untouched(change: Change, rest: str, value: str | None, base: str) -> str | None:
+def _untouched(edited: Edited, rest: str, value: str | None, base: str) -> Iterator[str]:
     """The environment and what is installed are in no repository."""
-    return None
+    return iter(())
 
 
-def _hit(change: Change, rest: str, value: str | None, base: str) -> str | None:
-    return change.hit(os.path.join(base, rest))
+def _hit(edited: Edited, rest: str, value: str | None, base: str) -> Iterator[str]:
+    return edited.hit(os.path.join(base, rest))
 
 
-def _appeared(change: Change, rest: str, value: str | None, base: str) -> str | None:
-    return change.appeared(os.path.join(base, rest))
-
-
-def _first(found: Iterable[str | None]) -> str | None:
-    return next(filter(None, found), None)
+def _appeared(edited: Edited, rest: str, value: str | None, base: str) -> Iterator[str]:
+    return edited.appeared(os.path.join(base, rest))
 
 
 def _file(rest: str, value: str | None, base: str) -> str | None:
@@ -139,6 +135,10 @@ def _beside(rest: str, value: str | None, base: str) -> list[str]:
     return [os.path.join(base, rest) + facts.JOURNAL]
 
 
+def _journal_touched(edited: Edited, rest: str, value: str | None, base: str) -> Iterator[str]:
+    return edited.hit(os.path.join(base, rest) + facts.JOURNAL)
+
+
 def _ordered(rest: str, value: str | None, base: str) -> list[str]:
     return [os.path.join(base, name) for name in facts.json_list(value)]
 
@@ -147,18 +147,19 @@ def _some_ordered(rest: str, value: str | None, base: str) -> list[str] | None:
     return _ordered(rest, value, base) or None
 
 
-def _order_touched(change: Change, rest: str, value: str | None, base: str) -> str | None:
+def _order_touched(edited: Edited, rest: str, value: str | None, base: str) -> Iterator[str]:
     """A checkout gives what it writes a new time."""
-    return _first(map(change.hit, _ordered(rest, value, base)))
+    return (path for place in _ordered(rest, value, base) for path in edited.hit(place))
 
 
 def _on_path(rest: str, value: str | None, base: str) -> list[str]:
     return [p for p in os.environ.get("PATH", os.defpath).split(os.pathsep) if os.path.isabs(p)]
 
 
-def _program_touched(change: Change, rest: str, value: str | None, base: str) -> str | None:
+def _program_touched(edited: Edited, rest: str, value: str | None, base: str) -> Iterator[str]:
     """One of the repository, in a folder of PATH: a file there is one by its mode, too."""
-    return _first(change.hit(os.path.join(folder, rest)) for folder in _on_path(rest, value, base))
+    places = (os.path.join(folder, rest) for folder in _on_path(rest, value, base))
+    return (path for place in places for path in edited.hit(place))
 
 
 def _listing(rest: str, value: str | None, base: str) -> str | None:
@@ -170,8 +171,8 @@ def _without(value: str | None) -> list[str]:
     return (value or "").split("/")[1:]
 
 
-def _relisted(change: Change, rest: str, value: str | None, base: str) -> str | None:
-    return change.relisted(os.path.join(base, rest))
+def _relisted(edited: Edited, rest: str, value: str | None, base: str) -> Iterator[str]:
+    return edited.relisted(os.path.join(base, rest))
 
 
 def _names(value: str | None) -> list[str]:
@@ -202,22 +203,21 @@ def _inside(folders: Sequence[str], value: str | None) -> list[str]:
     return [*folders, *filter(os.path.isdir, inner)]
 
 
-def _modules_touched(change: Change, rest: str, value: str | None, base: str) -> str | None:
-    return change.shadowing(_names(value), os.path.join(base, rest))
+def _modules_touched(edited: Edited, rest: str, value: str | None, base: str) -> Iterator[str]:
+    return edited.shadowing(_names(value), os.path.join(base, rest))
 
 
-def _search_touched(change: Change, rest: str, value: str | None, base: str) -> str | None:
-    return _first(change.shadowing(_names(value), folder) for folder in facts.search_path())
+def _search_touched(edited: Edited, rest: str, value: str | None, base: str) -> Iterator[str]:
+    names = _names(value)
+    return (path for folder in facts.search_path() for path in edited.shadowing(names, folder))
 
 
 def _cwd(rest: str, value: str | None, base: str) -> str:
     return os.path.relpath(os.path.realpath(os.getcwd()), os.path.realpath(base))
 
 
-def _matched(change: Change, rest: str, value: str | None, base: str) -> str | None:
-    from pathlib import Path
-
-    return change.matching(rest, Path(base))
+def _matched(edited: Edited, rest: str, value: str | None, base: str) -> Iterator[str]:
+    return edited.matching(rest, base)
 
 
 def _package(rest: str, value: str | None, base: str) -> str | None:
@@ -296,7 +296,7 @@ EXECUTABLE = Kind(
 JOURNAL = Kind(
     "journal", now=lambda rest, value, base: facts.journal(os.path.join(base, rest)),
     question=_nothing_more, lies=_beside, guards=_beside, variables=_no_variable, content=False,
-    words=words.other, touched=lambda change, *fact: _first(map(change.hit, _beside(*fact))),
+    words=words.other, touched=_journal_touched,
     travels="answer",
 )  # fmt: skip
 

@@ -1,7 +1,7 @@
 """What a change between two git revisions means for the recipes: for people who review it.
 
-``reviewing.review`` is the whole of it, of what is ``asking``. ``sides`` reads the two revisions,
-``versions`` the recipes in them, ``touching`` finds the recipes that other files belong to,
+``reviewing.review`` is the whole of it, of what is ``asking``. ``versions`` are the recipes in the two
+revisions, ``mentioning`` finds the recipes that other files belong to,
 ``pairing`` which two are one recipe. Then two recipes are compared: ``differences`` in their own
 words, ``effects`` in what will rebuild, ``costs`` in seconds, ``risks`` in what a reviewer wants to be
 told, ``locks`` in what their lock files say. ``values`` is the result; ``plain`` and ``markdown`` are

@@ -14,9 +14,9 @@ from typing import Any
 
 from modelbuild import settings
 from modelbuild.base.errors import Diagnostic, RecipeError
-from modelbuild.changes.review.bounds import FILE
+from modelbuild.changes.bounds import FILE
 from modelbuild.changes.review.costs import Places
-from modelbuild.changes.review.sides import PROJECT, Side, Sides, inside
+from modelbuild.changes.sides import PROJECT, Side, Sides, inside
 from modelbuild.git import Repository
 from modelbuild.machine import home
 from modelbuild.recipe.problems import INVALID, clean

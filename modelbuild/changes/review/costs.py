@@ -6,10 +6,10 @@ people: what cannot be read counts as not known.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +40,21 @@ class Places:
         """Of the recipe at ``recipe``, a path in the repository, under the name of its artifacts."""
         manifest = self._manifest(name)
         seconds = dict(_spent(manifest))
-        remembered: dict[str, Any] = {}
-        with contextlib.suppress(UnicodeError):  # a path that is no text is in no cache
-            remembered = Store(self.cache).history(str(self.root / recipe))
-        for action, row in remembered.items():
+        for action, row in self.history(recipe).items():
             if _is_time(row.get("seconds")):
                 seconds[action] = float(row["seconds"])
         return Past(seconds, dict(_proven(manifest)))
+
+    def history(self, recipe: str) -> dict[str, Any]:
+        """What the cache remembers of each action of the recipe; empty if it was never built with it."""
+        try:
+            return self._store.history(str(self.root / recipe))
+        except UnicodeError:  # a path that is no text is in no cache
+            return {}
+
+    @cached_property
+    def _store(self) -> Store:
+        return Store(self.cache)
 
     def _manifest(self, name: str) -> dict[str, Any]:
         path = self.out / name / MANIFEST

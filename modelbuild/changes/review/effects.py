@@ -6,7 +6,7 @@ it had, and then what is made from it stands: this is the most that a build will
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from modelbuild.base.keys import digest
@@ -17,8 +17,6 @@ from modelbuild.plan.freshness import facts
 from modelbuild.recipe.schema import Recipe
 from modelbuild.steps.mixed import Mixed
 from modelbuild.steps.verify import Verify
-
-"""What a file is to a recipe: of its model, of its real inputs, of its user's check."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +94,13 @@ def _reads(action: Action, role: Role) -> bool:
     if role == "function":
         return checks
     return not checks and (role == "model" or action.id == "reference")
+
+
+def role(actions: Iterable[Action]) -> Role:
+    """What a file is to a recipe whose ``actions`` have read it."""
+    readers = list(actions)
+    roles: tuple[Role, ...] = ("function", "data")
+    return next((role for role in roles if all(_reads(action, role) for action in readers)), "model")
 
 
 def _behind(of: Plan, artifact: Artifact, order: Mapping[str, int]) -> list[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from modelbuild.changes.review.sides import Sides
 from modelbuild.changes.review.versions import Version
+from modelbuild.changes.sides import Sides
 
 
 @dataclass(frozen=True)

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import fnmatch
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
 from modelbuild.base.errors import Diagnostic
+from modelbuild.changes.bounds import FILE, RECIPES, Clock, unfinished
+from modelbuild.changes.edits import Listed
+from modelbuild.changes.importing import reaching
 from modelbuild.changes.naming import Role
 from modelbuild.changes.review.asking import Asked, places, revisions, wanted
-from modelbuild.changes.review.bounds import FILE, RECIPES, Clock, unfinished
 from modelbuild.changes.review.costs import Places
 from modelbuild.changes.review.depending import File, belonging, strays
 from modelbuild.changes.review.differences import differences
 from modelbuild.changes.review.effects import Outlook, outlook
-from modelbuild.changes.review.importing import reaching
 from modelbuild.changes.review.locks import lock_changes
+from modelbuild.changes.review.mentioning import candidates, others
 from modelbuild.changes.review.pairing import Pair, pairs
 from modelbuild.changes.review.risks import dropped, risks
-from modelbuild.changes.review.sides import Side, Sides, between
-from modelbuild.changes.review.touching import candidates
 from modelbuild.changes.review.values import Change, Effect, Kind, RecipeReview, Review
 from modelbuild.changes.review.versions import Version, Versions, lock_place
+from modelbuild.changes.sides import Side, Sides, between
 from modelbuild.git import Entry, Repository
 from modelbuild.recipe.finding import LOCKS, SUFFIXES
 from modelbuild.recipe.problems import clean
@@ -53,7 +54,10 @@ class _Reviewer:
         self.wanted = wanted
         self.clock = Clock()
         self.old, self.new = Versions(sides.base, self.clock), Versions(sides.head, self.clock)
+        self.root = str(sides.head.repository.root)
         self.reached = reaching(sides, self.clock)
+        self.edits = self._edits(sides.changed, sides.base, sides.head)
+        self.others: frozenset[str] = frozenset()
 
     def review(self) -> Review:
         sides = self.sides
@@ -75,6 +79,9 @@ class _Reviewer:
             sides.base.revision, sides.head.revision, tuple(found), moved, tuple(reformatted),
         )  # fmt: skip
 
+    def _edits(self, paths: Iterable[str], before: Side, after: Side) -> Listed:
+        return Listed(self.root, frozenset(paths), before.files.keys(), after.files.keys(), self.reached)
+
     def _was_wrong(self, pair: Pair) -> bool:
         """Whether this is a recipe with mistakes that the change does not touch."""
         both = pair.old is not None and pair.new is not None and bool(pair.old.wrong and pair.new.wrong)
@@ -88,16 +95,23 @@ class _Reviewer:
         return not same or entries[0] != entries[1]
 
     def _pairs(self) -> list[Pair]:
-        paths = {p for p in self.sides.changed if p.endswith(SUFFIXES) and not p.endswith(LOCKS)}
-        paths = {p for p in (*paths, *candidates(self.sides, self.reached, self.clock)) if self._is_wanted(p)}
-        if len(paths) > RECIPES:
-            raise unfinished(f"the change touches {len(paths)} files that may be recipes")
-        every = sorted(paths)
+        yaml = {p for p in self.sides.changed if p.endswith(SUFFIXES) and not p.endswith(LOCKS)}
+        changed = self._read(filter(self._is_wanted, yaml))
+        recipes = {path for versions in changed for path in versions}
+        self.others = others(self.sides, recipes)
+        more = candidates(self.sides, self.edits, self.others, self.places, self.clock)
+        return pairs(self.sides, *self._read((*recipes, *filter(self._is_wanted, more))))
+
+    def _read(self, paths: Iterable[str]) -> list[dict[str, Version]]:
+        """The recipes among these files, in each revision."""
+        every = sorted(set(paths))
+        if len(every) > RECIPES:
+            raise unfinished(f"the change touches {len(every)} files that may be recipes")
         found = []
         for versions in (self.old, self.new):
             versions.prefetch([*every, *map(lock_place, every)])
             found.append({p: v for p in every if (v := versions.version(p)) is not None})
-        return pairs(self.sides, *found)
+        return found
 
     def _is_wanted(self, path: str) -> bool:
         return not self.wanted or any(
@@ -135,17 +149,20 @@ class _Reviewer:
 
     def _files(self, pair: Pair) -> list[tuple[Change, Role]]:
         """The files that the recipe depends on and that are not what they were."""
-        if pair.old is None or pair.new is None or (pair.was is None and not self.sides.others):
+        if pair.old is None or pair.new is None or not self.sides.changed:
             return []
         found: dict[str, list[File | None]] = {}
-        locks = [v.lock(p.path)[0] for v, p in ((self.old, pair.old), (self.new, pair.new))]
-        named = {name for lock in locks if lock for name in lock.files}
+        history = self.places.history(pair.path) if pair.was is None else {}
+        named: set[str] = set()
+        if self.others or pair.was is not None:
+            locks = [v.lock(p.path)[0] for v, p in ((self.old, pair.old), (self.new, pair.new))]
+            named = {name for lock in locks if lock for name in lock.files}
+        elif not history:
+            return []
         for number, (version, side) in enumerate(((pair.old, self.sides.base), (pair.new, self.sides.head))):
-            changed = self.sides.changed if pair.was is None else side.files.keys()
+            edits = self.edits if pair.was is None else self._edits(side.files, side, side)
             for recipe in (v.recipe for v in (pair.old, pair.new) if v.recipe is not None):
-                known = belonging(
-                    recipe, version.folder, named, side.files, changed, self.reached, self.clock
-                )
+                known = belonging(recipe, version.folder, named, history, edits, self.clock)
                 for label, file in known.items():
                     found.setdefault(label, [None, None])[number] = file
         changes = (self._file(label, *files) for label, files in sorted(found.items()))

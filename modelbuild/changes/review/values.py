@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from modelbuild.base.catalogue import EXIT_OK, EXIT_STEP_FAILED, EXIT_USAGE
 from modelbuild.base.errors import Diagnostic
+from modelbuild.changes.sides import Revision
 
 Kind = Literal["changed", "added", "removed"]
 Fate = Literal["rebuild", "prove", "same", "added", "removed"]
@@ -94,23 +95,6 @@ class RecipeReview:
             "unknown": self.unknown,
             "lock": [c.as_json() for c in self.lock],
         }
-
-
-@dataclass(frozen=True)
-class Revision:
-    """A side of the comparison; the working tree has no ``commit``."""
-
-    rev: str
-    commit: str | None
-
-    @property
-    def said(self) -> str:
-        if self.commit is None:
-            return self.rev
-        return self.commit[:10] if self.rev == self.commit else f"{self.rev} ({self.commit[:10]})"
-
-    def as_json(self) -> dict[str, Any]:
-        return {"rev": self.rev, "commit": self.commit}
 
 
 @dataclass(frozen=True)

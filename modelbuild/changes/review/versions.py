@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from modelbuild import lockfile
 from modelbuild.base.catalogue import Code
 from modelbuild.base.errors import Diagnostic, RecipeError
-from modelbuild.changes.review.bounds import FILE, Clock
-from modelbuild.changes.review.sides import PROJECT, Side, inside
+from modelbuild.changes.bounds import FILE, Clock
+from modelbuild.changes.sides import PROJECT, Side, inside
 from modelbuild.git import FAILED, Blob
 from modelbuild.lockfile.reading import INVALID as LOCK_INVALID
 from modelbuild.lockfile.reading import read as read_lock

@@ -19,6 +19,8 @@ from modelbuild import lockfile
 from modelbuild.base.errors import Diagnostic, RecipeError
 from modelbuild.base.keys import canonical
 from modelbuild.changes import naming
+from modelbuild.changes.naming import Named
+from modelbuild.changes.seeing import Seen, seen
 from modelbuild.changes.selecting.changes import Changes
 from modelbuild.git import Repository
 from modelbuild.lockfile import Lock
@@ -32,8 +34,6 @@ from modelbuild.store import Store
 from modelbuild.trace import facts, kinds
 
 UNKNOWN: Final = "changes-unknown"
-
-Facts = Iterable[tuple[str, str | None]]
 
 
 @dataclass(frozen=True)
@@ -96,26 +96,26 @@ class _View:
         base = place.parent
         lock = lockfile.place(place)
         for file in (place, lock):
-            if found := self.changes.hit(str(file)):
-                return _changed(found)
+            for changed in self.changes.hit(str(file)):
+                return _changed(changed)
         if found := self.changes.project_file(base):
             return _changed(found)
         idle = self._recall.known(str(place))
         if idle is not None:  # everything is as a build saw it, the recipe too
-            return self._met([(name, value) for name, value, _ in unpacked_facts(idle.facts)], base)
+            return self._met([Seen(name, value) for name, value, _ in unpacked_facts(idle.facts)], base)
         try:
             recipe = load(path)
         except RecipeError:
             return Reason("the recipe cannot be read", sure=False)
         declared = tuple(naming.named(recipe))
-        if met := self._met([(one.fact, None) for one in declared if not one.is_code], base):
+        if met := self._met([one for one in declared if one.how != "code"], base):
             return met
         planned = plan(recipe)
         last = self.store.history(str(place))
         why = self._by_history(planned, last, base)
         if why is None or why.sure:
             return why
-        if met := self._met([(one.fact, None) for one in declared if one.is_code], base):
+        if met := self._met([one for one in declared if one.how == "code"], base):
             return met  # a build would have told which of these it reads
         return self._by_lock(planned, lock, base, why)
 
@@ -124,9 +124,8 @@ class _View:
         if not last:
             return Reason("it was never built with this cache", sure=False)
         asked = [action for action in planned.actions if action.discovers]  # and none that it had once
-        known = [last[action.id] for action in asked if action.id in last]
-        seen = {fact for memory in known for fact in memory["discovered"].items()}
-        if met := self._met(seen, base):
+        facts_seen = seen(last, [action.id for action in asked])
+        if met := self._met(facts_seen, base):
             return met
         for action in asked:
             memory = last.get(action.id)
@@ -138,9 +137,9 @@ class _View:
                 return Reason(f"its last build here went on after {memory['passing'][0]}", sure=False)
             if not _knobs(action.step.knobs()).items() <= dict(memory["facts"]).items():
                 return Reason("its last build here was of another recipe", sure=False)
-        for name, value in sorted(seen, key=str):
-            if self._moved(name, value, base):
-                return Reason(f"its last build here saw another `{name}`", sure=False)
+        for one in facts_seen:
+            if self._moved(one.fact, one.value, base):
+                return Reason(f"its last build here saw another `{one.fact}`", sure=False)
         return None
 
     def _by_lock(self, planned: Plan, lock: Path, base: Path, without: Reason) -> Reason | None:
@@ -151,22 +150,12 @@ class _View:
             locked = lockfile.load(lock)
         except RecipeError:
             return Reason("its lock file cannot be read", sure=False)
-        if found := self._locked_file(locked, base):
-            return _changed(found)
+        if met := self._met(naming.locked(locked.files), base):
+            return met
         if said := disagreements(locked, planned, base, self.changes.holds):
             return Reason(f"its lock file is not current: {said[0]}", sure=False)
         if found := self._arrival(locked, base):
             return Reason(f"{found} came or went, and a lock file does not tell what that means", sure=False)
-        return None
-
-    def _locked_file(self, lock: Lock, base: Path) -> str | None:
-        names = {path.rpartition("/")[2]: path for path in self.changes.paths}
-        for one in naming.locked(lock.files):
-            if one.far:
-                if path := names.get(one.path):
-                    return self.changes.named(path)
-            elif found := self.changes.hit(os.path.join(base, one.path)):
-                return found
         return None
 
     def _arrival(self, lock: Lock, base: Path) -> str | None:
@@ -174,21 +163,17 @@ class _View:
         folders = {os.path.dirname(os.path.join(base, named(name))) for name in lock.files}
         folders |= {str(base), *facts.search_path()}
         for folder in sorted(folders):
-            for path in self.changes.arrivals(folder):
+            for path in self.changes.relisted(folder):
                 if not path.endswith((*SUFFIXES, *LOCKS)):
                     return path
         return None
 
-    def _met(self, seen: Facts, base: Path) -> Reason | None:
-        """The first of these facts, relative to ``base``, that a change can have moved."""
-        for name, value in sorted(seen, key=str):
-            if found := self._hit(name, value, base):
-                return _changed(found)
+    def _met(self, evidence: Iterable[Named | Seen], base: Path) -> Reason | None:
+        """The first of these, seen from ``base``, that a change can have moved."""
+        for one in evidence:
+            for path in one.changes(self.changes, str(base)):
+                return _changed(path)
         return None
-
-    def _hit(self, name: str, value: str | None, base: Path) -> str | None:
-        kind, rest = kinds.parted(name)
-        return kind.touched(self.changes, rest, value, str(base))
 
     def _moved(self, name: str, value: str | None, base: Path) -> bool:
         """Whether a fact about the repository is not what it was at the last build."""

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-import functools
 import posixpath
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from modelbuild.changes.review.values import Revision
 from modelbuild.git import Blob, Entry, Repository
-from modelbuild.recipe.finding import SUFFIXES
 
 WORKING_TREE = "working tree"
 PROJECT = "pyproject.toml"
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A side of the comparison; the working tree has no ``commit``."""
+
+    rev: str
+    commit: str | None
+
+    @property
+    def said(self) -> str:
+        if self.commit is None:
+            return self.rev
+        return self.commit[:10] if self.rev == self.commit else f"{self.rev} ({self.commit[:10]})"
+
+    def as_json(self) -> dict[str, Any]:
+        return {"rev": self.rev, "commit": self.commit}
 
 
 @dataclass(frozen=True)
@@ -46,18 +61,11 @@ class Side:
 
 @dataclass(frozen=True)
 class Sides:
-    """``changed`` are the paths at which the two have not the same file, ``others`` those of them that
-    can only be what a recipe depends on."""
+    """``changed`` are the paths at which the two have not the same file."""
 
     base: Side
     head: Side
     changed: frozenset[str]
-
-    @functools.cached_property
-    def others(self) -> frozenset[str]:
-        return frozenset(
-            p for p in self.changed if not p.endswith(SUFFIXES) and posixpath.basename(p) != PROJECT
-        )
 
 
 def between(repository: Repository, base: str, head: str | None) -> Sides:

@@ -6,10 +6,10 @@ from __future__ import annotations
 import posixpath
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
-from modelbuild.changes.review.bounds import Clock
-from modelbuild.changes.review.sides import Side, Sides
+from modelbuild.changes.bounds import Clock
+from modelbuild.changes.sides import Side, Sides
 
 MOST_FILES = 3_000
 """Python files of a repository: reading as many takes a second. Of a larger one, imports are not followed."""
@@ -25,10 +25,10 @@ _NAME = re.compile(rb"[\w.]+")
 
 def reaching(sides: Sides, clock: Clock) -> dict[str, frozenset[str]]:
     """Files that did not change, each with the changed ones that it reaches by imports, in the newer side."""
-    changed = {path for path in sides.others if path.endswith(".py")}
+    changed = {path for path in sides.changed if path.endswith(".py")}
     if not changed:
         return {}
-    importers = _importers(sides.head, clock)
+    importers = _importers(sides.head, changed, clock)
     found: defaultdict[str, set[str]] = defaultdict(set)
     for path in changed:
         todo, seen = [path], {path}
@@ -43,8 +43,8 @@ def reaching(sides: Sides, clock: Clock) -> dict[str, frozenset[str]]:
     return {importer: frozenset(paths) for importer, paths in found.items()}
 
 
-def _importers(side: Side, clock: Clock) -> Mapping[str, set[str]]:
-    """Of each Python file, those that import it."""
+def _importers(side: Side, changed: Collection[str], clock: Clock) -> Mapping[str, set[str]]:
+    """Of each Python file, one that is gone among the ``changed``, those that import it."""
     paths = [path for path, entry in side.files.items() if path.endswith(".py") and entry.is_file]
     found: defaultdict[str, set[str]] = defaultdict(set)
     if len(paths) > MOST_FILES:
@@ -53,7 +53,7 @@ def _importers(side: Side, clock: Clock) -> Mapping[str, set[str]]:
         clock.tick()
         for module in _modules(blob.data, path):
             for file in (f"{module}.py", f"{module}/__init__.py"):
-                if file in side.files:
+                if file in side.files or file in changed:
                     found[file].add(path)
     return found
 
