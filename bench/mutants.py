@@ -35,15 +35,16 @@ from typing import NoReturn
 ROOT = Path(__file__).parents[1]
 
 # What is mutated, and the tests whose subject it is: functions, not whole commands.
-LEDGER = ("tests/store/test_ledger.py", "tests/store/test_poisoning.py")
+LEDGER = ("tests/store/test_ledger.py", "tests/store/test_poisoning.py", "tests/store/test_planted.py")
+HALF = ("tests/graph/test_precision.py", "tests/graph/test_precision_any.py")
 MODULES: dict[str, tuple[str, ...]] = {
     "modelbuild/plan/actions.py": ("tests/plan/test_actions.py",),
     "modelbuild/plan/freshness.py": ("tests/plan/test_freshness.py",),
     "modelbuild/plan/rerouting.py": ("tests/plan/test_rerouting.py",),
     "modelbuild/steps/compare.py": ("tests/steps/test_compare.py", "tests/steps/test_proof.py"),
     "modelbuild/steps/slices.py": ("tests/steps/test_slices.py", "tests/steps/test_compare.py"),
-    "modelbuild/graph/precision.py": ("tests/graph/test_precision.py", "tests/graph/mixed/test_switches.py"),
-    "modelbuild/graph/rounding.py": ("tests/graph/test_precision.py", "tests/graph/test_ranges.py"),
+    "modelbuild/graph/precision.py": (*HALF, "tests/graph/mixed/test_switches.py"),
+    "modelbuild/graph/rounding.py": (*HALF, "tests/graph/test_ranges.py"),
     "modelbuild/store/cache.py": LEDGER,
     "modelbuild/store/checking.py": ("tests/store/test_checking.py",),
     "modelbuild/store/collecting.py": ("tests/store/test_collecting.py",),
@@ -51,7 +52,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "modelbuild/store/entries.py": LEDGER,
     "modelbuild/store/files.py": ("tests/store/test_files.py",),
     "modelbuild/store/ledger.py": LEDGER,
-    "modelbuild/store/objects.py": ("tests/store/test_objects.py", "tests/store/test_poisoning.py"),
+    "modelbuild/store/objects.py": ("tests/store/test_objects.py", "tests/store/test_planted.py"),
     "modelbuild/store/sessions.py": ("tests/store/test_sessions.py",),
 }
 

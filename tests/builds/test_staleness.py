@@ -12,8 +12,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,99 +19,31 @@ import onnxconverter_common
 import pytest
 from safetensors.numpy import save_file
 
-from tests.conftest import RECIPE, TINY, Answer, Project
-
-NET = """\
-import json
-import multiprocessing
-import os
-import shutil
-from concurrent.futures import ThreadPoolExecutor
-from importlib import metadata
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
-
-import near
-import numpy as np
-import seeker
-import squeak
-import torch
-import wobble
-from parts import blocks
-from safetensors.torch import load_file
-from torch import nn
-
-try:
-    from parts import tuned
-except ImportError:
-    tuned = None
-
-HERE = Path(__file__).parent
-
-
-def first_line(name):
-    return float(Path(name).read_text())
-
-
-def cached():
-    if not (HERE / "cached.txt").exists():
-        (HERE / "cached.txt").write_text("1.0")
-    return first_line(HERE / "cached.txt")
-
-
-def dynamic():
-    spec = spec_from_file_location("dynamic", HERE / "extra/dynamic.py")
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.FACTOR
-
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        with open("config.json") as file:
-            self.factor = json.load(file)["factor"] * wobble.FACTOR * dynamic()
-        if (HERE / "override.json").exists():
-            self.factor *= 3
-        with multiprocessing.get_context("fork").Pool(1) as pool:
-            self.factor *= pool.map(first_line, [HERE / "forked.txt"])[0]
-        self.factor *= first_line((HERE / "current").resolve() / "factor.txt") * cached()
-        self.factor *= float(dict(os.environ).get("GAIN", "1")) * near.FACTOR * squeak.FACTOR
-        self.factor *= 1 + len(metadata.entry_points(group="net.hooks"))
-        with ThreadPoolExecutor() as pool:
-            self.factor *= 1 + sum(pool.map(os.path.exists, [HERE / "asked.txt"]))
-        self.factor *= 2 if shutil.which("frobnicate") or seeker.found("seek.txt") else 1
-        self.factor *= 2 if Path("~/.net").expanduser().exists() else 1
-        self.factor *= os.path.getsize(HERE / "weights.bin")
-        try:
-            metadata.version("optional")
-        except metadata.PackageNotFoundError:
-            self.factor *= 2
-        self.first = nn.Linear(6, int(os.environ.get("WIDTH", "8")))
-        self.second = nn.LazyLinear(3)
-        self.second(self.first(torch.zeros(1, 6)))
-        self.register_buffer("scale", torch.from_numpy(np.load(HERE / "scale.npy")))
-        self.register_buffer("shift", load_file(HERE / "shift.safetensors")["shift"])
-        self.lists = sorted(os.listdir(HERE / "lists"))
-
-    def forward(self, x):
-        from parts import late
-
-        y = self.second(torch.relu(self.first(x))) * self.scale + self.shift
-        return late.act(blocks.mix(y) * self.factor) + (tuned.BIAS if tuned else 0.0)
-"""
-
-SEEKER = """\
-from pathlib import Path
-
-
-def found(name):
-    return any((folder / name).is_file() for folder in (Path("sub"), Path(".")))
-"""
-
-YAML = RECIPE.replace('"net:Net"}', '"net:Net", files: [tables/*.txt]}') + (
-    "precision: {fp32: {}, fp16: {method: convert}}\n"
+from tests.builds.edits import (
+    Edit,
+    checks_out_again,
+    checks_out_elsewhere,
+    deletes,
+    edited,
+    edits,
+    installs,
+    installs_plainly,
+    installs_program,
+    judged,
+    other_scale,
+    other_shift,
+    replaces,
+    sets,
+    shadows_from_outside,
+    swaps,
+    touches,
+    turns,
+    upgrades,
+    upgrades_to_1_7,
+    writes,
 )
+from tests.builds.reading import NET, SEEKER, YAML, distribution, metadata_of
+from tests.conftest import RECIPE, TINY, Answer, Project
 
 MODEL = {"model", "export", "reference"}
 EVERYTHING = MODEL | {"fp32", "fp16", "verify fp32", "verify fp16"}
@@ -144,14 +74,14 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project.write("v2/factor.txt", "2.0")
     (project.folder / "current").symlink_to("v1")
     project.write("site-packages/wobble.py", "FACTOR = 1.25\n")
-    project.write("site-packages/wobble-1.0.dist-info/METADATA", _metadata("1.0"))
+    project.write("site-packages/wobble-1.0.dist-info/METADATA", metadata_of("1.0"))
     project.write("site-packages/squeak/__init__.py", "FACTOR = 1.0\n")
-    _distribution(project, "squeak-gpu", "1.6", "squeak/__init__.py")
+    distribution(project, "squeak-gpu", "1.6", "squeak/__init__.py")
     project.write("site-packages/seeker.py", SEEKER)
     tool = Path(onnxconverter_common.__file__).parent
     copy = shutil.ignore_patterns("__pycache__")
     shutil.copytree(tool, project.folder / "site-packages/onnxconverter_common", ignore=copy)
-    _distribution(project, "onnxconverter-common-nightly", "1.6", "onnxconverter_common/__init__.py")
+    distribution(project, "onnxconverter-common-nightly", "1.6", "onnxconverter_common/__init__.py")
     project.write("weights.bin", "1")
     project.write("near-src/near.py", "FACTOR = 1.0\n")
     project.write("other-src/near.py", "FACTOR = 3.0\n")
@@ -181,168 +111,6 @@ def is_idle(project: Project) -> bool:
         subprocess.run(command, cwd=project.folder, env=project.environ(), capture_output=True).returncode
         == 0
     )
-
-
-def _metadata(version: str) -> str:
-    return f"Metadata-Version: 2.1\nName: wobble\nVersion: {version}\n"
-
-
-def _distribution(project: Project, name: str, version: str, file: str, points: str = "") -> None:
-    info = f"site-packages/{name.replace('-', '_')}-{version}.dist-info"
-    project.write(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-    project.write(f"{info}/RECORD", f"{file},sha256=abc,3\n")
-    project.write(f"{info}/entry_points.txt", points)
-
-
-# ---- edits ----
-
-Edit = Callable[[Project], object]
-
-
-@contextmanager
-def edited(project: Project, edit: Edit) -> Iterator[None]:
-    """The project with an edit, and without it afterwards."""
-    before, environment = _files(project), dict(project.environment)
-    edit(project)
-    try:
-        yield
-    finally:
-        project.environment, project.cold = environment, False
-        for path in _files(project).keys() - before.keys():
-            path.unlink()
-            if not any(path.parent.iterdir()):
-                path.parent.rmdir()
-        for path, data in before.items():
-            if not path.exists() or path.read_bytes() != data:
-                path.parent.mkdir(exist_ok=True)
-                path.write_bytes(data)
-
-
-def _files(project: Project) -> dict[Path, bytes]:
-    home = project.folder
-    ours = (p for p in home.rglob("*") if p.relative_to(home).parts[0] not in ("cache", "build"))
-    return {p: p.read_bytes() for p in ours if p.is_file()}
-
-
-def writes(name: str, text: str) -> Edit:
-    """A file with this text, new or in place of another."""
-    return lambda project: project.write(name, text)
-
-
-def replaces(name: str, old: str, new: str) -> Edit:
-    def edit(project: Project) -> None:
-        text = (project.folder / name).read_text()
-        assert old in text
-        project.write(name, text.replace(old, new))
-
-    return edit
-
-
-def deletes(name: str) -> Edit:
-    return lambda project: (project.folder / name).unlink()
-
-
-def swaps(name: str, make: Callable[[Path], object]) -> Edit:
-    """Other content of the same size, with the old time put back."""
-
-    def edit(project: Project) -> None:
-        path = project.folder / name
-        before, data = path.stat(), path.read_bytes()
-        make(path)
-        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-        after = path.stat()
-        assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
-        assert path.read_bytes() != data
-
-    return edit
-
-
-def sets(name: str, value: str) -> Edit:
-    def edit(project: Project) -> None:
-        project.environment[name] = value
-
-    return edit
-
-
-def upgrades(project: Project) -> None:
-    old, new = (project.folder / f"site-packages/wobble-{v}.dist-info" for v in ("1.0", "1.1"))
-    old.rename(new)
-    (new / "METADATA").write_text(_metadata("1.1"))
-
-
-def upgrades_to_1_7(name: str, file: str) -> Edit:
-    def edit(project: Project) -> None:
-        shutil.rmtree(project.folder / f"site-packages/{name.replace('-', '_')}-1.6.dist-info")
-        _distribution(project, name, "1.7", file)
-
-    return edit
-
-
-def installs(name: str, points: str = "") -> Edit:
-    return lambda project: _distribution(project, name, "1.0", f"{name}.py", points)
-
-
-def installs_plainly(project: Project) -> None:
-    """An editable package that is installed as others are."""
-    (project.folder / "installed/near.pth").unlink()
-    project.cold = True
-    project.write("site-packages/near.py", "FACTOR = 1.0\n")
-    _distribution(project, "near", "2.0", "near.py")
-
-
-def checks_out_elsewhere(project: Project) -> None:
-    project.write("installed/near.pth", f"{project.folder}/other-src\n")
-    project.cold = True  # such a file is read as Python starts
-
-
-def installs_program(project: Project) -> None:
-    project.write("bin/frobnicate", "").chmod(0o755)
-
-
-def shadows_from_outside(project: Project) -> None:
-    project.write("other/wobble.py", "FACTOR = 9.0\n")
-    sets("PYTHONPATH", f"{project.folder}/other:{project.environment['PYTHONPATH']}")(project)
-
-
-def touches(project: Project) -> None:
-    for path in _files(project):
-        os.utime(path)
-
-
-def checks_out_again(project: Project) -> None:
-    """As a fresh clone does: other inodes and times, the same bytes."""
-    for path, data in _files(project).items():
-        copy = path.with_name(path.name + "~")
-        copy.write_bytes(data)
-        copy.replace(path)
-
-
-def other_scale(path: Path) -> None:
-    np.save(path, np.full(3, 3.0, np.float32))
-
-
-def other_shift(path: Path) -> None:
-    save_file({"shift": np.full(3, 0.25, np.float32)}, path)
-
-
-def edits(*rows: tuple[str, Edit, set[str], str | None]) -> pytest.MarkDecorator:
-    cases = [pytest.param(edit, runs, why, id=name) for name, edit, runs, why in rows]
-    return pytest.mark.parametrize(("edit", "runs", "why"), cases)
-
-
-def judged(*rows: tuple[str, Edit, str]) -> pytest.MarkDecorator:
-    cases = [pytest.param(edit, why, id=name) for name, edit, why in rows]
-    return pytest.mark.parametrize(("edit", "why"), cases)
-
-
-def turns(name: str, target: str) -> Edit:
-    """Has a symbolic link lead elsewhere."""
-
-    def edit(project: Project) -> None:
-        (project.folder / f"{name}~").symlink_to(target)
-        (project.folder / f"{name}~").replace(project.folder / name)
-
-    return edit
 
 
 @edits(
@@ -472,7 +240,7 @@ def test_what_a_library_asks_while_the_recipe_calls_it_is_noticed(project: Proje
     """No code of the user's stands between: ``import`` names the library's own function."""
     project.environment["PYTHONPATH"] = str(project.folder / "site-packages")
     project.write("site-packages/zoo.py", LIBRARY.format(tiny=TINY))
-    _distribution(project, "zoo", "1.0", "zoo.py")
+    distribution(project, "zoo", "1.0", "zoo.py")
     project.recipe(base=RECIPE.replace("net:Net", "zoo:make"))
     assert project.build().code == 0
     assert is_fresh(project)

@@ -6,95 +6,19 @@ repository opened, and an end in sight.
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import ClassVar
 
 import pytest
 
 import modelbuild
 from modelbuild.base import globs
-from modelbuild.base.errors import RecipeError
-from modelbuild.changes.review import markdown, plain
-from modelbuild.changes.review.values import Review
-from tests.changes.review.repositories import RECIPE, Repo, made
+from modelbuild.changes.review import markdown
+from tests.changes.review.repositories import RECIPE, Repo
+from tests.program.strangers import codes, looked_at, watching
 
 ALIASES = "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 12))
 BOMB = f"a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n{ALIASES}"
-SECRET = "the secret beside the repository"
-
-# Escape sequences, ends of lines, bidirectional overrides: a terminal would obey them.
-OBEYED = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-@pytest.fixture
-def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Repo]:
-    """A repository, and a folder beside it that must stay as it is."""
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    (outside / "secret.yaml").write_text(RECIPE + f"# {SECRET}\n")
-    (outside / "secret.pt").write_text(SECRET)
-    made_ = made(tmp_path / "repository")
-    monkeypatch.chdir(made_.folder)
-    before = listing(tmp_path)
-    yield made_
-    after = listing(tmp_path)
-    assert {p: after.get(p) for p in before} == before
-    assert not any("canary" in path for path in after)
-
-
-def listing(folder: Path) -> dict[str, bytes]:
-    """Everything beside the repository."""
-    found = (p for p in folder.rglob("*") if "repository" not in p.parts and p.is_file())
-    return {str(p): p.read_bytes() for p in found}
-
-
-def looked_at(repo: Repo) -> tuple[Review, str]:
-    """The review of what is not committed, and everything that is printed of it."""
-    with watching() as opened:
-        found = modelbuild.diff("HEAD")
-    outside = [p for p in opened if os.path.realpath(p).startswith(str(repo.folder.parent / "outside"))]
-    assert not outside
-    texts = [plain.render(found), markdown.render(found)]
-    assert json.loads(json.dumps(found.as_json()))["recipes"] is not None
-    assert len(markdown.render(found)) < 65536
-    for text in texts:
-        assert not OBEYED.search(text), OBEYED.search(text)
-        assert SECRET not in text
-        assert len(text) < 300_000
-    return found, texts[0]
-
-
-class watching:
-    """The files and folders that this process opens; an audit hook stays for ever, so there is one."""
-
-    heard: ClassVar[list[list[str]]] = []
-    hooked: ClassVar[bool] = False
-
-    def __enter__(self) -> list[str]:
-        if not watching.hooked:
-            sys.addaudithook(watching.hear)
-            watching.hooked = True
-        watching.heard.append([])
-        return watching.heard[-1]
-
-    def __exit__(self, *_: object) -> None:
-        watching.heard.pop()
-
-    @staticmethod
-    def hear(event: str, arguments: tuple[object, ...]) -> None:
-        opens = event in ("open", "os.listdir", "os.scandir")
-        if watching.heard and opens and isinstance(arguments[0], str | os.PathLike | bytes):
-            watching.heard[-1].append(os.fsdecode(arguments[0]))
-
-
-def codes(review: Review) -> set[tuple[str, str]]:
-    return {(d.level, d.code) for d in review.every()}
 
 
 # ---- paths out of the repository ---------------------------------------------------------------
@@ -371,94 +295,3 @@ def test_what_is_in_a_lock_file_is_shown_and_not_obeyed(repo: Repo) -> None:
     assert found.recipes[0].lock
     for bad in ("<b>", "<i>", "@me", "`me"):
         assert bad not in comment
-
-
-# ---- nothing is run ----------------------------------------------------------------------------
-
-PLANTED = "import pathlib; pathlib.Path({!r}).touch()\n"
-
-
-@pytest.fixture
-def planted(repo: Repo) -> Repo:
-    """A repository whose every file would leave a canary if Python ran it."""
-    text = PLANTED.format(str(repo.folder.parent / "canary"))
-    for name in (
-        "net.py", "sitecustomize.py", "usercustomize.py", "torch.py", "yaml.py", "modelbuild.py",
-        "pydantic.py", "subprocess.py", "json.py", "conftest.py", "checks.py", "__init__.py",
-        "onnx/__init__.py",
-    ):  # fmt: skip
-        repo.write(name, text)
-    repo.write("evil.pth", text)
-    repo.write("setup.py", text)
-    repo.edit("samples: 4", 'samples: 4, function: "checks:near"')
-    repo.edit("{width: 8}", '{width: {import: "os:system", args: ["touch ../canary"]}}')
-    return repo
-
-
-def script() -> str:
-    """The command as users have it, beside this Python."""
-    return str(Path(sys.executable).with_name("modelbuild"))
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        pytest.param(["diff", "HEAD"], id="diff"),
-        pytest.param(["diff", "HEAD", "--format", "markdown"], id="markdown"),
-        pytest.param(["check", "."], id="check"),
-        pytest.param(["status", "net.yaml"], id="status"),
-    ],
-)
-def test_no_code_of_the_repository_is_run(planted: Repo, arguments: list[str]) -> None:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("MODELBUILD")}
-    done = subprocess.run(
-        [script(), *arguments], cwd=planted.folder, capture_output=True, text=True, timeout=60,
-        env={**environment, "MODELBUILD_CACHE_DIR": str(planted.folder / "cache")},
-    )  # fmt: skip
-    assert "Traceback" not in done.stderr
-    assert done.returncode in (0, 2), done.stderr
-    assert not (planted.folder.parent / "canary").exists()
-
-
-def test_neither_torch_nor_the_model_is_imported(planted: Repo) -> None:
-    code = (
-        "import sys, json; from modelbuild.cli.main import main; main(['diff', 'HEAD', '--format', 'json']);"
-        "print(json.dumps(sorted(m for m in sys.modules)), file=sys.stderr)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", code], cwd=planted.folder, capture_output=True, text=True, timeout=60
-    )
-    loaded = set(json.loads(done.stderr.splitlines()[-1]))
-    assert json.loads(done.stdout)["recipes"]
-    assert loaded.isdisjoint({"torch", "onnx", "numpy", "onnxruntime", "transformers", "net", "checks"})
-
-
-@pytest.mark.parametrize(
-    "rev",
-    [
-        "--output=canary", "-p", "--upload-pack=touch canary", "HEAD\n--output=canary", "$(touch canary)",
-        "HEAD:net.yaml", "--", "a..b..c", "-p..HEAD", "HEAD...--output=canary", "\udcff", "x" * 100_000,
-    ],
-)  # fmt: skip
-def test_a_revision_that_looks_like_something_else_is_refused(repo: Repo, rev: str) -> None:
-    for arguments in ((rev,), ("HEAD", rev)):
-        with pytest.raises(RecipeError) as caught:
-            modelbuild.diff(*arguments)
-        said = caught.value.diagnostics[0].render()
-        assert caught.value.exit_code == 2
-        assert len(said) < 500
-        assert not OBEYED.search(said)
-    assert sorted(p.name for p in repo.folder.iterdir()) == [".git", "net.py", "net.yaml", "w.pt"]
-
-
-def test_attributes_hooks_and_submodules_run_nothing(repo: Repo) -> None:
-    repo.write(".gitattributes", "* filter=evil diff=evil merge=evil\n*.yaml filter=lfs diff=lfs -text\n")
-    repo.write(".gitmodules", '[submodule "x"]\n\tpath = x.yaml\n\turl = ext::sh -c touch% canary\n')
-    repo.git("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},x.yaml")
-    repo.write(".gitconfig", "[core]\n\tfsmonitor = touch canary\n")
-    repo.write(".git-hooks/post-checkout", "#!/bin/sh\ntouch canary\n").chmod(0o755)
-    repo.edit("max: 8", "max: 16")
-    found, _ = looked_at(repo)
-    assert [r.recipe for r in found.recipes] == ["net.yaml"]
-    repo.git("commit", "-qam", "x")
-    assert [r.recipe for r in modelbuild.diff("HEAD~1", "HEAD").recipes] == ["net.yaml"]
