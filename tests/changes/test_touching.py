@@ -13,8 +13,8 @@ from modelbuild.plan.actions import plan
 from modelbuild.recipe.loading import load
 from modelbuild.store import Store
 from modelbuild.trace import kinds
-from tests.review.repositories import Repo, made
-from tests.review.test_reviewing import lock
+from tests.changes.review.repositories import Repo, made
+from tests.changes.review.test_reviewing import lock
 
 PLACE = "models/net.yaml"
 RECIPE = """\
