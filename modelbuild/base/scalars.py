@@ -6,7 +6,10 @@ as 90. Here ``1e-3`` is a number and ``on`` is text.
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from modelbuild.base.escaping import number as numbered
 
@@ -61,6 +64,35 @@ def quoted(text: str, plain: re.Pattern[str] = EVERYWHERE) -> str:
     except ValueError:  # a number that nobody reads
         pass
     return '"' + "".join(map(_escaped, text)) + '"'
+
+
+def exact(value: float) -> str:
+    """A float as YAML of which every reader makes the same."""
+    if math.isnan(value):
+        return ".nan"
+    if math.isinf(value):
+        return ".inf" if value > 0 else "-.inf"
+    digits, e, exponent = repr(value).partition("e")
+    return f"{digits}{'' if '.' in digits else '.0'}{e}{exponent}" if e else digits  # 1e-07 is text to PyYAML
+
+
+def flow(value: Any, word: Callable[[str], str] = quoted, number: Callable[[float], str] = exact) -> str:
+    """A value in one line of YAML: ``word`` writes its texts, ``number`` its floats."""
+    if isinstance(value, Mapping):
+        rows = (f"{word(str(key))}: {flow(inner, word, number)}" for key, inner in value.items())
+        return "{" + ", ".join(rows) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(flow(inner, word, number) for inner in value) + "]"
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, float):
+        return number(value)
+    return word(value) if isinstance(value, str) else str(value)
+
+
+def rounded(value: float) -> str:
+    """A float in as many digits as two computers agree on."""
+    return f"{value:.15g}"
 
 
 def _escaped(letter: str) -> str:

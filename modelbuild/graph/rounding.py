@@ -12,7 +12,7 @@ from onnx import TensorProto
 
 from modelbuild.base.errors import Diagnostic
 from modelbuild.graph.files import Array, numpy_dtype
-from modelbuild.wording.phrases import few
+from modelbuild.wording.phrases import few, plural
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -167,8 +167,7 @@ def _bits(value: float) -> int:
 
 
 def _values(clamped: list[Clamped]) -> str:
-    total = sum(c.count for c in clamped)
-    return f"{total} value{'s' if total > 1 else ''}"
+    return plural(sum(c.count for c in clamped), "value")
 
 
 def _listed(worst: list[Clamped]) -> str:

@@ -8,7 +8,7 @@ from modelbuild.base.escaping import line
 from modelbuild.inspection import nodes as listing
 from modelbuild.inspection.common import Info
 from modelbuild.inspection.published import MANIFEST
-from modelbuild.wording.phrases import size
+from modelbuild.wording.phrases import plural, size
 
 _MOST_KEPT = 5
 """Kept nodes that are named to a person; in JSON all are."""
@@ -33,7 +33,7 @@ def _onnx_rows(info: Info) -> list[tuple[str, str]]:
     opset = ", ".join(str(v) if d == "ai.onnx" else f"{d} {v}" for d, v in sorted(info["opset"].items()))
     made = f", by {info['producer']}" if info["producer"] else ""
     weights = [
-        f"{dtype}: {size(w['bytes'])} in {_count(w['tensors'], 'tensor')}"
+        f"{dtype}: {size(w['bytes'])} in {plural(w['tensors'], 'tensor')}"
         for dtype, w in info["weights"].items()
     ]
     return [
@@ -58,7 +58,7 @@ def _half_rows(info: Info) -> list[tuple[str, str]]:
     if kept := info["kept_nodes"]:
         first = [f"{node['name']} ({node['op_type']})" for node in kept[:_MOST_KEPT]]
         more = [f"and {len(kept) - len(first)} more"] if len(kept) > len(first) else []
-        rows += _labelled("kept", [f"{_count(len(kept), 'node')} in float32:", *first, *more])
+        rows += _labelled("kept", [f"{plural(len(kept), 'node')} in float32:", *first, *more])
     return [*rows, ("casts", _counts(info["casts"]))]
 
 
@@ -134,10 +134,6 @@ def _dims(shape: list[int | str] | None) -> str:
 
 def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {n}" for name, n in counts.items()) or "none"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _printable(text: str) -> str:

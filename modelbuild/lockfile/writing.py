@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from modelbuild.base.scalars import quoted
+from modelbuild.base.scalars import flow, quoted, rounded
 from modelbuild.lockfile.values import VERSION, Lock, Onnx
 
 _HEAD = (
@@ -30,20 +30,12 @@ def _block(values: Mapping[str, Any], depth: int) -> Iterator[str]:
             yield f"{key}\n"
             yield from _block(value, depth + 1)
         elif depth < 2 or not _is_default(name, value):
-            yield f"{key} {_inline(value)}\n"
+            yield f"{key} {flow(value, _word, rounded)}\n"
 
 
 def _is_default(name: str, value: Any) -> bool:
     """Whether an artifact's entry goes without saying: no weights beside it, nothing kept."""
     return any(f.name == name and f.default == value for f in dataclasses.fields(Onnx))
-
-
-def _inline(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_word(k)}: {_inline(v)}" for k, v in value.items()) + "}"
-    if value is None:
-        return "null"
-    return _word(value) if isinstance(value, str) else f"{value:.15g}"
 
 
 def _word(text: str) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from modelbuild.base.escaping import line
-from modelbuild.base.scalars import quoted
+from modelbuild.base.scalars import flow, quoted
 from modelbuild.recipe.defaults import Defaults, above
 from modelbuild.recipe.loading import load, source
 from modelbuild.recipe.problems import Route, dotted
@@ -212,31 +211,3 @@ def _lines(leaves: tuple[Leaf, ...]) -> Iterator[tuple[str, str]]:
             else:
                 yield f"{start}{quoted(str(step))}: {flow(leaf.value)}", leaf.origin
         before = leaf.route
-
-
-def flow(value: Any) -> str:
-    """A value in one line of YAML, of which every reader makes the same."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true" if value else "false"
-        case str():
-            return quoted(value)
-        case float():
-            return _number(value)
-        case dict():
-            return "{" + ", ".join(f"{quoted(key)}: {flow(inner)}" for key, inner in value.items()) + "}"
-        case list():
-            return "[" + ", ".join(map(flow, value)) + "]"
-        case _:
-            return str(value)
-
-
-def _number(value: float) -> str:
-    if math.isnan(value):
-        return ".nan"
-    if math.isinf(value):
-        return ".inf" if value > 0 else "-.inf"
-    digits, e, exponent = repr(value).partition("e")
-    return f"{digits}{'' if '.' in digits else '.0'}{e}{exponent}" if e else digits  # 1e-07 is text to PyYAML

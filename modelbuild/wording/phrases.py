@@ -24,6 +24,11 @@ def size(count: int | None) -> str:
     return f"{value:.1f} {unit}"
 
 
+def plural(count: int, noun: str) -> str:
+    """``1 artifact``, ``2 artifacts``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def few(texts: Sequence[str], most: int, between: str = ", ", of: str = "") -> str:
     """The first ``most`` of these, and how many more: ``a, b and 3 more``."""
     rest = len(texts) - most

@@ -9,7 +9,7 @@ from modelbuild.base.catalogue import Level
 from modelbuild.base.errors import Diagnostic
 from modelbuild.base.escaping import line
 from modelbuild.base.results import ArtifactResult, RecipeResult
-from modelbuild.wording.phrases import size
+from modelbuild.wording.phrases import plural, size
 
 _TELLING = ("built", "cached", "stale")  # a failure has its own words
 _RANK = {"error": 0, "warning": 1, "info": 2}
@@ -26,9 +26,8 @@ def idle(result: RecipeResult) -> bool:
 
 def counted(result: RecipeResult) -> str:
     """The artifacts of a recipe with nothing to do: ``6 artifacts, 1 skipped, nothing to do``."""
-    count = len(result.artifacts)
     skipped = sum(a.status == "skipped" for a in result.artifacts)
-    words = [f"{count} artifact{'s' if count != 1 else ''}", f"{skipped} skipped" if skipped else ""]
+    words = [plural(len(result.artifacts), "artifact"), f"{skipped} skipped" if skipped else ""]
     return ", ".join(filter(None, [*words, "nothing to do"]))
 
 
@@ -75,8 +74,7 @@ def _error(parity: Mapping[str, Any] | None) -> tuple[str, str, str, str]:
         return "", "", "", ""
     name, worst = next(iter(parity["outputs"].items()))
     error = name if worst["relative_l2"] is None else f"{name}: L2 {worst['relative_l2']:.1e}"
-    shapes = len(parity["shapes"])
-    proof = f"{parity['evidence']}, {shapes} shape{'s' if shapes != 1 else ''}"
+    proof = f"{parity['evidence']}, {plural(len(parity['shapes']), 'shape')}"
     headroom = worst["headroom"]
     bounds = parity["tolerance"]
     if name in parity.get("spread", ()) and ";" not in bounds:  # of floats: nothing in it is counted

@@ -37,6 +37,10 @@ class Told:
     text: str
 
 
+HOME = str(Path(__file__).resolve().parents[2])
+"""This package's own folder: at the end of the path of every process that runs steps."""
+
+
 def start_server(
     control: socket.socket, preload: Sequence[str], environ: Mapping[str, str], prefix: Sequence[str]
 ) -> subprocess.Popen[bytes]:
@@ -49,9 +53,8 @@ def start_server(
     program = (
         "import sys; sys.path.append(sys.argv.pop(1)); from modelbuild.worker.server import main; main()"
     )
-    home = str(Path(__file__).resolve().parents[2])
     return subprocess.Popen(
-        [*prefix, sys.executable, "-P", "-c", program, home, str(control.fileno()), *preload],
+        [*prefix, sys.executable, "-P", "-c", program, HOME, str(control.fileno()), *preload],
         pass_fds=[control.fileno()],
         env=environ,
         stdin=subprocess.DEVNULL,

@@ -6,21 +6,19 @@ variables, hash seed, search path and libraries, so that it computes the same by
 
 from __future__ import annotations
 
-import importlib
 import os
 import resource
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from modelbuild.base.errors import ModelbuildError
 from modelbuild.machine.environment import ENVIRONMENT
-from modelbuild.worker.client import Finished
+from modelbuild.worker.client import HOME, Finished
 from modelbuild.worker.jobs import Done, HostModel, RunStep
+from modelbuild.worker.server import preloaded
 
 DEBUGGED = "a debugger was at it, in which values can be changed"
 
@@ -82,11 +80,10 @@ def _begin(preload: Sequence[str]) -> None:
     # A server is started with -P: neither its script's folder nor the current one is on its path.
     started_in = {"", os.getcwd(), os.path.dirname(os.path.abspath(sys.argv[0]))}
     sys.path[:] = [p for p in sys.path if sys.flags.safe_path or p not in started_in]
-    if (home := str(Path(__file__).resolve().parents[2])) not in sys.path:
-        sys.path.append(home)
+    if HOME not in sys.path:
+        sys.path.append(HOME)
     for module in preload:
-        with suppress(Exception):  # as in a server: it is the business of the step that needs it
-            importlib.import_module(module)
+        preloaded(module)
     _heard.clear()
     sys.addaudithook(_hook)
 

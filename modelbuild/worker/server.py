@@ -41,11 +41,11 @@ def serve(control: socket.socket, preload: Sequence[str] = (), state: Any = None
         elif control in ready:
             server.accept()
         elif waiting:
-            _import(waiting.popleft())
+            preloaded(waiting.popleft())
 
 
-def _import(module: str) -> None:
-    # A library that is missing or broken is the business of the step that needs it.
+def preloaded(module: str) -> None:
+    """Import it, if that can be done: one that is missing or broken is the business of who needs it."""
     with contextlib.suppress(Exception):
         importlib.import_module(module)
 
@@ -71,7 +71,7 @@ class _Server:
             os._exit(0)
         assert fd is not None
         for module in job.needs:
-            _import(module)
+            preloaded(module)
         gc.freeze()  # the collector would touch, and so copy, every shared page
         parent = os.getpid()
         pid = os.fork()

@@ -13,13 +13,13 @@ import yaml
 
 import modelbuild
 from modelbuild.base.errors import RecipeError
-from modelbuild.base.scalars import meaning
+from modelbuild.base.scalars import flow, meaning
 from modelbuild.cli import main as cli
 from modelbuild.plan.actions import plan
 from modelbuild.recipe import defaults
 from modelbuild.recipe.defaults import NONE, Defaults
 from modelbuild.recipe.loading import load, parse
-from modelbuild.recipe.resolving import flow, resolve
+from modelbuild.recipe.resolving import resolve
 
 RECIPE = "model: {import: 'm:Net'}\ninputs: {x: {shape: [4, 3]}}\n"
 BOTH = RECIPE + "precision: {fp32: {}, fp16: {}}\n"

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from modelbuild.base.keys import canonical
-from modelbuild.base.scalars import quoted
+from modelbuild.base.scalars import flow, quoted, rounded
 from modelbuild.changes.review.values import Change
 from modelbuild.recipe.problems import Route, clean, dotted
 from modelbuild.recipe.schema import Engine, Recipe
@@ -43,7 +43,7 @@ def engine_name(engine: Engine, recipe: Recipe) -> str:
 
 def inline(value: Any) -> str:
     """A value as YAML on one line, not too long."""
-    return clean(_flow(value), _LONGEST)
+    return clean(flow(value, _word, rounded), _LONGEST)
 
 
 def _data(recipe: Recipe, brief: bool = False) -> dict[str, Any]:
@@ -151,18 +151,6 @@ def _short(value: Any) -> Any:
         return value if len(json.dumps(value, allow_nan=False)) < _LONGEST_VALUE else inline(value)
     except ValueError:
         return inline(value)
-
-
-def _flow(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{_word(str(k))}: {_flow(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_flow, value)) + "]"
-    if value is None or isinstance(value, bool):
-        return str(value).lower() if value is not None else "null"
-    if isinstance(value, float):
-        return f"{value:.15g}"
-    return _word(value) if isinstance(value, str) else str(value)
 
 
 def _word(text: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from modelbuild.changes.review.values import Change
 from modelbuild.lockfile import Lock, Onnx, Worst
 from modelbuild.recipe.problems import clean
-from modelbuild.wording.phrases import size
+from modelbuild.wording.phrases import plural, size
 
 
 def lock_changes(old: Lock | None, new: Lock | None) -> tuple[Change, ...]:
@@ -18,7 +18,7 @@ def lock_changes(old: Lock | None, new: Lock | None) -> tuple[Change, ...]:
         kept = new or old
         assert kept is not None
         count = len(kept.onnx) + len(kept.engines)
-        return (Change("lock", f"the lock file is {'new' if new else 'gone'}: {_artifacts(count)}"),)
+        return (Change("lock", f"the lock file is {'new' if new else 'gone'}: {plural(count, 'artifact')}"),)
     return (
         *_gone_and_come(old, new),
         *(c for name, row in new.onnx.items() if name in old.onnx for c in _onnx(name, old.onnx[name], row)),
@@ -102,7 +102,3 @@ def _plain(what: str, old: Mapping[str, str | None], new: Mapping[str, str | Non
         before, after = (clean(str(one[name])) if one.get(name) else "none" for one in (old, new))
         if before != after:
             yield Change(f"{what}.{clean(name)}", f"{clean(name)} {before} -> {after}", before, after)
-
-
-def _artifacts(count: int) -> str:
-    return f"{count} artifact{'' if count == 1 else 's'}"

@@ -13,6 +13,7 @@ from modelbuild.base.errors import Diagnostic
 from modelbuild.changes.review import words
 from modelbuild.changes.review.values import RecipeReview, Review
 from modelbuild.recipe.problems import clean
+from modelbuild.wording.phrases import plural
 
 MARKER = "<!-- modelbuild diff -->"
 """The first line: a bot finds the comment by it, to write it anew."""
@@ -98,10 +99,10 @@ def _blocks(review: Review) -> Iterator[str]:
             yield _block(code(recipe.recipe), lines)
     if review.moved:
         moves = [f"- {code(old)} → {code(new)}" for old, new in review.moved.items()]
-        yield _block(f"Moved, and nothing else: {words.counted(len(moves), 'recipe')}", moves)
+        yield _block(f"Moved, and nothing else: {plural(len(moves), 'recipe')}", moves)
     if review.reformatted:
         same = [f"- {code(path)}" for path in review.reformatted]
-        yield _block(f"Written otherwise, and the same: {words.counted(len(same), 'recipe')}", same)
+        yield _block(f"Written otherwise, and the same: {plural(len(same), 'recipe')}", same)
 
 
 def _details(recipe: RecipeReview) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from modelbuild.changes.review.values import Effect, RecipeReview, Review
+from modelbuild.wording.phrases import plural
 
 
 def headline(review: Review) -> str:
@@ -14,7 +15,7 @@ def headline(review: Review) -> str:
     if not told:
         return "no recipe changes"
     (kind, count), *rest = told
-    first = f"{count} recipe{'' if count == 1 else 's'} {kind}"
+    first = f"{plural(count, 'recipe')} {kind}"
     return ", ".join([first, *(f"{n} {k}" for k, n in rest)])
 
 
@@ -23,7 +24,7 @@ def rebuilt(recipe: RecipeReview) -> str:
     again, come = recipe.fated("rebuild"), recipe.fated("added")
     there = len(recipe.artifacts) - len(come) - len(recipe.fated("removed"))
     words = [
-        f"{len(again)} of {counted(there, 'artifact')}" if again else "",
+        f"{len(again)} of {plural(there, 'artifact')}" if again else "",
         f"{len(come)} new" if come else "",
     ]
     return ", ".join(filter(None, words))
@@ -61,7 +62,3 @@ def summary(recipe: RecipeReview) -> list[str]:
     elif not said and recipe.lock:
         said.append("its lock file alone")
     return said
-
-
-def counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"

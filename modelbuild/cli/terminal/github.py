@@ -20,6 +20,7 @@ from modelbuild.base.catalogue import Level
 from modelbuild.base.errors import Diagnostic
 from modelbuild.base.escaping import visible
 from modelbuild.wording import output, phrases
+from modelbuild.wording.phrases import plural
 
 if TYPE_CHECKING:
     from modelbuild.base.results import ArtifactResult, BuildResult
@@ -135,7 +136,7 @@ def _table(result: BuildResult) -> Iterator[str]:
     rows = [(r.name, a) for r in result.recipes for a in r.artifacts]
     wrong = [r for r in result.recipes if r.exit_code]
     counts = {"recipe": len(result.recipes), "artifact": len(rows)}
-    words = [f"{count} {what}{'s' if count != 1 else ''}" for what, count in counts.items()]
+    words = [plural(count, what) for what, count in counts.items()]
     words += [f"**{len(wrong)} failed**"] if wrong else []
     yield f"### modelbuild: {', '.join(words)}\n"
     if rows:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from modelbuild.base.escaping import line
-from modelbuild.base.scalars import quoted
+from modelbuild.base.scalars import flow, quoted
 from modelbuild.base.tensors import Values
 from modelbuild.setup.drafting.signature import Argument
 from modelbuild.setup.drafting.values import Findings, Input
@@ -78,11 +76,11 @@ def _argument(argument: Argument) -> str:
     if argument.value is None:
         kind = f" ({_one_line(argument.kind)})" if argument.kind else ""
         return f"{_word(argument.name)}: null  # check: required{kind}, and only you know its value"
-    return f"{_word(argument.name)}: {_flow(argument.value)}"
+    return f"{_word(argument.name)}: {flow(argument.value, _word)}"
 
 
 def _input(given: Input, tried: bool) -> str:
-    parts = [f"shape: [{', '.join(map(_flow, given.shape))}]"]
+    parts = [f"shape: [{', '.join(flow(size, _word) for size in given.shape)}]"]
     if given.dtype != "float32":
         parts.append(f"dtype: {given.dtype}")
     if values := _values(given.values):
@@ -95,13 +93,6 @@ def _values(values: Values) -> str:
     named = {n: getattr(values, n) for n in ("low", "high", "mean", "std", "constant")}
     return ", ".join(f"{n}: {v:g}" if not float(v).is_integer() else f"{n}: {int(v)}"
                      for n, v in named.items() if v is not None)  # fmt: skip
-
-
-def _flow(value: Any) -> str:
-    """A value in YAML's flow style."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_word(k)}: {_flow(v)}" for k, v in value.items()) + "}"
-    return _word(value) if isinstance(value, str) else json.dumps(value)
 
 
 def _word(text: str) -> str:

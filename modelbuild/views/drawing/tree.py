@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from modelbuild.base.escaping import visible
 from modelbuild.views.drawing.values import Drawing, File, Graph, Node
+from modelbuild.wording.phrases import plural
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -40,7 +41,7 @@ def _counted(graph: Graph) -> str:
     """``7 actions: 4 fresh, 3 stale``."""
     states = [n.status for n in graph.nodes]
     parts = [f"{states.count(s)} {s}" for s in _MARKS if s in states]
-    return f"{len(states)} action{'s' if len(states) != 1 else ''}: {', '.join(parts)}"
+    return f"{plural(len(states), 'action')}: {', '.join(parts)}"
 
 
 def _parent(node: Node) -> str | None:

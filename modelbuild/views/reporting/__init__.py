@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelbuild.base.errors import Diagnostic, ModelbuildError
-from modelbuild.wording.phrases import size
+from modelbuild.wording.phrases import plural, size
 
 if TYPE_CHECKING:
     from modelbuild.building.request import Request
@@ -32,7 +32,7 @@ class Written:
 
     def told(self) -> str:
         failed = f", {self.failed} failed" if self.failed else ""
-        return f"{self.models} model{'s' if self.models != 1 else ''}{failed}, {size(self.bytes)}"
+        return f"{plural(self.models, 'model')}{failed}, {size(self.bytes)}"
 
 
 def write(request: Request, path: Path, reporter: Reporter) -> Written:

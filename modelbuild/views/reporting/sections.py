@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from modelbuild.views.reporting import html, pipeline, plots, ranges, tables
 from modelbuild.views.reporting.html import Content, Html, clipped, tag
 from modelbuild.views.reporting.values import Model, Range, Ranges, Said
+from modelbuild.wording.phrases import plural
 
 _MOST_OUTPUTS = 6  # that have a histogram of their own, the worst first
 _MOST_ACTIONS = 200
@@ -171,9 +172,7 @@ def _provenance(model: Model, room: int) -> Html:
     commit = None
     if model.commit is not None:
         edits = model.commit.edits
-        clean = (
-            "nothing edited since" if not edits else f"{edits} file{'s' if edits > 1 else ''} edited since"
-        )
+        clean = "nothing edited since" if not edits else f"{plural(edits, 'file')} edited since"
         commit = tag("p", "Repository when this report was made: commit ", tag("code", model.commit.id),
                      f", {clean}.")  # fmt: skip
     return _titled(

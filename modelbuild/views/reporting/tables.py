@@ -38,9 +38,13 @@ def table(
     top = tag(
         "tr", [tag("th", cell, class_=side, scope="col") for cell, side in zip(head, aside, strict=True)]
     )
-    left = len(rows) - most
-    more = tag("p", f"and {left} more", class_="muted") if left > 0 else None
-    return joined(tag("div", tag("table", tag("thead", top), tag("tbody", body)), class_="scroll"), more)
+    shown = tag("div", tag("table", tag("thead", top), tag("tbody", body)), class_="scroll")
+    return joined(shown, _more(len(rows) - most))
+
+
+def _more(left: int, where: str = "") -> Html | None:
+    """How many are not shown, and where they are."""
+    return tag("p", f"and {left} more{where}", class_="muted") if left > 0 else None
 
 
 def folded(title: str, *content: Content) -> Html:
@@ -197,9 +201,7 @@ def diagnostics(rows: Iterable[tuple[str | None, Said]], most: int) -> Html | No
         )
         for about, said in found[:most]
     ]  # fmt: skip
-    left = len(found) - most
-    more = tag("p", f"and {left} more", class_="muted") if left > 0 else None
-    return joined(tag("ul", items, class_="said"), more)
+    return joined(tag("ul", items, class_="said"), _more(len(found) - most))
 
 
 def identities(model: Model) -> Html:
@@ -222,10 +224,7 @@ def facts(of: Mapping[str, Mapping[str, Any]], room: int) -> Html:
             if room < 0:
                 break
             rows.append(row)
-        left = len(values) - len(rows)
-        more = (
-            tag("p", f"and {left} more: `modelbuild why` has all of them", class_="muted") if left else None
-        )
+        more = _more(len(values) - len(rows), ": `modelbuild why` has all of them")
         title = f"{action}: {len(values)} facts"
         parts.append(folded(title, table(("fact", "value"), rows) if rows else None, more))
     return joined(parts)
