@@ -21,7 +21,7 @@ class Simplify(Step):
     keep_initializers_as_inputs: bool | tuple[str, ...]  # or the names of those, which nothing may fold
 
     kind: ClassVar[str] = "simplify"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     packages: ClassVar[tuple[str, ...]] = ("onnx", "onnxsim", "onnxruntime", "numpy")
 
     def run(self, given: Mapping[str, Path], out: Path) -> Outcome:
@@ -29,7 +29,7 @@ class Simplify(Step):
 
         Without simplification only what follows from weights alone is computed, if asked for.
         """
-        from modelbuild.graph import files, interface, shapes
+        from modelbuild.graph import files, interface, shapes, spectra
         from modelbuild.graph.evaluation import fold_computed
         from modelbuild.graph.simplification import simplify
 
@@ -42,6 +42,7 @@ class Simplify(Step):
             model, said = simplify(model, fold=self.constant_folding, held=held)
         elif self.constant_folding:
             fold_computed(model, held)
+        spectra.as_products(model)
         shapes.annotate(model)
         interface.set_initializers_as_inputs(model, listed)
         files.write(model, out / self.filename)
