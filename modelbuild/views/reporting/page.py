@@ -20,13 +20,27 @@ def render(models: Sequence[Model]) -> str:
     """
     room = sections.Room.of(models)
     while True:
-        text = _page(models, room)
-        if len(text.encode()) <= _MOST_BYTES or room.rows <= 1:
+        told = _sections(models, room)
+        text = None if told is None else _page(models, told)
+        if text is not None and (room.rows <= 1 or len(text.encode()) <= _MOST_BYTES):
             return text
         room = room.halved()
 
 
-def _page(models: Sequence[Model], room: sections.Room) -> str:
+def _sections(models: Sequence[Model], room: sections.Room) -> list[Html] | None:
+    """A section for each model; None as soon as they are too many bytes, if less can be told of each."""
+    found: list[Html] = []
+    written = 0
+    for i, model in enumerate(models):
+        opened = len(models) <= _OPENED or model.status == "failed"
+        found.append(sections.section(model, i, room, opened))
+        written += len(found[-1].encode())
+        if written > _MOST_BYTES and room.rows > 1:
+            return None
+    return found
+
+
+def _page(models: Sequence[Model], told: Sequence[Html]) -> str:
     vega, own = scripts.vega(), scripts.own("page.js")
     head = tag(
         "head",
@@ -44,10 +58,7 @@ def _page(models: Sequence[Model], room: sections.Room) -> str:
         tag(
             "main",
             _summary(models) if len(models) > 1 else None,
-            [
-                sections.section(m, i, room, len(models) <= _OPENED or m.status == "failed")
-                for i, m in enumerate(models)
-            ],
+            told,
         ),
         tag("script", Html(vega)),
         tag("script", Html(own)),
