@@ -1,6 +1,6 @@
 """Small faults put into the code that decides, one at a time: does a test of the fast tier see each of them?
 
-    python bench/mutants.py [--count 80] [--seed 0] [--module modelbuild/plan/freshness.py …] [--list]
+    python bench/mutants.py [--count 300] [--seed 0] [--module modelbuild/plan/freshness.py …] [--list]
                             [--only modelbuild/plan/freshness.py:92:11:flip]
 
 A mutant is a copy of the package with one expression or statement changed: a comparison flipped, a number
@@ -42,7 +42,14 @@ MODULES: dict[str, tuple[str, ...]] = {
     "modelbuild/plan/freshness.py": ("tests/plan/test_freshness.py",),
     "modelbuild/plan/rerouting.py": ("tests/plan/test_rerouting.py",),
     "modelbuild/steps/compare.py": ("tests/steps/test_compare.py", "tests/steps/test_proof.py"),
+    "modelbuild/steps/figures.py": ("tests/steps/test_record.py", "tests/steps/test_compare.py"),
+    "modelbuild/steps/record.py": ("tests/steps/test_record.py",),
     "modelbuild/steps/slices.py": ("tests/steps/test_slices.py", "tests/steps/test_compare.py"),
+    "modelbuild/graph/casts.py": ("tests/graph/test_casts.py",),
+    "modelbuild/graph/edges.py": ("tests/graph/test_edges.py",),
+    "modelbuild/graph/extents.py": ("tests/graph/test_extents.py",),
+    "modelbuild/graph/naming.py": ("tests/graph/test_naming.py", "tests/graph/test_casts.py"),
+    "modelbuild/graph/opset.py": ("tests/graph/test_opset.py",),
     "modelbuild/graph/precision.py": (*HALF, "tests/graph/mixed/test_switches.py"),
     "modelbuild/graph/rounding.py": (*HALF, "tests/graph/test_ranges.py"),
     "modelbuild/store/cache.py": LEDGER,
@@ -262,7 +269,7 @@ def suites(copy: Copy, modules: Sequence[str]) -> dict[str, Suite]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--count", type=int, default=80)
+    parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--module", action="append", choices=sorted(MODULES), metavar="FILE")
     parser.add_argument("--only", action="append", metavar="NAME", help="these mutants, by name")

@@ -192,10 +192,10 @@ def test_a_lock_file_that_a_build_wrote_is_current_until_a_definition_changes(pr
     assert found[1].endswith("these files: net.py changed; table.txt changed")
 
 
-def test_a_keyword_of_the_model_is_seen_and_another_layout_is_not(project: Project) -> None:
-    assert project.build("--lock").code == 0
-    project.write("net.yaml", "# the same\n" + RECIPE + "simplify: true\n")
-    assert said(checked(project.folder)) == []
-    project.write("net.yaml", RECIPE.replace('"net:Net"', '"net:Net", kwargs: {width: 9}'))
-    (found,) = said(checked(project.folder))
+def test_a_keyword_of_the_model_is_seen_and_another_layout_is_not(warm: Project) -> None:
+    assert warm.build("--lock").code == 0
+    warm.write("net.yaml", "# the same\n" + RECIPE + "simplify: true\n")
+    assert said(checked(warm.folder)) == []
+    warm.write("net.yaml", RECIPE.replace('"net:Net"', '"net:Net", kwargs: {width: 9}'))
+    (found,) = said(checked(warm.folder))
     assert found[1].endswith("these files: the recipe is another one")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -191,6 +192,11 @@ engines: [{precision: fp16}]
 ACTIONS = plan(parse(RECIPE, "net.yaml", "net"), gpu=None).actions
 
 
+class PythonVersion(NamedTuple):
+    major: int
+    minor: int
+
+
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.id)
 def test_everything_that_decides_a_result_is_in_what_is_known(
     action: Action, monkeypatch: pytest.MonkeyPatch
@@ -209,6 +215,9 @@ def test_everything_that_decides_a_result_is_in_what_is_known(
         assert (facts(action, inputs, versions) != known) is action.discovers
     with monkeypatch.context() as patch:
         patch.setattr("platform.machine", lambda: "pdp11")
+        assert (facts(action, inputs, versions) != known) is action.beside_model
+    with monkeypatch.context() as patch:
+        patch.setattr("modelbuild.plan.freshness.sys", SimpleNamespace(version_info=PythonVersion(4, 0)))
         assert (facts(action, inputs, versions) != known) is action.beside_model
     assert len({digest(k) for k in (known, *others)}) == 1 + len(others)
 
