@@ -43,8 +43,10 @@ What modelbuild makes of other people's architectures: tiny ones with random wei
 an engineer would write it. A model is *whole* when every artifact of its recipe came out and was proven:
 fp32, fp16 (`auto`), static variants, engines. *In part*: some came out, and one did not. *Refused*: none did.
 A proof that fails publishes nothing, so none is wrong where it was compared. *Kept* is how many nodes the
-first fp16 file keeps in fp32. Seconds are those of a build from nothing, on two cores that have other work
-too. Written by `python bench/sweep_table.py FOLDER`, see its first lines.
+first fp16 file keeps in fp32. With the `conditioning` that the error proposes: PyTorch's float32 is as far
+from float64, and the recipe accepts it (`tolerance: {conditioning: 4}`). Seconds are those of a build from
+nothing, on two cores that have other work too, in some rows most of the time. Written by
+`python bench/sweep_table.py FOLDER`, see its first lines.
 
 """
 
@@ -184,7 +186,7 @@ def kept(artifacts: Iterable[Mapping[str, Any]]) -> int | None:
 _TOLD = {
     "whole": "whole",
     "torchscript": "whole with `exporter: torchscript`",
-    "conditioned": "whole with the `tolerance: {conditioning: ...}` that `ill-conditioned` proposes",
+    "conditioned": "whole with the `conditioning` that the error proposes",
     "part": "in part",
     "refused": "refused",
 }
@@ -215,6 +217,8 @@ def line(row: Row, note: str | None = None) -> str:
         told += f", {row['made']} of {row['artifacts']}"
     if row["outcome"] in _WHY:
         told += f": `{row['code']}`, {note or short(row['why'])}"
+    elif row["outcome"] == "conditioned" and note:
+        told += f": {note}"
     number = "" if row.get("kept") is None else row["kept"]
     return f"| {row['name']} | {told} | {number} | {row['seconds']:.0f} |\n"
 

@@ -71,18 +71,22 @@ def test_the_page_is_made_of_each_models_last_line(tmp_path: Path) -> None:
         {"name": "c", "outcome": "part", "code": "fp16-infeasible", "why": "w", "seconds": 2.0,
          "made": 1, "artifacts": 4, "kept": None},
         {"name": "a", "outcome": "whole", "code": "", "why": "", "seconds": 3.0, "kept": 7},
+        {"name": "d", "outcome": "conditioned", "code": "ill-conditioned", "why": "w",
+         "seconds": 5.0, "kept": 0},
     ]  # fmt: skip
     file = tmp_path / "results.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    page = sweep_table.page(sweep_table.read(file).values(), {"c": "said better"})
+    page = sweep_table.page(sweep_table.read(file).values(), {"c": "said better", "d": "two codes"})
     assert page.startswith(sweep_table.PAGE)
     lines = page.removeprefix(sweep_table.PAGE).splitlines()
-    assert lines[2:6] == [
-        "| all | 3 | |",
-        "| whole | 1 (33 %) |  |",
-        "| in part | 1 (33 %) | `fp16-infeasible` 1 |",
-        "| refused | 1 (33 %) | `baked-axis` 1 |",
+    assert lines[2:7] == [
+        "| all | 4 | |",
+        "| whole | 1 (25 %) |  |",
+        "| whole with the `conditioning` that the error proposes | 1 (25 %) |  |",
+        "| in part | 1 (25 %) | `fp16-infeasible` 1 |",
+        "| refused | 1 (25 %) | `baked-axis` 1 |",
     ]
+    assert lines.pop() == "| d | whole with the `conditioning` that the error proposes: two codes | 0 | 5 |"
     assert lines[-3] == "| a | whole | 7 | 3 |"
     assert lines[-2].startswith("| b | refused: `baked-axis`, a \\| b long")
     assert lines[-2].endswith("... |  | 4 |")
