@@ -12,7 +12,7 @@ import sys
 from modelbuild import settings
 from modelbuild.machine import home
 from modelbuild.state import format as state
-from modelbuild.state.recalling import Recall, speaks_of
+from modelbuild.state.recalling import Recall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -173,21 +173,21 @@ def _told(asked: Asked, cwd: str) -> str | None:
     recall = Recall(cache, _absolute(out, cwd), cwd)
     names: set[str] = set()
     rows: set[str] = set()
-    said: list[object] = []
-    counts = [0, 0]  # artifacts that are cached, and that are skipped
+    said: list[object] = []  # an object each, or a line
+    counts = [0, 0, 0]  # artifacts that are cached, that are skipped, and warnings
     for recipe in recipes:
         place = _absolute(recipe, cwd)
         known = recall.known(place)
-        if known is None or (asked.engines and known.skipped):
+        if known is None or (asked.engines and known.counts[1]):
             return None
         names.add(known.name)
         rows.add(recall.look.at(place))
         # What a thousand states hold is let go one by one: the pages for it would take 10 ms.
         if options["format"] == "json":
             said.append(recall.answer(known, recipe, out))
-        else:
-            said.append(_text(recipe, known, len(recipes) == 1))
-            counts = [a + b for a, b in zip(counts, _counts(known), strict=True)]
+        elif len(recipes) == 1:
+            said.append(_line(known, out))
+        counts = [a + b for a, b in zip(counts, known.counts, strict=True)]
     if None in said or len(names) < len(recipes) or len(rows) < len(recipes):
         return None  # some text has another path; one recipe twice, or two that write into one folder
     if options["format"] == "json":
@@ -196,12 +196,17 @@ def _told(asked: Asked, cwd: str) -> str | None:
         return json.dumps({"schema": 1, "ok": True, "recipes": said}, indent=1)
     if options["volume"] == settings.QUIET:
         return ""
-    text = "\n".join(map(str, said))
     if len(recipes) == 1:
-        return text
+        return str(said[0])
     from modelbuild.wording import totals
 
-    return f"{text}\n\n{totals.line(len(recipes), {'cached': counts[0], 'skipped': counts[1]}, 0, None)}"
+    statuses = {"cached": counts[0], "skipped": counts[1]}
+    return totals.line(len(names), statuses, None, out if counts[0] else None, warnings=counts[2])
+
+
+def _line(known: state.State, out: str) -> str:
+    """As ``summary.summed`` says it of one recipe."""
+    return f"{known.name}: {known.told}" + (f": {plain(f'{out}/{known.name}')}" if known.counts[0] else "")
 
 
 def _absolute(path: str, cwd: str) -> str:
@@ -209,23 +214,6 @@ def _absolute(path: str, cwd: str) -> str:
     if path.startswith("/"):
         return path
     return cwd if path == "." else f"{cwd}/{path}" if cwd != "/" else f"/{path}"
-
-
-def _text(recipe: str, known: state.State, alone: bool) -> str | None:
-    """As ``terminal.summary`` says it of a recipe with nothing to do; None if that is not known."""
-    if not speaks_of(known, recipe):
-        return None
-    said = known.said.decode()
-    line = f"{recipe}: {known.name}"
-    line += f"\n{known.table.decode()}" if alone else f": {known.counted}"
-    return f"{line}\n{said}" if said else line
-
-
-def _counts(known: state.State) -> tuple[int, int]:
-    """How many artifacts are cached, and skipped: as ``showing.counted`` says it."""
-    words = known.counted.split(", ")
-    skipped = int(words[1].split()[0]) if len(words) > 2 else 0
-    return int(words[0].split()[0]) - skipped, skipped
 
 
 def _coloured(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from modelbuild.base.catalogue import (
@@ -23,7 +23,8 @@ class Diagnostic:
     """One thing a user should know.
 
     ``where`` is a place a person can open (``configs/bert.yaml:14:3``, a node, an artifact);
-    ``excerpt`` the lines of source with a caret, for the terminal only.
+    ``excerpt`` the lines of source with a caret, for the terminal only. ``again`` says that it comes with a
+    result from the cache, and was told when that was made.
     """
 
     code: Code
@@ -32,10 +33,12 @@ class Diagnostic:
     where: str | None = None
     level: Level = "error"
     excerpt: str | None = None
+    again: bool = field(default=False, compare=False)
 
     def as_json(self) -> dict[str, Any]:
         """The five fields of the contract, and the excerpt where there is one."""
         data = asdict(self)
+        del data["again"]
         if self.excerpt is None:
             del data["excerpt"]
         return data

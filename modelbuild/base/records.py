@@ -32,7 +32,12 @@ DIAGNOSTIC = record(
 )  # fmt: skip
 
 _NUMBERS = dict.fromkeys(("relative_l2", "headroom", "max_abs", "max_rel", "cosine"), maybe(number))
-_ERRORS = record({"relative_l2": maybe(number), "headroom": maybe(number)}, _NUMBERS, open=True)
+_JUDGED = record({"measure": text, "value": number, "bound": number}, open=True)
+_ERRORS = record(
+    {"relative_l2": maybe(number), "headroom": maybe(number)},
+    {**_NUMBERS, "judged": maybe(_JUDGED)},
+    open=True,
+)
 
 PARITY = record(
     {"passed": flag, "evidence": text, "tolerance": text, "shapes": rows(SIZES), "outputs": mapping(_ERRORS)},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from modelbuild.base.catalogue import EXIT_INTERRUPTED, EXIT_OK
@@ -86,6 +86,15 @@ class RecipeResult:
         said = tuple(Diagnostic.from_json(d) for d in data["diagnostics"])
         artifacts = tuple(ArtifactResult.from_json(a) for a in data["artifacts"])
         return cls(**{**data, "diagnostics": said, "artifacts": artifacts})
+
+    def retold(self) -> RecipeResult:
+        """As a later command answers it: all of it was told before."""
+        artifacts = tuple(replace(a, diagnostics=_again(a.diagnostics)) for a in self.artifacts)
+        return replace(self, diagnostics=_again(self.diagnostics), artifacts=artifacts)
+
+
+def _again(said: Sequence[Diagnostic]) -> tuple[Diagnostic, ...]:
+    return tuple(replace(d, again=True) for d in said)
 
 
 @dataclass(frozen=True)

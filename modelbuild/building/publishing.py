@@ -84,7 +84,7 @@ class Publisher:
         told = again.union(*run.plan.owned.values())
         shared = [
             d for a in run.plan.actions if a.id not in told and a.id in run.ended
-            for d in run.ended[a.id].diagnostics
+            for d in run.ended[a.id].said()
         ]  # fmt: skip
         codes = [e.exit_code for e in run.ended.values()]
         codes += [EXIT_STEP_FAILED for p in self.problems if p[0] == run.path]
@@ -106,7 +106,7 @@ class Publisher:
         made = run.ended.get(artifact.action)
         proof = run.ended.get(artifact.proof) if artifact.proof else None
         status = self._status(run, artifact)
-        said = [d for i, e in ended.items() if i not in again for d in e.diagnostics]
+        said = [d for i, e in ended.items() if i not in again for d in e.said()]
         problem = self.problems.get((run.path, artifact.name))
         if problem is not None:
             status, said = "failed", [*said, problem]

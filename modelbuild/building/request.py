@@ -128,11 +128,11 @@ def _idle(request: Request, paths: Sequence[Path]) -> dict[str, RecipeResult]:
     found = {}
     for path in paths:
         known = recall.known(str(path.absolute()))
-        if known is None or (known.skipped and request.require_engines):
+        if known is None or (known.counts[1] and request.require_engines):
             continue
         answer = recall.answer(known, str(path), str(request.out))
         if answer is not None:
-            found[str(path)] = RecipeResult.from_json(answer)
+            found[str(path)] = RecipeResult.from_json(answer).retold()
     return found
 
 

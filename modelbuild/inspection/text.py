@@ -8,7 +8,7 @@ from modelbuild.base.escaping import line
 from modelbuild.inspection import nodes as listing
 from modelbuild.inspection.common import Info
 from modelbuild.inspection.published import MANIFEST
-from modelbuild.wording.phrases import plural, size
+from modelbuild.wording.phrases import headroom, plural, size
 
 _MOST_KEPT = 5
 """Kept nodes that are named to a person; in JSON all are."""
@@ -114,7 +114,7 @@ def _parity(parity: object) -> str:
             o["headroom"] for o in outputs.values() if isinstance(o, dict) and o.get("headroom") is not None
         ]
         if rooms:
-            said += f", headroom {min(rooms):.3g}"
+            said += f", headroom {headroom(min(rooms))}"
     return said
 
 

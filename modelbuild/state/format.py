@@ -15,7 +15,7 @@ import zlib
 
 from modelbuild.base.stat_rows import row
 
-_FORMAT = b"modelbuild state 1 "
+_FORMAT = b"modelbuild state 2 "
 
 # The wings above what builds, which no answer of a build is from: `.importlinter` has them there.
 _ABOVE = ("cli", "setup", "views")
@@ -29,8 +29,18 @@ Fact = tuple[str, str | None, list[str]]
 class State:
     """One recipe's last build."""
 
-    __slots__ = ("answer", "counted", "environment", "facts", "given", "name", "program", "rows", "said",
-                 "skipped", "table", "whose")  # fmt: skip
+    __slots__ = (
+        "answer",
+        "counts",
+        "environment",
+        "facts",
+        "given",
+        "name",
+        "program",
+        "rows",
+        "told",
+        "whose",
+    )
 
     def __init__(
         self,
@@ -41,10 +51,8 @@ class State:
         rows: list[str],
         environment: list[tuple[str, str | None]],
         facts: bytes,
-        table: bytes,
-        said: bytes,
-        counted: str,
-        skipped: bool,
+        told: str,
+        counts: tuple[int, int, int],
         answer: str,
     ) -> None:
         self.program = program  # see ``program``
@@ -54,19 +62,16 @@ class State:
         self.rows = rows  # "size mtime ctime inode <tab> path", each path once
         self.environment = environment
         self.facts = facts  # packed: hardly ever looked at
-        self.table = table  # the artifacts, for a command with one recipe
-        self.said = said  # the diagnostics below it
-        self.counted = counted  # the artifacts in a few words, for a command with several
-        self.skipped = skipped  # an engine whose toolchain is not here
+        self.told = told  # the answer in a line, but for where the files are
+        self.counts = counts  # artifacts that are cached, and that are skipped; warnings
         self.answer = answer  # the checksum of the JSON answer, in a file beside
 
     def packed(self) -> bytes:
-        skipped = "skipped" if self.skipped else ""
-        fields = (self.program, *self.whose, self.given, self.name, self.counted, skipped, self.answer)
-        head = "\n".join(fields)
+        counts = " ".join(map(str, self.counts))
+        head = "\n".join((self.program, *self.whose, self.given, self.name, self.told, counts, self.answer))
         environment = "\n".join(f"{name}\t{escape(value)}" for name, value in self.environment)
         parts = [_bytes(head), _bytes("\n".join(self.rows)), _bytes(environment)]
-        body = b"\0".join([*parts, self.facts, self.table, self.said])
+        body = b"\0".join([*parts, self.facts])
         return _FORMAT + b"%08x\n" % zlib.crc32(body) + body
 
 
@@ -76,17 +81,18 @@ def unpacked(data: bytes) -> State | None:
     if data[:start] != _FORMAT + b"%08x\n" % zlib.crc32(data[start:]):
         return None
     parts = data[start:].split(b"\0")
-    if len(parts) != 6 or not _plain(parts[4] + parts[5] + parts[0]):
+    if len(parts) != 4 or not _plain(parts[0]):
         return None
-    head, rows, environment, facts, table, said = parts
-    program, recipe, out, cwd, given, name, counted, skipped, answer = _text(head).split("\n")
+    head, rows, environment, facts = parts
+    program, recipe, out, cwd, given, name, told, counts, answer = _text(head).split("\n")
+    cached, skipped, warnings = map(int, counts.split(" "))
     variables = []
     for line in _text(environment).split("\n") if environment else ():
         variable, _, value = line.partition("\t")
         variables.append((variable, unescape(value)))
     return State(
-        program, (recipe, out, cwd), given, name, _text(rows).split("\n"), variables, facts, table, said,
-        counted, bool(skipped), answer,
+        program, (recipe, out, cwd), given, name, _text(rows).split("\n"), variables, facts,
+        told, (cached, skipped, warnings), answer,
     )  # fmt: skip
 
 

@@ -20,14 +20,13 @@ from typing import TYPE_CHECKING
 from modelbuild import settings
 from modelbuild.base import globs, stat_rows
 from modelbuild.base.errors import RecipeError
-from modelbuild.base.escaping import visible
 from modelbuild.base.results import GOOD
 from modelbuild.recipe import defaults
 from modelbuild.recipe.loading import load
 from modelbuild.state import format as state
 from modelbuild.state.refreshing import Doubts
 from modelbuild.trace import facts, kinds
-from modelbuild.wording import showing
+from modelbuild.wording import totals
 
 if TYPE_CHECKING:
     from modelbuild.base.results import RecipeResult
@@ -196,17 +195,18 @@ def _write(
         ),
     )
     answer = json.dumps(idle.as_json()).encode()
+    cached, skipped, warnings = _counts(idle)
+    told = totals.line(1, {"cached": cached, "skipped": skipped}, None, warnings=warnings)
     known = state.State(
         program, whose, given, result.name, [f"{r}\t{p}" for p, r in rows.items()], list(variables.items()),
-        state.packed_facts(kept), _printed(showing.table(idle.artifacts)), _printed(showing.said(idle)),
-        showing.counted(idle), any(a.status == "skipped" for a in idle.artifacts),
-        f"{zlib.crc32(answer):08x}",
+        state.packed_facts(kept), told, (cached, skipped, warnings), f"{zlib.crc32(answer):08x}",
     )  # fmt: skip
     place = state.place(cache, *whose)
     if state.unpacked(known.packed()) is not None and state.save(place + ".json", answer):
         state.save(place, known.packed())
 
 
-def _printed(text: str) -> bytes:
-    """As it comes out on a terminal: the short way escapes nothing."""
-    return visible(text).encode()
+def _counts(result: RecipeResult) -> tuple[int, int, int]:
+    skipped = sum(a.status == "skipped" for a in result.artifacts)
+    said = [*result.diagnostics, *(d for a in result.artifacts for d in a.diagnostics)]
+    return len(result.artifacts) - skipped, skipped, sum(d.level == "warning" for d in said)

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from modelbuild.base.tolerance import Tolerance
 
 Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The bound that decides, and what was held against it: both in the measure's own unit.
+
+    ``measure`` is the recipe's word (``relative_l2``, ``cosine``, ``mismatch``, ``conditioning``). Of
+    ``rtol`` and ``atol``, which are one bound, ``value`` is the error of the tightest element and
+    ``bound`` what that one is allowed.
+    """
+
+    measure: str
+    value: float
+    bound: float
 
 
 @dataclass(frozen=True)
@@ -29,15 +43,18 @@ class Distance:
     beyond: int = 0  # elements that are farther off than the bound
     elements: int = 0
     idle: bool = False  # zeros would pass: the bound is of no use at the output's size
+    judged: Judged | None = None  # None: there is no error, or no number for it
 
     @property
     def passed(self) -> bool:
         return self.headroom >= 1 and not self.one_sided
 
-    def as_json(self) -> dict[str, float | None]:
+    def as_json(self) -> dict[str, Any]:
         """Null where there is no number: a headroom without an error, an error relative to zero."""
         names = ("max_abs", "max_rel", "relative_l2", "cosine", "headroom")
-        return {n: _json_number(getattr(self, n)) for n in names}
+        numbers = {n: _json_number(getattr(self, n)) for n in names}
+        told = self.judged is not None and math.isfinite(self.judged.value)
+        return {**numbers, "judged": asdict(self.judged) if self.judged is not None and told else None}
 
 
 def worst_of(distances: Iterable[Distance]) -> Distance:
@@ -55,6 +72,7 @@ def worst_of(distances: Iterable[Distance]) -> Distance:
         beyond=tightest.beyond,
         elements=tightest.elements,
         idle=all(d.idle for d in rows),
+        judged=tightest.judged,
     )
 
 
@@ -82,29 +100,41 @@ class Figures:
 
     def judged(self, tolerance: Tolerance, counted: bool = True) -> Distance:
         """How far it is by this tolerance. ``counted`` says that floats decide the integers of an output."""
+        headroom, tightest = self._tightest(tolerance, counted)
         return Distance(
-            self.max_abs, self.max_rel, self.relative_l2, self.cosine, self.headroom(tolerance, counted),
-            one_sided=self.one_sided, elements=self.elements, idle=self._is_idle(tolerance),
+            self.max_abs, self.max_rel, self.relative_l2, self.cosine, headroom,
+            one_sided=self.one_sided, elements=self.elements, idle=self._is_idle(tolerance), judged=tightest,
         )  # fmt: skip
 
     def headroom(self, tolerance: Tolerance, counted: bool = True) -> float:
+        return self._tightest(tolerance, counted)[0]
+
+    def _tightest(self, tolerance: Tolerance, counted: bool) -> tuple[float, Judged | None]:
+        """The least headroom of all bounds, and which bound that is; none where nothing differs."""
         if self.one_sided:
-            return 0.0
+            return 0.0, None
         if self.share is not None:
             if not self.share or tolerance == Tolerance():  # None of it: no bound of ours
-                return math.inf
-            return (tolerance.mismatch or 0.0) / self.share if counted else 0.0
-        bounds = [math.inf]
-        if tolerance.relative_l2 is not None:
-            bounds.append(_ratio(tolerance.relative_l2, self.relative_l2))
-        if tolerance.cosine is not None:
-            bounds.append(_ratio(1 - tolerance.cosine, self.gap))
-        if tolerance.rtol is not None or tolerance.atol is not None:
-            bounds += (_allowed(tolerance, size) / error for size, error in self.hull)
+                return math.inf, None
+            allowed = (tolerance.mismatch or 0.0) if counted else 0.0
+            return allowed / self.share, Judged("mismatch", self.share, allowed)
+        found = min(self._bounds(tolerance), key=lambda held: held[0], default=None)
+        return (math.inf, None) if found is None or math.isinf(found[0]) else found
+
+    def _bounds(self, tolerance: Tolerance) -> Iterator[tuple[float, Judged]]:
+        """Each bound's headroom, and what it was held against."""
+        if (most := tolerance.relative_l2) is not None:
+            yield _ratio(most, self.relative_l2), Judged("relative_l2", self.relative_l2, most)
+        if (least := tolerance.cosine) is not None:
+            yield _ratio(1 - least, self.gap), Judged("cosine", 1 - self.gap, least)
+        names = [n for n in ("rtol", "atol") if getattr(tolerance, n) is not None]
+        if names and self.hull:
+            size, error = min(self.hull, key=lambda point: _allowed(tolerance, point[0]) / point[1])
+            allowed = _allowed(tolerance, size)
+            yield allowed / error, Judged(", ".join(names), error, allowed)
         level = level_of(tolerance)
         if level is not None:
-            bounds.append(_ratio(level, self.part))
-        return min(bounds)
+            yield _ratio(level, self.part), Judged("relative_l2 of a part", self.part, level)
 
     def _is_idle(self, tolerance: Tolerance) -> bool:
         """Whether zeros would pass: the largest element decides."""

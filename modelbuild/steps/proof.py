@@ -15,12 +15,13 @@ from modelbuild.base.tensors import Sizes
 from modelbuild.base.tolerance import Tolerance
 from modelbuild.steps import compare, figures, reference
 from modelbuild.steps.conditioning import Own, times, times_counted
-from modelbuild.steps.figures import Distance, Figures, merged
+from modelbuild.steps.figures import Distance, Figures, Judged, merged
 from modelbuild.steps.model import import_attribute
 from modelbuild.steps.record import Measured as Output
 from modelbuild.steps.record import Record
 from modelbuild.steps.samples import Array
 from modelbuild.steps.spread import Spread
+from modelbuild.wording.phrases import headroom
 
 Run = Callable[[Mapping[str, Array]], list[Array]]
 
@@ -205,7 +206,8 @@ class Proof:
                 doubt = Doubt(owns[file].how, own, times(found, own) if pooled is None else pooled, allowed)
                 self.doubts[name, file] = doubt
                 if allowed is not None and doubt.accepted:
-                    accepted = replace(found, headroom=allowed / doubt.times)
+                    held = Judged("conditioning", doubt.times, allowed)
+                    accepted = replace(found, headroom=allowed / doubt.times, judged=held)
                     self.by_output[name][at] = (self.by_output[name][at][0], accepted)
 
     def allowances(self) -> list[Diagnostic]:
@@ -361,7 +363,8 @@ class Proof:
         than = f"; {farthest:.2g} times PyTorch's own error" if own else ""
         return Diagnostic(
             "parity-failed",
-            f"output `{name}` at {at}: {said} (headroom {worst.headroom:.3g}); {worst.worst}{only}{than}",
+            f"output `{name}` at {at}: {said} (headroom {headroom(worst.headroom)}); "
+            f"{worst.worst}{only}{than}",
             "forward() branches on this size, or the tolerance is tighter than the precision"
             if only
             else None,

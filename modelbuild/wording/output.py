@@ -6,17 +6,27 @@ import sys
 from typing import TextIO
 
 from modelbuild.base.escaping import visible
-from modelbuild.wording import colours
+from modelbuild.wording import colours, fitting
 
 
 def say(text: str, end: str = "\n") -> None:
-    """What was asked for, on standard output."""
+    """What was asked for, on standard output, as it is: an object, a document."""
     write(text, sys.stdout, end)
 
 
+def show(text: str) -> None:
+    """An answer in sentences and tables, on standard output, as wide as the terminal is."""
+    write(fitting.fitted(text, fitting.width(sys.stdout)), sys.stdout)
+
+
 def tell(text: str) -> None:
-    """What there is to say beside it, on standard error."""
-    write(text, sys.stderr)
+    """What there is to say beside it, on standard error, as wide as the terminal is."""
+    write(fitting.fitted(text, fitting.width(sys.stderr)), sys.stderr)
+
+
+def room() -> int | None:
+    """How many characters a line of an answer may have; None where nothing says so."""
+    return fitting.width(sys.stdout)
 
 
 def write(text: str, stream: TextIO, end: str = "\n", flush: bool = False) -> None:

@@ -29,6 +29,13 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
+def headroom(value: float | None) -> str:
+    """Tolerance / error, as all of modelbuild tells it: ``x4.97``; ``exact`` where nothing differs (None)."""
+    if value is None:
+        return "exact"
+    return f"x{value:.3g}" if value < 1000 else f"x{value:,.0f}" if value < 1e6 else f"x{value:.0e}"
+
+
 def few(texts: Sequence[str], most: int, between: str = ", ", of: str = "") -> str:
     """The first ``most`` of these, and how many more: ``a, b and 3 more``."""
     rest = len(texts) - most

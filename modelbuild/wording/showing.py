@@ -1,15 +1,18 @@
-"""One recipe's result in the words and rows that a person reads. The short way keeps them as text."""
+"""One recipe's result in the words and rows that a person reads."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from modelbuild.base.catalogue import Level
 from modelbuild.base.errors import Diagnostic
 from modelbuild.base.escaping import line
 from modelbuild.base.results import ArtifactResult, RecipeResult
-from modelbuild.wording.phrases import plural, size
+from modelbuild.wording.fitting import Column, columns, elided
+from modelbuild.wording.phrases import headroom, plural, size
 
 _TELLING = ("built", "cached", "stale")  # a failure has its own words
 _RANK = {"error": 0, "warning": 1, "info": 2}
@@ -31,56 +34,92 @@ def counted(result: RecipeResult) -> str:
     return ", ".join(filter(None, [*words, "nothing to do"]))
 
 
-def said(result: RecipeResult, levels: Iterable[Level] = ("error", "warning", "info")) -> str:
-    """What is wrong, or worth knowing; errors last so that they are in view."""
-    every = [*result.diagnostics, *(d for a in result.artifacts for d in _placed(a))]
-    found = [d for d in every if d.level in levels]
+def folder(results: Iterable[RecipeResult]) -> str | None:
+    """Where the files of these results are; None if there are none."""
+    every = list(results)
+    place = next((os.path.dirname(a.path) for r in every for a in r.artifacts if a.path), None)
+    return place if place is None or len(every) == 1 else os.path.dirname(place) or "."
+
+
+def standing(results: Iterable[RecipeResult]) -> int:
+    """How many warnings came with what was there already, and are not told again."""
+    return sum(d.again and d.level == "warning" for r in results for d in _every(r))
+
+
+def said(
+    result: RecipeResult, levels: Iterable[Level] = ("error", "warning", "info"), again: bool = True
+) -> str:
+    """What is wrong, or worth knowing; errors last so that they are in view.
+
+    Without ``again`` only what was not told when a result was made that is from the cache.
+    """
+    found = [d for d in _every(result) if d.level in levels and (again or not d.again)]
     found.sort(key=lambda d: -_RANK[d.level])
     return "\n".join(d.render() for d in found)
 
 
+def _every(result: RecipeResult) -> list[Diagnostic]:
+    return [*result.diagnostics, *(d for a in result.artifacts for d in _placed(a))]
+
+
 def _placed(artifact: ArtifactResult) -> Iterable[Diagnostic]:
     for d in artifact.diagnostics:
-        place = artifact.name + (f", {d.where}" if d.where else "")
-        yield Diagnostic(d.code, d.message, d.hint, place, d.level, d.excerpt)
+        yield replace(d, where=artifact.name + (f", {d.where}" if d.where else ""))
 
 
-def table(artifacts: Iterable[ArtifactResult], whole: bool = False) -> str:
-    """What became of each artifact, and its worst output's error against the tolerance.
+_HEAD = (
+    Column("artifact", least=24, tail=True),
+    Column("status"),
+    Column("size", rank=2, right=True),
+    Column("time", rank=6, right=True),
+    Column("worst error", rank=4, least=28, tail=True),
+    Column("headroom", rank=1, right=True),
+    Column("proof", rank=5),
+    Column("why", rank=3, least=16),
+)
 
-    Long reasons are cut short, unless the ``whole`` of them is asked for.
+
+def table(artifacts: Iterable[ArtifactResult], room: int | None = None, whole: bool = False) -> str:
+    """What became of each artifact, and its worst output's error against the bound that decides.
+
+    Each line has at most ``room`` characters, and long reasons are cut short, unless the ``whole`` is
+    asked for.
     """
-    rows = [("artifact", "status", "size", "time", "worst output", "tolerance", "headroom", "proof")]
+    rows = []
     for a in artifacts:
         told = a.reason and a.status in _TELLING and a.reason != "never built"
-        status = line(f"{a.status} ({a.reason if whole else _clip(str(a.reason))})") if told else a.status
+        why = line(str(a.reason)) if told else ""
         seconds = f"{a.seconds:.1f} s" if a.seconds else ""
-        rows.append((a.name, status, size(a.bytes), seconds, *_error(a.parity)))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    right = {2, 3, 6}
-    lines = []
-    for number, row in enumerate(rows):
-        cells = [
-            c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  " + "  ".join(cells).rstrip())
-        if number == 0:
-            lines.append("  " + "  ".join("─" * w for w in widths))
-    return "\n".join(lines)
+        rows.append(
+            (a.name, a.status, size(a.bytes), seconds, *_error(a.parity), why if whole else _clip(why))
+        )
+    return "\n".join(columns(_HEAD, rows, None if whole else room))
 
 
-def _error(parity: Mapping[str, Any] | None) -> tuple[str, str, str, str]:
+def _error(parity: Mapping[str, Any] | None) -> tuple[str, str, str]:
+    """The worst output's error beside its bound, its headroom, and what kind of proof it is."""
     if not parity or not parity["outputs"]:
-        return "", "", "", ""
+        return "", "", ""
     name, worst = next(iter(parity["outputs"].items()))
-    error = name if worst["relative_l2"] is None else f"{name}: L2 {worst['relative_l2']:.1e}"
     proof = f"{parity['evidence']}, {plural(len(parity['shapes']), 'shape')}"
-    headroom = worst["headroom"]
-    bounds = parity["tolerance"]
-    if name in parity.get("spread", ()) and ";" not in bounds:  # of floats: nothing in it is counted
-        bounds = bounds.partition(", mismatch ")[0]
-    return error, bounds, "exact" if headroom is None else f"x{headroom:.3g}", proof
+    return f"{line(name)}: {against(worst.get('judged'))}", headroom(worst["headroom"]), proof
 
 
-def _clip(text: str, limit: int = 48) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+def against(judged: Mapping[str, Any] | None) -> str:
+    """An error beside the bound that decides: ``relative_l2 6.3e-04 of 0.01``; ``equal`` if there is none."""
+    if judged is None:
+        return "equal"
+    measure, value, bound = judged["measure"], judged["value"], judged["bound"]
+    if measure == "cosine":
+        return f"cosine {value:.6g}, least {bound:g}"
+    if measure == "mismatch":
+        return f"mismatch {value:.2g} of {bound:g}"
+    return f"{measure} {_short(value)} of {_short(bound)}"
+
+
+def _short(number: float) -> str:
+    return f"{number:.1e}" if number < 1e-3 else f"{number:.2g}"
+
+
+def _clip(text: str, limit: int = 72) -> str:
+    return elided(text, limit)

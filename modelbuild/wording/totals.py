@@ -1,4 +1,4 @@
-"""The line that sums up several recipes. The short way says it, too: nothing here may import much."""
+"""The line that sums up a build. The short way says it, too: nothing here may import much."""
 
 TYPE_CHECKING = False  # see ``state.format``
 if TYPE_CHECKING:
@@ -7,22 +7,37 @@ if TYPE_CHECKING:
 _ORDER = ("cached", "fresh", "built", "stale", "failed", "blocked", "skipped")
 
 
-def line(recipes: int, statuses: "Mapping[str, int]", wrong: int, seconds: float | None) -> str:
-    """``7 recipes: 31 artifacts cached, 2 built, 1 failed, in 12.3 s``.
+def line(
+    recipes: int,
+    statuses: "Mapping[str, int]",
+    seconds: float | None,
+    folder: str | None = None,
+    wrong: int = 0,
+    warnings: int = 0,
+) -> str:
+    """``7 recipes: 31 artifacts cached, 2 built, 1 failed, in 12.3 s: build``; of one recipe its artifacts.
 
-    ``statuses`` counts artifacts; ``wrong`` the recipes that did not come as far as having any;
-    ``seconds`` is None if there was nothing to do, and negative if it does not matter.
+    ``statuses`` counts artifacts; ``seconds`` is None if there was nothing to do, and negative if it does
+    not matter. ``folder`` is where the files are, if there are some; ``wrong`` how many recipes did not
+    come as far as having any; ``warnings`` how many earlier builds told that are true still.
     """
     words = [f"{statuses[s]} {s}" for s in _ORDER if statuses.get(s)]
     if words:
         count, _, status = words[0].partition(" ")
-        words[0] = f"{count} artifact{'s' if count != '1' else ''} {status}"
+        words[0] = f"{count} artifact{_s(int(count))} {status}"
     elif recipes > wrong:
         words = [f"{recipes - wrong} ok"]
     if wrong:
-        words.append(f"{wrong} recipe{'s' if wrong != 1 else ''} wrong")
+        words.append(f"{wrong} recipe{_s(wrong)} wrong")
     if seconds is None:
         words.append("nothing to do")
     elif seconds >= 0:
         words.append(f"in {seconds:.1f} s")
-    return f"{recipes} recipes: {', '.join(words)}"
+    if warnings:
+        words.append(f"{warnings} warning{_s(warnings)} (status -v)")
+    front = f"{recipes} recipes: " if recipes != 1 else ""
+    return front + ", ".join(words) + (f": {folder}" if folder is not None else "")
+
+
+def _s(count: int) -> str:
+    return "s" if count != 1 else ""

@@ -7,6 +7,7 @@ import pty
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,9 +88,8 @@ def test_a_build_with_nothing_to_do_is_coloured_alike_on_both_ways(built: tuple[
     project, _ = built
     time.sleep(0.04)
     quickly = on_a_terminal(project, COLOUR, "build", "net.yaml")
-    assert f"net.fp32.onnx  {ESCAPE}[2mcached{ESCAPE}[0m" in quickly
-    table = quickly.partition("\n")[2]
-    assert table in on_a_terminal(project, COLOUR, "build", "net.yaml", "--only", "*")
+    assert quickly == "net: 1 artifact cached, nothing to do: build/net\n"
+    assert quickly in on_a_terminal(project, COLOUR, "build", "net.yaml", "--only", "*")
     assert ESCAPE not in on_a_terminal(project, NO_COLOR, "build", "net.yaml")
 
 
@@ -161,7 +161,7 @@ def test_verbosely_every_table_is_there_and_where_things_are(built: tuple[Projec
     )
     again = project.run("build", "net.yaml", "second.yaml", "-v")
     assert "second.fp32.onnx  cached" in again.stdout
-    assert again.stdout.endswith("\n\n2 recipes: 2 artifacts cached, nothing to do\n")
+    assert again.stdout.endswith("\n\n2 recipes: 2 artifacts cached, nothing to do: build\n")
     told = project.run("check", "net.yaml", "-v").stdout
     assert told == "net.yaml: ok\nnet.yaml makes net.fp32.onnx\n"
     assert "cache: " in project.run("status", "net.yaml", "-v").stderr
@@ -179,8 +179,9 @@ def test_quiet_and_verbose_exclude_each_other(capsys: pytest.CaptureFixture[str]
 @pytest.mark.slow
 def test_a_build_of_several_recipes_ends_with_its_sum_and_what_failed(built: tuple[Project, str]) -> None:
     last = built[1].rstrip("\n").split("\n\n")[-1].splitlines()
-    assert last[0].startswith("2 recipes: 1 artifact built, 1 failed, in ")
-    (failed,) = last[1:]
+    assert last[-1].startswith("2 recipes: 1 artifact built, 1 failed, in ")
+    assert last[-1].endswith(" s: build")
+    failed = " ".join(last[:-1])
     assert failed.startswith("failed: broken.yaml: reference-failed: the model itself fails at batch=1: ")
 
 
@@ -200,15 +201,38 @@ def test_the_sum_counts_artifacts_and_recipes_that_are_wrong() -> None:
     invalid = RecipeResult("c.yaml", "c", "failed", (Diagnostic("recipe-invalid", "no"),), exit_code=2)
     text = summary.render(BuildResult((good, bad, invalid)), 12.34)
     assert text.endswith(
-        "\n\n3 recipes: 1 artifact cached, 1 built, 1 failed, 1 blocked, 1 recipe wrong, in 12.3 s\n"
-        "failed: b.yaml: c.onnx: parity-failed: y differs (and 1 more)\n"
-        "failed: c.yaml: recipe-invalid: no"
+        "\n\nfailed: b.yaml: c.onnx: parity-failed: y differs (and 1 more)\n"
+        "failed: c.yaml: recipe-invalid: no\n"
+        "3 recipes: 1 artifact cached, 1 built, 1 failed, 1 blocked, 1 recipe wrong, in 12.3 s"
     )
 
 
-def test_one_recipe_needs_no_sum() -> None:
-    one = RecipeResult("a.yaml", "a", "ok", (), (_artifact("a.onnx", "built"),))
-    assert "recipes" not in summary.render(BuildResult((one,)), 1.0)
+def test_the_last_line_says_where_the_files_are() -> None:
+    made = tuple(replace(_artifact(f"a.{n}.onnx", "built"), path=f"out/a/a.{n}.onnx") for n in "xy")
+    one, other = (RecipeResult(f"{n}.yaml", n, "ok", (), made) for n in "ab")
+    assert (
+        summary.render(BuildResult((one,)), 1.0).splitlines()[-1] == "a: 2 artifacts built, in 1.0 s: out/a"
+    )
+    last = summary.render(BuildResult((one, other)), 1.0).splitlines()[-1]
+    assert last == "2 recipes: 4 artifacts built, in 1.0 s: out"
+
+
+def test_what_was_told_when_a_file_was_made_is_told_once() -> None:
+    said = Diagnostic("precision-fallback", "3 of 9 nodes stay in fp32", level="info")
+    heavy = Diagnostic("fp16-overflow", "values leave fp16's range", level="warning")
+    made = RecipeResult("a.yaml", "a", "ok", (said,), (_artifact("a.onnx", "built", heavy),))
+    first = summary.render(BuildResult((made,)))
+    assert "info[precision-fallback]" in first
+    assert "warning[fp16-overflow]" in first
+    cached = replace(made, artifacts=(_artifact("a.onnx", "cached", heavy),)).retold()
+    assert (
+        summary.render(BuildResult((cached,))) == "a: 1 artifact cached, nothing to do, 1 warning (status -v)"
+    )
+    assert "warning[fp16-overflow]" in summary.render(BuildResult((cached,)), verbose=True)
+    partly = replace(made, artifacts=(*cached.artifacts, _artifact("b.onnx", "built", said)))
+    text = summary.render(BuildResult((partly,)))
+    assert "warning[fp16-overflow]" not in text
+    assert "1 warning (status -v)" in text
 
 
 def test_checked_recipes_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -219,5 +243,5 @@ def test_checked_recipes_are_counted(tmp_path: Path, capsys: pytest.CaptureFixtu
     text = capsys.readouterr().out
     assert text.startswith(f"{tmp_path}/a.yaml: ok\n{tmp_path}/b.yaml: ok\n\n")
     assert text.endswith(
-        f"3 recipes: 2 ok, 1 recipe wrong\nfailed: {tmp_path}/c.yaml: recipe-invalid: missing `inputs`\n"
+        f"failed: {tmp_path}/c.yaml: recipe-invalid: missing `inputs`\n3 recipes: 2 ok, 1 recipe wrong\n"
     )

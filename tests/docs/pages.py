@@ -169,7 +169,7 @@ def environment(folder: Path) -> dict[str, str]:
     binaries = Path(sys.executable).parent
     return {
         **mine, "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "HOME": str(folder / "home"),
-        "MODELBUILD_CACHE_DIR": str(folder.parent / "cache"), "COLUMNS": "200",
+        "MODELBUILD_CACHE_DIR": str(folder.parent / "cache"), "COLUMNS": "1000",
     }  # fmt: skip
 
 

@@ -123,7 +123,7 @@ weights in  m.onnx.data, {size(data.stat().st_size)}
             {digest(data)}
 provenance  as published, from configs/m.yaml
 key         sha256:ab
-parity      passed (fp16-simulated), headroom 2.5
+parity      passed (fp16-simulated), headroom x2.5
 toolchain   torch 2.13.0"""
     assert render(inspect_file(path)) == expected
 

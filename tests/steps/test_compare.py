@@ -148,3 +148,33 @@ def test_the_strain_of_integers_is_the_share_that_differs(mismatch: float | None
 def test_elements_beyond_a_bound_are_counted(off: float, bounds: dict[str, float], beyond: int) -> None:
     found = distance(np.ones(4), np.array([1, 1.2, off, 1.0]), Tolerance(**bounds))
     assert found.beyond == beyond
+
+
+def test_a_distance_says_which_bound_decided_and_what_was_held_against_it() -> None:
+    reference, candidate = np.array([3.0, 4.0]), np.array([3.0, 4.4])
+    whole = Tolerance(relative_l2=0.1, cosine=0.9)
+    found = distance(reference, candidate, whole).judged
+    assert found is not None
+    assert (found.measure, found.bound) == ("relative_l2", 0.1)
+    assert found.value == pytest.approx(0.4 / 5)
+    element = distance(reference, candidate, Tolerance(rtol=0.2, atol=0.1)).judged
+    assert element is not None
+    assert (element.measure, element.value, element.bound) == ("rtol, atol", *map(pytest.approx, (0.4, 0.9)))
+    slanted = distance(reference, np.array([4.0, 3.0]), Tolerance(relative_l2=9, cosine=0.999)).judged
+    assert slanted is not None
+    assert (slanted.measure, slanted.bound) == ("cosine", 0.999)
+    assert slanted.value == pytest.approx(24 / 25)
+    counts = distance(np.array([1, 2, 3, 4]), np.array([1, 2, 3, 5]), Tolerance(mismatch=0.5)).judged
+    assert counts is not None
+    assert (counts.measure, counts.value, counts.bound) == ("mismatch", 0.25, 0.5)
+    assert distance(reference, reference, whole).judged is None
+
+
+@given(arrays, st.floats(1e-6, 1), st.integers(0, 5))
+def test_the_headroom_is_that_of_the_bound_that_decided(
+    reference: np.ndarray, bound: float, seed: int
+) -> None:
+    noise = np.random.default_rng(seed).normal(0, 5e-3, reference.shape).astype(np.float32)
+    found = distance(reference, reference + noise, Tolerance(relative_l2=bound, rtol=bound, atol=bound))
+    if found.judged is not None and found.judged.measure != "cosine":
+        assert found.judged.bound / found.judged.value == pytest.approx(found.headroom)

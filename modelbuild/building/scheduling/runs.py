@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from modelbuild.base.errors import Diagnostic
@@ -55,6 +55,12 @@ class Ended:
     @property
     def good(self) -> bool:
         return self.status in GOOD
+
+    def said(self) -> tuple[Diagnostic, ...]:
+        """What there is to say of it; of a result that was there, what was said when it was made."""
+        if self.status != "cached":
+            return self.diagnostics
+        return tuple(replace(d, again=True) for d in self.diagnostics)
 
 
 class Reporter(Protocol):

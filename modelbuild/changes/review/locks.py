@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from modelbuild.changes.review.values import Change
 from modelbuild.lockfile import Lock, Onnx, Worst
 from modelbuild.recipe.problems import clean
-from modelbuild.wording.phrases import plural, size
+from modelbuild.wording.phrases import headroom, plural, size
 
 
 def lock_changes(old: Lock | None, new: Lock | None) -> tuple[Change, ...]:
@@ -88,7 +88,7 @@ def _error(worst: Worst) -> str:
 
 
 def _headroom(worst: Worst) -> str:
-    return worst.headroom if worst.headroom == "exact" else f"x{clean(str(worst.headroom))}"
+    return worst.headroom if isinstance(worst.headroom, str) else headroom(worst.headroom)
 
 
 def _engines(old: Mapping[str, str | None], new: Mapping[str, str | None]) -> Iterator[Change]:

@@ -61,8 +61,8 @@ def answer(
         if wrong := summary.errors(result):
             output.tell(wrong)
     elif since is not None and not result.recipes:
-        output.say(f"nothing changed since {since}")
+        output.show(f"nothing changed since {since}")
     else:
-        output.say(summary.render(result, seconds, volume == settings.VERBOSE))
+        output.show(summary.render(result, seconds, volume == settings.VERBOSE, output.room()))
     github.tell(result)
     return result.exit_code

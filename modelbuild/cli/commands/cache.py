@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
     if options.format == "json":
         answers.as_json({"schema": 1, "ok": not damaged, "cache": str(cache.root), **_plain(asdict(found))})
     else:
-        output.say(caches.render(found, cache.root))
+        output.show(caches.render(found, cache.root))
     return EXIT_STEP_FAILED if damaged else 0
 
 

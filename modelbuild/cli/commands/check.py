@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
         return _resolved(result, options.format)
     answers.answer(result, options.format, options.volume, since=options.changed_since)
     if options.volume == settings.VERBOSE and options.format == "text":
-        output.say("\n".join(_planned(Path(r.recipe)) for r in result.recipes if not r.exit_code))
+        output.show("\n".join(_planned(Path(r.recipe)) for r in result.recipes if not r.exit_code))
     return result.exit_code
 
 

@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         from modelbuild.changes.review import plain
 
-        output.say(plain.render(found))
+        output.show(plain.render(found))
     github.annotate((r.recipe, d) for r in found.recipes for d in r.diagnostics)
     return found.exit_code(options.strict)
 

@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
         output.say(text, end="")
     else:
         drafting.save(text, options.output)
-        output.say(
+        output.show(
             f"wrote {line(str(options.output))}; edit it, then: modelbuild check {line(str(options.output))}"
         )
     return 0
@@ -63,7 +63,7 @@ def _ci(options: argparse.Namespace) -> int:
             message = f"--ci and {option} do not go together"
             raise RecipeError(Diagnostic("recipe-invalid", message, "--ci writes workflows into this folder"))
     for path in ci.write(Path.cwd()):
-        output.say(f"wrote {path}")
+        output.show(f"wrote {path}")
     return 0
 
 

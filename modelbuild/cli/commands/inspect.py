@@ -30,5 +30,5 @@ def run(options: argparse.Namespace) -> int:
     if options.format == "json":
         answers.as_json(found)
     else:
-        output.say(inspection.render(found))
+        output.show(inspection.render(found))
     return 0

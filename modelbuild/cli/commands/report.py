@@ -41,5 +41,5 @@ def run(options: argparse.Namespace) -> int:
         if isinstance(reporter, progress.Live):
             reporter.close()
     if options.volume != settings.QUIET:
-        output.say(f"{line(str(written.path))}: {written.told()}")
+        output.show(f"{line(str(written.path))}: {written.told()}")
     return 0

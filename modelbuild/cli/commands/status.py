@@ -37,6 +37,6 @@ def run(options: argparse.Namespace) -> int:
     found = explaining.status(request, Silent())
     if options.format == "json" or options.volume == settings.QUIET or not found.recipes:
         return answers.answer(found, options.format, options.volume, since=options.changed_since)
-    output.say(reasons.standing(found, options.volume == settings.VERBOSE))
+    output.show(reasons.standing(found, options.volume == settings.VERBOSE))
     github.tell(found)
     return found.exit_code

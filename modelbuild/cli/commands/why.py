@@ -33,5 +33,5 @@ def run(options: argparse.Namespace) -> int:
     if options.format == "json":
         answers.as_json(found.as_json())
     else:
-        output.say(reasons.render(found, options.facts))
+        output.show(reasons.render(found, options.facts))
     return 0

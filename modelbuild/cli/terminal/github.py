@@ -157,8 +157,7 @@ def _table(result: BuildResult) -> Iterator[str]:
 def _cells(artifact: ArtifactResult) -> Sequence[str]:
     outputs = (artifact.parity or {}).get("outputs") or {}
     first = next(iter(outputs.values()), None)  # the worst is the first
-    headroom = first["headroom"] if first else None
-    told = "" if first is None else "exact" if headroom is None else f"x{headroom:.3g}"
+    told = "" if first is None else phrases.headroom(first["headroom"])
     return artifact.name, artifact.status, phrases.size(artifact.bytes), told
 
 

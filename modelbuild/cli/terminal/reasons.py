@@ -29,7 +29,7 @@ def standing(result: BuildResult, verbose: bool = False) -> str:
     """Fresh or stale, artifact by artifact; if ``verbose`` also what was said of those that are fresh."""
     parts = []
     for recipe in result.recipes:
-        lines = [d.render() for d in recipe.diagnostics]
+        lines = [d.render() for d in recipe.diagnostics if verbose or not d.again]
         if recipe.artifacts:
             lines.append(f"{line(recipe.recipe)}: {recipe.name}")
         wide = max((len(a.name) for a in recipe.artifacts), default=0)

@@ -12,11 +12,17 @@ from modelbuild.base.results import BuildResult, RecipeResult
 from modelbuild.wording import showing, totals
 
 
-def render(result: BuildResult, seconds: float = -1, verbose: bool = False) -> str:
-    """Everything there is to say about a build that took ``seconds`` (negative: it does not matter).
+def render(result: BuildResult, seconds: float = -1, verbose: bool = False, room: int | None = None) -> str:
+    """Everything there is to say about a build that took ``seconds`` (negative: it does not matter); tables
+    have lines of ``room`` characters at most.
 
-    Of several recipes those that were idle take a line each, unless ``verbose``.
+    What was told when a result was made is not told again, and of several recipes those that were idle
+    take a line each, unless ``verbose``. Where nothing was to do at all, that is one line.
     """
+    if result.recipes and not (verbose or result.interrupted) and all(map(showing.idle, result.recipes)):
+        if news := [said for r in result.recipes if (said := showing.said(r, again=False))]:
+            return "\n".join([*news, summed(result.recipes)])
+        return summed(result.recipes)
     blocks: list[str] = []
     lines: list[str] = []  # of recipes with nothing to do, which stand together
     for recipe in result.recipes:
@@ -24,21 +30,31 @@ def render(result: BuildResult, seconds: float = -1, verbose: bool = False) -> s
         if brief and len(result.recipes) > 1:
             lines.append(_line(recipe))
             continue
-        blocks += ["\n".join(lines), _recipe(recipe, verbose)]
+        blocks += ["\n".join(lines), _recipe(recipe, verbose, room)]
         lines = []
     blocks.append("\n".join(lines))
     if result.interrupted:
         blocks.append("interrupted: what was proven is published, nothing is half-written")
-    if len(result.recipes) > 1:
-        blocks.append("\n".join([summed(result.recipes, seconds), *_failures(result.recipes)]))
+    if any(r.artifacts for r in result.recipes) or len(result.recipes) > 1:
+        failures = _failures(result.recipes) if len(result.recipes) > 1 else ()
+        blocks.append("\n".join([*failures, summed(result.recipes, seconds)]))
     return "\n\n".join(filter(None, blocks))
 
 
 def summed(recipes: Sequence[RecipeResult], seconds: float = -1) -> str:
-    """The line that sums up several recipes."""
+    """The last line: what became of the artifacts, and where they are."""
     counts = Counter(a.status for r in recipes for a in r.artifacts)
     wrong = sum(not r.artifacts and bool(r.exit_code) for r in recipes)
-    return totals.line(len(recipes), counts, wrong, None if all(map(showing.idle, recipes)) else seconds)
+    idle = all(map(showing.idle, recipes))
+    told = totals.line(
+        len(recipes),
+        counts,
+        None if idle else seconds,
+        showing.folder(recipes),
+        wrong,
+        showing.standing(recipes),
+    )
+    return f"{recipes[0].name}: {told}" if len(recipes) == 1 else told
 
 
 def errors(result: BuildResult) -> str:
@@ -77,13 +93,14 @@ def _line(result: RecipeResult) -> str:
     if _plain(result):
         return f"{line(result.recipe)}: ok"
     counted = f"{line(result.recipe)}: {result.name}: {showing.counted(result)}"
-    return "\n".join(filter(None, [counted, showing.said(result)]))
+    return "\n".join(filter(None, [counted, showing.said(result, again=False)]))
 
 
-def _recipe(result: RecipeResult, verbose: bool) -> str:
+def _recipe(result: RecipeResult, verbose: bool, room: int | None) -> str:
     if _plain(result):
         return _line(result)
     rows = ""
     if result.artifacts:
-        rows = f"{line(result.recipe)}: {result.name}\n{showing.table(result.artifacts, whole=verbose)}"
-    return "\n".join(filter(None, [rows, showing.said(result)]))
+        table = showing.table(result.artifacts, room, whole=verbose)
+        rows = f"{line(result.recipe)}: {result.name}\n{table}"
+    return "\n".join(filter(None, [rows, showing.said(result, again=verbose)]))

@@ -20,27 +20,13 @@ def render(models: Sequence[Model]) -> str:
     """
     room = sections.Room.of(models)
     while True:
-        told = _sections(models, room)
-        text = None if told is None else _page(models, told)
-        if text is not None and (room.rows <= 1 or len(text.encode()) <= _MOST_BYTES):
+        text = _page(models, room)
+        if len(text.encode()) <= _MOST_BYTES or room.rows <= 1:
             return text
         room = room.halved()
 
 
-def _sections(models: Sequence[Model], room: sections.Room) -> list[Html] | None:
-    """A section for each model; None as soon as they are too many bytes, if less can be told of each."""
-    found: list[Html] = []
-    written = 0
-    for i, model in enumerate(models):
-        opened = len(models) <= _OPENED or model.status == "failed"
-        found.append(sections.section(model, i, room, opened))
-        written += len(found[-1].encode())
-        if written > _MOST_BYTES and room.rows > 1:
-            return None
-    return found
-
-
-def _page(models: Sequence[Model], told: Sequence[Html]) -> str:
+def _page(models: Sequence[Model], room: sections.Room) -> str:
     vega, own = scripts.vega(), scripts.own("page.js")
     head = tag(
         "head",
@@ -58,7 +44,10 @@ def _page(models: Sequence[Model], told: Sequence[Html]) -> str:
         tag(
             "main",
             _summary(models) if len(models) > 1 else None,
-            told,
+            [
+                sections.section(m, i, room, len(models) <= _OPENED or m.status == "failed")
+                for i, m in enumerate(models)
+            ],
         ),
         tag("script", Html(vega)),
         tag("script", Html(own)),

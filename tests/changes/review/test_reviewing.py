@@ -318,7 +318,7 @@ def test_a_lock_file_alone_is_a_change_and_rebuilds_nothing(repo: Repo) -> None:
     repo.write("net.lock.yaml", lock(bytes=5000, headroom=1.1, toolchain={"torch": "2.10"}))
     one = repo.one()
     assert [c.said for c in one.lock] == [
-        "net.fp32.onnx: size 1000 B -> 4.9 KiB; headroom x4.0 -> x1.1",
+        "net.fp32.onnx: size 1000 B -> 4.9 KiB; headroom x4 -> x1.1",
         "torch 2.9 -> 2.10",
     ]
     assert (one.changes, {e.fate for e in one.artifacts}) == ((), {"same"})

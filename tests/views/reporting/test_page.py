@@ -9,8 +9,6 @@ from html.parser import HTMLParser
 
 import pytest
 
-from modelbuild.views.reporting import sections
-from modelbuild.views.reporting.html import Html
 from modelbuild.views.reporting.page import render
 from modelbuild.views.reporting.values import Model, Ranges
 from tests.views.reporting.samples import HOSTILE, hostile, model, tensors
@@ -94,28 +92,6 @@ def test_fifty_large_models_stay_below_five_megabytes() -> None:
     ]
     size = len(render(models).encode())
     assert 2_500_000 < size < 5_000_000
-
-
-def test_a_page_that_is_too_large_is_given_up_before_all_of_it_is_written(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Each of many models is written once; the first ones more often, to see what there is room for."""
-    written: list[tuple[int, int]] = []
-    plain = sections.section
-
-    def counted(model: Model, number: int, room: sections.Room, opened: bool) -> Html:
-        written.append((room.rows, number))
-        return plain(model, number, room, opened)
-
-    monkeypatch.setattr(sections, "section", counted)
-    monkeypatch.setattr("modelbuild.views.reporting.page._MOST_BYTES", 200_000)
-    models = [model(f"m{i}") for i in range(40)]
-    assert 'id="model-39"' in render(models)
-    tried = dict(written)  # the last model that was written at each number of rows
-    *given_up, last = tried.items()
-    assert last == (1, 39)
-    assert given_up
-    assert all(number < 20 for _, number in given_up)
 
 
 def test_a_model_of_which_nothing_is_known_has_a_section() -> None:
