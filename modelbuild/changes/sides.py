@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from modelbuild.git import Blob, Entry, Repository
+from modelbuild.git import Blob, Repository, TreeEntry
 
 WORKING_TREE = "working tree"
 PROJECT = "pyproject.toml"
@@ -39,7 +39,7 @@ class Side:
 
     repository: Repository
     revision: Revision
-    files: Mapping[str, Entry]
+    files: Mapping[str, TreeEntry]
     held: dict[tuple[str, int], Blob] = field(default_factory=dict)
 
     def read(self, paths: Iterable[str], limit: int) -> dict[str, Blob]:

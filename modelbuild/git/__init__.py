@@ -2,6 +2,6 @@
 is called. It may hold a stranger's pull request."""
 
 from modelbuild.git.plumbing import FAILED
-from modelbuild.git.repository import Blob, Entry, Repository, blob_id
+from modelbuild.git.repository import Blob, Repository, TreeEntry, blob_id
 
-__all__ = ["FAILED", "Blob", "Entry", "Repository", "blob_id"]
+__all__ = ["FAILED", "Blob", "Repository", "TreeEntry", "blob_id"]

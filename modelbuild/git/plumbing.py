@@ -50,7 +50,7 @@ _SETTINGS = {
 
 
 @dataclass(frozen=True)
-class Done:
+class GitAnswer:
     code: int
     output: bytes
     said: str  # the first line of standard error
@@ -59,7 +59,7 @@ class Done:
 def run(
     arguments: Sequence[str], folder: Path, environment: Mapping[str, str], asked: Iterable[str] = (),
     most: int = MOST_LISTED, cut: bool = False,
-) -> Done:  # fmt: skip
+) -> GitAnswer:  # fmt: skip
     given, said = os.memfd_create("asked"), os.memfd_create("said")
     with open(given, "wb+") as stdin, open(said, "wb+") as stderr:
         stdin.write("".join(f"{line}\n" for line in asked).encode("ascii"))
@@ -81,7 +81,7 @@ def run(
             )
         stderr.seek(0)
         first = stderr.read(4000).decode("utf-8", "replace").strip().partition("\n")[0]
-        return Done(process.returncode if whole else 0, output, shown(first, 300))
+        return GitAnswer(process.returncode if whole else 0, output, shown(first, 300))
 
 
 def _read(process: subprocess.Popen[bytes], most: int) -> tuple[bytes, bool]:

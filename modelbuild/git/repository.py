@@ -22,7 +22,7 @@ _REGULAR = ("100644", "100755")
 
 
 @dataclass(frozen=True)
-class Entry:
+class TreeEntry:
     """A file of a revision or of the working tree; ``blob`` is the id of its bytes as they are.
 
     In the working tree nobody has hashed a file that git does not know or that was written since:
@@ -106,17 +106,17 @@ class Repository:
             raise self._unknown(f"no commit is known that {one[:12]} and {other[:12]} both come from")
         return found
 
-    def files(self, commit: str) -> dict[str, Entry]:
+    def files(self, commit: str) -> dict[str, TreeEntry]:
         """Every file of a commit by its path, from the root on; a submodule is one, too."""
         listed = self._lines(["ls-tree", "-r", "-z", "--full-tree", commit])
         files = {}
         for line in listed:
             head, _, path = line.partition(b"\t")
             mode, _, blob = head.decode("ascii").split(" ")
-            files[os.fsdecode(path)] = Entry(mode, blob)
+            files[os.fsdecode(path)] = TreeEntry(mode, blob)
         return files
 
-    def edits(self, commit: str) -> dict[str, Entry | None]:
+    def edits(self, commit: str) -> dict[str, TreeEntry | None]:
         """What the working tree has otherwise than the commit, by path: None where it is no more.
 
         Files that git does not know are in it, those that it ignores are not.
@@ -127,7 +127,7 @@ class Repository:
             ["diff-index", "--raw", "-z", "--no-renames", "--no-ext-diff", "--no-textconv",
              "--ignore-submodules=dirty", commit, "--"]
         )  # fmt: skip
-        edits: dict[str, Entry | None] = {}
+        edits: dict[str, TreeEntry | None] = {}
         rows = iter(listed)
         for row, path in zip(rows, rows, strict=True):
             old_mode, mode, old, new, status = row.decode("ascii").removeprefix(":").split(" ")
@@ -137,13 +137,13 @@ class Repository:
             elif not mode.strip("0"):
                 edits[name] = None
             elif new.strip("0"):
-                edits[name] = Entry(mode, new)
+                edits[name] = TreeEntry(mode, new)
             elif mode != old_mode or mode == _MODULE or self.hashed(name, len(old)) != old:
-                edits[name] = Entry(mode, None)  # else only its time is another
+                edits[name] = TreeEntry(mode, None)  # else only its time is another
         for path in self._lines(["ls-files", "-z", "--others", "--exclude-standard", "--full-name"]):
             name = os.fsdecode(path).removesuffix("/")  # a repository in the repository
             edits[name] = _lies_there(self.root / name)
-        edits |= {name: Entry(_MODULE, None) for name in self._modules() if self._is_edited(name)}
+        edits |= {name: TreeEntry(_MODULE, None) for name in self._modules() if self._is_edited(name)}
         return edits
 
     def _modules(self) -> list[str]:
@@ -291,14 +291,14 @@ def blob_id(data: bytes, digits: int = 40) -> str:
     return made.hexdigest()
 
 
-def _lies_there(path: Path) -> Entry | None:
+def _lies_there(path: Path) -> TreeEntry | None:
     try:
         mode = path.lstat().st_mode
     except OSError:
         return None
     if stat.S_ISLNK(mode):
-        return Entry(_LINK, None)
-    return Entry(_MODULE if stat.S_ISDIR(mode) else _FILE, None)
+        return TreeEntry(_LINK, None)
+    return TreeEntry(_MODULE if stat.S_ISDIR(mode) else _FILE, None)
 
 
 def _is_id(text: str) -> bool:

@@ -18,7 +18,7 @@ from modelbuild.graph.shapes import INFERRED_AXIS, infer_outputs
 
 
 @dataclass(frozen=True)
-class Port:
+class GraphPort:
     """One graph input or output. ``None`` in ``shape`` is an axis that the graph does not name."""
 
     name: str
@@ -26,21 +26,21 @@ class Port:
     shape: tuple[int | str | None, ...] | None
 
 
-def port(info: onnx.ValueInfoProto) -> Port:
+def port(info: onnx.ValueInfoProto) -> GraphPort:
     tensor = info.type.tensor_type
     if not tensor.HasField("shape"):
-        return Port(info.name, tensor.elem_type, None)
+        return GraphPort(info.name, tensor.elem_type, None)
     dims = tuple(d.dim_value if d.HasField("dim_value") else (d.dim_param or None) for d in tensor.shape.dim)
-    return Port(info.name, tensor.elem_type, dims)
+    return GraphPort(info.name, tensor.elem_type, dims)
 
 
-def inputs(model: Model) -> tuple[Port, ...]:
+def inputs(model: Model) -> tuple[GraphPort, ...]:
     """The graph's inputs; initializers that are listed among them are not inputs to a caller."""
     own = {t.name for t in model.proto.graph.initializer}
     return tuple(port(i) for i in model.proto.graph.input if i.name not in own)
 
 
-def outputs(model: Model) -> tuple[Port, ...]:
+def outputs(model: Model) -> tuple[GraphPort, ...]:
     return tuple(port(o) for o in model.proto.graph.output)
 
 

@@ -39,7 +39,7 @@ _KEPT = frozenset(TYPE_ATTRIBUTE) - SOURCES
 
 
 @dataclass(frozen=True)
-class Step:
+class PlacedNode:
     """A node, its float32 ports, and for each type variable what is settled: float32 or half."""
 
     node: NodeProto
@@ -61,11 +61,11 @@ class Placement:
     """Where each float32 tensor lives, and in which precisions it is wanted."""
 
     half: str
-    steps: list[Step]
+    steps: list[PlacedNode]
     home: dict[str, str]
     wanted: defaultdict[str, set[str]]
 
-    def at(self, step: Step, port: Port) -> str:
+    def at(self, step: PlacedNode, port: Port) -> str:
         """The type of the version that a port holds."""
         home = self.home.get(port.tensor, FLOAT)
         if port.defines or step.kind == "source":
@@ -93,7 +93,7 @@ def place(
     constants = {t.name for graph in graphs(proto.graph) for t in graph.initializer}
     independent = set(constants)
     opsets = opset_versions(proto)
-    steps: list[Step] = []
+    steps: list[PlacedNode] = []
     for node, keep in walk(proto.graph, blocked):
         steps.append(_step(node, ports(node, opsets), types, half, keep, independent))
         if is_independent(node, independent):
@@ -148,7 +148,7 @@ def _step(
     half: str,
     keep: bool,
     independent: set[str],
-) -> Step:
+) -> PlacedNode:
     floats = tuple(p for p in found if types.get(p.tensor) == FLOAT)
     halvable = {port.variable: True for port in floats}
     for port in found:
@@ -157,17 +157,17 @@ def _step(
             halvable[port.variable] = False
     settled = {variable: half if can else FLOAT for variable, can in halvable.items()}
     if node.op_type in CONTROL_FLOW and not (keep or domain(node)):
-        return Step(node, floats, settled, "settled")
+        return PlacedNode(node, floats, settled, "settled")
     if keep or must_stay(node, found, types):
-        return Step(node, floats, dict.fromkeys(settled, FLOAT), "settled")
+        return PlacedNode(node, floats, dict.fromkeys(settled, FLOAT), "settled")
     if all(halvable.values()):
         if node.op_type in SOURCES and any(port.defines for port in floats):
-            return Step(node, floats, {}, "source")
+            return PlacedNode(node, floats, {}, "source")
         if len(floats) == 1 and not floats[0].defines:
-            return Step(node, floats, {}, "settled")
+            return PlacedNode(node, floats, {}, "settled")
         if is_exact(node) or is_independent(node, independent):
-            return Step(node, floats, {}, "follows")
-    return Step(node, floats, settled, "settled")
+            return PlacedNode(node, floats, {}, "follows")
+    return PlacedNode(node, floats, settled, "settled")
 
 
 def must_stay(node: NodeProto, found: list[Port], types: Mapping[str, str]) -> bool:
@@ -183,7 +183,7 @@ def must_stay(node: NodeProto, found: list[Port], types: Mapping[str, str]) -> b
     return any(not types.get(port.tensor, "").startswith("tensor") for port in found)
 
 
-def _unrounded(steps: list[Step], constants: set[str], home: Mapping[str, str]) -> set[str]:
+def _unrounded(steps: list[PlacedNode], constants: set[str], home: Mapping[str, str]) -> set[str]:
     """The tensors that can be had in float32 without having been rounded before."""
     whole = constants | {name for name, type_ in home.items() if type_ == FLOAT}
     for step in steps:
@@ -193,7 +193,7 @@ def _unrounded(steps: list[Step], constants: set[str], home: Mapping[str, str]) 
 
 
 def _settle(
-    step: Step,
+    step: PlacedNode,
     half: str,
     whole: set[str],
     home: dict[str, str],

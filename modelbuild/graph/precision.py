@@ -21,7 +21,7 @@ from modelbuild.graph.casts import drop_redundant_casts
 from modelbuild.graph.files import Array, Model, Weight, empty_initializer, numpy_dtype
 from modelbuild.graph.naming import Names, graphs, label, prepared, set_nodes
 from modelbuild.graph.placement import Placement, place
-from modelbuild.graph.rounding import BOUNDS, Bounds, Clamping, to_half
+from modelbuild.graph.rounding import BOUNDS, Band, Clamping, to_half
 from modelbuild.graph.shapes import forget
 from modelbuild.graph.types import (
     FLOAT,
@@ -56,10 +56,10 @@ class HalfOptions:
         """The type to convert to, as schemas write it."""
         return f"tensor({type_name(self.dtype)})"
 
-    def bounds(self) -> Bounds:
+    def bounds(self) -> Band:
         """The range that values are clamped into."""
         own = BOUNDS[self.dtype]
-        return Bounds(
+        return Band(
             own.smallest if self.min_positive_val is None else self.min_positive_val,
             own.largest if self.max_finite_val is None else self.max_finite_val,
         )

@@ -26,7 +26,7 @@ _NAMED = 3  # tensors that a message names
 
 
 @dataclass(frozen=True)
-class Bounds:
+class Band:
     """Finite values are pushed into ``smallest <= |x| <= largest``; zero, infinity, NaN stay."""
 
     smallest: float
@@ -36,8 +36,8 @@ class Bounds:
 # float16: onnxconverter-common's default, two steps from zero, and the largest that it holds.
 # bfloat16 has float32's exponents, so only what would round to infinity is clamped.
 BOUNDS = {
-    int(TensorProto.FLOAT16): Bounds(1e-7, 65504.0),
-    int(TensorProto.BFLOAT16): Bounds(0.0, float.fromhex("0x1.fep+127")),
+    int(TensorProto.FLOAT16): Band(1e-7, 65504.0),
+    int(TensorProto.BFLOAT16): Band(0.0, float.fromhex("0x1.fep+127")),
 }
 # How far apart neighbours are, relative to them: a clamp that moves a value by less is no more than
 # a rounding, as of a mask of float32's lowest in bfloat16.
@@ -56,9 +56,9 @@ class Clamped:
 
 @dataclass
 class Clamping:
-    """Everything that ``Bounds`` changed in a model."""
+    """Everything that ``Band`` changed in a model."""
 
-    bounds: Bounds
+    bounds: Band
     dtype: int = TensorProto.FLOAT16
     raised: list[Clamped] = field(default_factory=list)
     lowered: list[Clamped] = field(default_factory=list)
@@ -109,7 +109,7 @@ def _clamped(tensor: str, values: Floats, most: Callable[[Floats], Any]) -> Clam
     return Clamped(tensor, values.size, float(values[most(np.abs(values))]), float(values.max()))
 
 
-def to_half(array: Array, dtype: int, bounds: Bounds) -> Array:
+def to_half(array: Array, dtype: int, bounds: Band) -> Array:
     """Round float32 values to the nearest of element type ``dtype``, ties to even.
 
     ``bounds`` apply first; what is still beyond the type's range becomes infinite.
@@ -131,7 +131,7 @@ def to_half(array: Array, dtype: int, bounds: Bounds) -> Array:
     return half
 
 
-def _outside(array: Array, bounds: Bounds) -> tuple[list[Floats], list[Floats]]:
+def _outside(array: Array, bounds: Band) -> tuple[list[Floats], list[Floats]]:
     """The values below ``smallest`` and those above ``largest``, in pieces."""
     flat = np.ascontiguousarray(array, np.float32).reshape(-1)
     below: list[Floats] = []
@@ -146,7 +146,7 @@ def _outside(array: Array, bounds: Bounds) -> tuple[list[Floats], list[Floats]]:
     return below, above
 
 
-def _masks(block: Array, bounds: Bounds) -> tuple[Mask | None, Mask | None]:
+def _masks(block: Array, bounds: Band) -> tuple[Mask | None, Mask | None]:
     """Where a block is out of bounds, below and above; None for nowhere, the usual case.
 
     Magnitudes of float32 sort as the integers of their bits, and 0 - 1 wraps to the largest: the

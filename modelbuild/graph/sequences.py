@@ -26,12 +26,12 @@ def without_split_sequences(model: Model) -> None:
     found = [n for n in model.proto.graph.node if n.op_type == "SplitToSequence" and not domain(n)]
     if not found or opset_versions(model.proto).get("", 0) < _SIZES_ARE_AN_INPUT:
         return
-    rewriting = _Rewriting(model)
+    rewriting = _Replacing(model)
     for node in found:
         rewriting.rewrite(node)
 
 
-class _Rewriting:
+class _Replacing:
     def __init__(self, model: Model) -> None:
         graph = model.proto.graph
         self.graph, self.names = graph, Names.of(model.proto)

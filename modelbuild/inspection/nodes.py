@@ -12,10 +12,10 @@ from modelbuild.inspection.provenance import PUBLISHED
 from modelbuild.inspection.published import MANIFEST, read
 
 if TYPE_CHECKING:
-    from modelbuild.inspection.precisions import Seen
+    from modelbuild.inspection.precisions import SeenNode
 
 
-def rows(nodes: Sequence[Seen], kept: Collection[str]) -> list[Info]:
+def rows(nodes: Sequence[SeenNode], kept: Collection[str]) -> list[Info]:
     """A node's name as ``node_block_list`` takes it, its operator, the type that it computes in (or
     that of what it gives, if it computes nothing), and whether it is kept in fp32."""
     from modelbuild.graph.naming import label

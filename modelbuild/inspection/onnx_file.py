@@ -12,7 +12,7 @@ from onnx import TensorProto
 from modelbuild.base.errors import first_line
 from modelbuild.graph import files, interface, shapes
 from modelbuild.graph.files import Model
-from modelbuild.graph.interface import Port
+from modelbuild.graph.interface import GraphPort
 from modelbuild.graph.naming import graphs
 from modelbuild.inspection import nodes as listing
 from modelbuild.inspection.common import Info, no_model
@@ -58,7 +58,7 @@ def _model(model: Model, listed: bool) -> Info:
     }
 
 
-def _port(port: Port) -> Info:
+def _port(port: GraphPort) -> Info:
     shape = None if port.shape is None else ["?" if d is None else d for d in port.shape]
     return {"name": port.name, "dtype": dtype_name(port.dtype), "shape": shape}
 

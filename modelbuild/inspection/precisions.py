@@ -25,7 +25,7 @@ _TYPELESS = _CASTS | _CARRIERS
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class SeenNode:
     """A node, its operator with the domain that is not ONNX's own, the types of its inputs and outputs, and
     whether it works on shapes and constants alone."""
 
@@ -70,7 +70,7 @@ def dtype_name(elem_type: int) -> str:
 
 def walk(
     graph: GraphProto, outer: Mapping[str, int] | None = None, fixed: Collection[str] = ()
-) -> Iterator[Seen]:
+) -> Iterator[SeenNode]:
     """Every node of a graph with inferred types, those of its bodies too.
 
     ``outer`` are the types of what a body sees around it, ``fixed`` names that of it which follows
@@ -91,7 +91,7 @@ def walk(
             independent.update(made)
         where = domain(node)
         op_type = f"{where}.{node.op_type}" if where else node.op_type
-        yield Seen(node, op_type, _names(node.input, types), _names(made, types), alone)
+        yield SeenNode(node, op_type, _names(node.input, types), _names(made, types), alone)
         if node.attribute:
             for body in bodies(node):
                 yield from walk(body, types, independent)
@@ -101,7 +101,7 @@ def _names(tensors: Iterable[str], types: Mapping[str, int]) -> tuple[str, ...]:
     return tuple([dtype_name(types.get(name, 0)) for name in tensors if name])
 
 
-def halves(seen: Iterable[Seen], weights: Mapping[str, Info]) -> Info:
+def halves(seen: Iterable[SeenNode], weights: Mapping[str, Info]) -> Info:
     """How much of a model is half, what is kept out of it, and the Casts.
 
     ``half`` is None, and nothing is kept, where no node computes in half precision. ``weights`` are
@@ -127,7 +127,7 @@ def _share(amounts: Mapping[str, int]) -> Info:
     return {"half": half, "all": every, "share": half / every if every else None}
 
 
-def _cast(seen: Seen) -> str:
+def _cast(seen: SeenNode) -> str:
     source, target = (*seen.takes, "unknown")[0], (*seen.makes, "unknown")[0]
     return f"{source} -> {target}"
 

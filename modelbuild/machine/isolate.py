@@ -21,7 +21,7 @@ _memfd = getattr(os, "memfd_create", None)  # Linux: a file in memory
 
 
 @dataclass(frozen=True)
-class Ended:
+class ChildEnd:
     """How a child ended: its value, or what it raised, or the signal that killed it."""
 
     value: Any = None
@@ -48,7 +48,7 @@ class Ended:
         return self.value
 
 
-def in_child(function: Callable[[], Any]) -> Ended:
+def in_child(function: Callable[[], Any]) -> ChildEnd:
     """Call ``function`` in a fork and wait. Its value and exceptions come back pickled.
 
     For work on what is already in memory; threads of the caller do not exist in the child. How it ended,
@@ -70,9 +70,9 @@ def in_child(function: Callable[[], Any]) -> Ended:
                 # Runtime would wait for its threads, which do not exist here, for ever.
                 gc.freeze()
                 try:
-                    ended = Ended(value=function(), met=passing.noted(known))
+                    ended = ChildEnd(value=function(), met=passing.noted(known))
                 except BaseException as error:
-                    ended = Ended(error=error, met=passing.noted(known))
+                    ended = ChildEnd(error=error, met=passing.noted(known))
                 file.write(_pickled(ended))
                 file.flush()
                 status = 0
@@ -82,17 +82,17 @@ def in_child(function: Callable[[], Any]) -> Ended:
         if status:
             if passing.is_passing_death(status):
                 passing.note(describe(status))
-            return Ended(died=describe(status), status=status)
+            return ChildEnd(died=describe(status), status=status)
         file.seek(0)
         ended = pickle.load(file)
-    assert isinstance(ended, Ended)
+    assert isinstance(ended, ChildEnd)
     passing.note(*ended.met)
     if ended.error is not None:
         passing.met(ended.error)
     return ended
 
 
-def _pickled(ended: Ended) -> bytes:
+def _pickled(ended: ChildEnd) -> bytes:
     try:
         data = pickle.dumps(ended)
         if ended.error is not None:
@@ -100,7 +100,7 @@ def _pickled(ended: Ended) -> bytes:
         return data
     except Exception as unfit:
         error = ended.error or unfit
-        return pickle.dumps(Ended(error=Elsewhere(f"{type(error).__name__}: {error}"), met=ended.met))
+        return pickle.dumps(ChildEnd(error=Elsewhere(f"{type(error).__name__}: {error}"), met=ended.met))
 
 
 def describe(status: int) -> str:

@@ -134,7 +134,7 @@ def nothing() -> Iterator[list[Spot]]:
 
 
 @dataclass
-class Seen:
+class SeenCall:
     """What one plain call did at spots: the values there, and the instructions that ran around them."""
 
     values: dict[tuple[Key, str], list[Any]] = field(default_factory=dict)
@@ -150,11 +150,11 @@ class Seen:
 
 
 @contextmanager
-def while_called(spots: Sequence[Spot]) -> Iterator[Seen]:
+def while_called(spots: Sequence[Spot]) -> Iterator[SeenCall]:
     """What the calls inside do at the spots."""
     wanted = {(s.key, s.kind) for s in spots if not s.sized}
     codes = {s.key[0] for s in spots if s.sized}
-    seen = Seen()
+    seen = SeenCall()
 
     def note(kind: str, tensors: Sequence[Any], value: Any) -> None:
         place = _place(sys._getframe(2))

@@ -19,7 +19,7 @@ _WHOLE = "iub"
 
 
 @dataclass(frozen=True)
-class _Row:
+class _NotNumbers:
     """How many of an input's values in a file are no numbers."""
 
     file: str
@@ -35,7 +35,7 @@ class OwnInputs:
     specs: Sequence[TensorSpec]
     axes: Sequence[Axis]
     _converted: dict[tuple[str, str], list[str]] = field(default_factory=dict)
-    _not_finite: dict[str, list[_Row]] = field(default_factory=dict)
+    _not_finite: dict[str, list[_NotNumbers]] = field(default_factory=dict)
 
     def read(self, path: Path) -> tuple[dict[str, Array], dict[str, int]]:
         """One file's arrays by input name, as the recipe has them, and the sizes of its axes.
@@ -49,7 +49,7 @@ class OwnInputs:
         for name, array in arrays.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 nan = int(np.isnan(array).sum())
-                row = _Row(path.name, nan, int(np.isinf(array).sum()), array.size)
+                row = _NotNumbers(path.name, nan, int(np.isinf(array).sum()), array.size)
                 self._not_finite.setdefault(name, []).append(row)
         return arrays, sizes
 
@@ -117,7 +117,7 @@ class OwnInputs:
         return sizes
 
 
-def _not_finite(name: str, rows: Sequence[_Row]) -> Diagnostic:
+def _not_finite(name: str, rows: Sequence[_NotNumbers]) -> Diagnostic:
     first, more = rows[0], len(rows) - 1
     counts = " and ".join(
         f"{n} {what}" for n, what in ((first.nan, "NaN"), (first.infinite, "infinite")) if n

@@ -101,7 +101,7 @@ class Exported:
 
 
 @dataclass
-class Comparison:
+class SideBySide:
     """PyTorch and the graph, side by side, at sizes that come up one after another."""
 
     of: Exported
@@ -185,7 +185,7 @@ def compared(of: Exported, assumed: Sequence[str]) -> list[str]:
 
     ranges, traced = of.ranges, of.traced
     where = guards.places(of.model.module, of.inputs)
-    comparison = Comparison(of)
+    comparison = SideBySide(of)
     todo: list[tuple[Sizes, Sequence[str]]] = [(dict(traced), assumed)]
     done: set[tuple[tuple[str, int], ...]] = {tuple(traced.items())}
     known: set[str] = set()

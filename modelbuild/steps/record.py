@@ -22,7 +22,7 @@ _MOST = 400  # points of hulls that are written down for an output
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredOutput:
     """An output: its figures at each shape, None where there are none."""
 
     figures: tuple[Figures | None, ...]
@@ -45,7 +45,7 @@ class Record:
     evidence: str
     shapes: Sequence[Sizes]
     counts: Sequence[int]
-    outputs: Mapping[str, Measured]
+    outputs: Mapping[str, MeasuredOutput]
     source: str = "PyTorch"
     said: tuple[Diagnostic, ...] = ()
     lost: tuple[Diagnostic, ...] = ()
@@ -139,7 +139,7 @@ class Record:
             TypeError: it is something else; or KeyError, ValueError, AttributeError.
         """
         outputs = {
-            n: Measured(**{**o, "figures": tuple(f and Figures.from_json(f) for f in o["figures"])})
+            n: MeasuredOutput(**{**o, "figures": tuple(f and Figures.from_json(f) for f in o["figures"])})
             for n, o in data["outputs"].items()
         }
         said, lost = (tuple(Diagnostic.from_json(dict(d)) for d in data[part]) for part in ("said", "lost"))

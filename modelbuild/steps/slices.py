@@ -25,7 +25,7 @@ _NOISE = 4 * 2.0**-23  # the reference's own rounding beside its largest slice
 
 
 @dataclass(frozen=True)
-class Part:
+class PartError:
     """A part's error: ``relative`` to its own size, what rounds with the large parts taken off."""
 
     name: str
@@ -33,7 +33,7 @@ class Part:
     worst: int  # the flat index of the element with the largest error
 
 
-def parts(ref: Array, error: Array) -> Iterator[Part]:
+def parts(ref: Array, error: Array) -> Iterator[PartError]:
     """The parts of a float64 output that have a size of their own."""
     if ref.size < 2 * _LEAST:
         return
@@ -75,7 +75,7 @@ def _sampled(ref: Array, axis: int) -> Array:
     return rows[tuple(steps)].reshape(rows.shape[0], -1)
 
 
-def _worst(ref: Array, error: Array, axis: int, small: Array, peak: float) -> Part:
+def _worst(ref: Array, error: Array, axis: int, small: Array, peak: float) -> PartError:
     picked = np.take(ref, small, axis)
     wrong = np.take(error, small, axis)
     others = tuple(a for a in range(ref.ndim) if a != axis)
@@ -89,10 +89,10 @@ def _worst(ref: Array, error: Array, axis: int, small: Array, peak: float) -> Pa
     element = [*inner[:axis], index, *inner[axis:]]
     place = ", ".join(str(index) if a == axis else ":" for a in range(ref.ndim))
     flat = int(np.ravel_multi_index(element, ref.shape))
-    return Part(f"slice [{place}]", float(relative[at]), flat)
+    return PartError(f"slice [{place}]", float(relative[at]), flat)
 
 
-def _beside_fill(ref: Array, error: Array) -> Iterator[Part]:
+def _beside_fill(ref: Array, error: Array) -> Iterator[PartError]:
     """What is left without a large value that is repeated, as masks fill in."""
     low, high = float(ref.min()), float(ref.max())
     fill = low if -low > high else high
@@ -112,4 +112,4 @@ def _beside_fill(ref: Array, error: Array) -> Iterator[Part]:
         return
     off = math.sqrt(float(np.mean(error[rest] ** 2)))
     worst = int(np.argmax(np.where(rest, error, -1.0)))
-    yield Part(f"all but the fill {fill:.6g}", off / size, worst)
+    yield PartError(f"all but the fill {fill:.6g}", off / size, worst)

@@ -39,7 +39,7 @@ _SMALL = 1 << 20  # bytes; hashed in a millisecond
 
 
 @dataclass(frozen=True)
-class Found:
+class Noted:
     """What a run read. ``unstable`` are the files that changed while it ran; ``outlines`` has, for
     each Python file, a digest of every definition at its top (see ``trace.outline``)."""
 
@@ -49,7 +49,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class _Row:
+class _Opened:
     """A file when it was opened: ``digest`` if its times alone could not tell a change."""
 
     size: int
@@ -60,7 +60,7 @@ class _Row:
     doubtful: bool = False
 
     @classmethod
-    def of(cls, path: str) -> _Row | None:
+    def of(cls, path: str) -> _Opened | None:
         """None for what is no file: a folder, a pipe, a device."""
         try:
             s = posix.stat(path)
@@ -71,7 +71,7 @@ class _Row:
         return cls(s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino)
 
     @classmethod
-    def at_opening(cls, path: str) -> _Row | None:
+    def at_opening(cls, path: str) -> _Opened | None:
         row = cls.of(path)
         if row is None:
             return None
@@ -89,7 +89,7 @@ class _Row:
         tick = stat_rows.tick(self.ctime)
         return moment - tick <= self.ctime <= time.time_ns() + tick
 
-    def holds(self, now: _Row | None, digest: str | None) -> bool:
+    def holds(self, now: _Opened | None, digest: str | None) -> bool:
         """Is what was read then what is there now, with this digest?"""
         if self.digest is not None:
             return self.digest == digest
@@ -99,7 +99,7 @@ class _Row:
 
 @dataclass
 class _Files:
-    """The files that were read, on the way to ``Found``; ``named`` are the packages they import."""
+    """The files that were read, on the way to ``Noted``; ``named`` are the packages they import."""
 
     facts: dict[str, str | None] = field(default_factory=dict)
     unstable: list[str] = field(default_factory=list)
@@ -128,7 +128,7 @@ class Trace:
         with watching.unseen():
             self._notes.take_in_forks()
 
-    def found(self, declared: Iterable[Path] = ()) -> Found:
+    def found(self, declared: Iterable[Path] = ()) -> Noted:
         """Every fact so far."""
         with watching.unseen():
             self._notes.take_in_forks()
@@ -148,7 +148,7 @@ class Trace:
         elif access.empties:
             self._notes.add("made", known, False)
         elif access.reads:
-            row = _Row.at_opening(known)
+            row = _Opened.at_opening(known)
             if row is not None and self._callers.asks(frame)[0] != "cataloguing":
                 self._notes.add("read", known, row)
 
@@ -289,7 +289,7 @@ class Trace:
 
     # ---- valuing ----
 
-    def _found(self, declared: Iterable[str]) -> Found:
+    def _found(self, declared: Iterable[str]) -> Noted:
         files = self._files(declared)
         facts = {**files.facts, **self._looks(files.facts)}
         if "stood" in self._notes.marks or self._searches_relatively():
@@ -304,7 +304,7 @@ class Trace:
             unstable.append(kinds.parted(fact)[1])
         outlines = {name: parts for name, parts in files.outlines.items() if is_text(name)}
         unstable = [name.encode(errors="backslashreplace").decode() for name in unstable]
-        return Found(facts, tuple(unstable), outlines)
+        return Noted(facts, tuple(unstable), outlines)
 
     def _files(self, declared: Iterable[str]) -> _Files:
         """Every file that was read. What the sources among them import leads to more."""
@@ -320,7 +320,7 @@ class Trace:
         return found
 
     def _value(self, path: str, found: _Files) -> None:
-        if (row := _Row.of(path)) is None and path not in self._notes.read:
+        if (row := _Opened.of(path)) is None and path not in self._notes.read:
             return
         name = self._places.name(path)
         digest = file_digest(path)
@@ -376,8 +376,8 @@ class Trace:
         """Has the run put a relative folder on the search path?"""
         return any(p and not os.path.isabs(p) for p in set(sys.path) - self._search_path)
 
-    def _was_stable(self, path: str, before: _Row | None, digest: str | None) -> bool:
-        now = _Row.of(path)
+    def _was_stable(self, path: str, before: _Opened | None, digest: str | None) -> bool:
+        now = _Opened.of(path)
         if path in self._mapped:  # its row does not tell: only a digest from when it was opened does
             opened = self._notes.read.get(path)
             return opened is not None and opened.digest is not None and opened.digest == digest

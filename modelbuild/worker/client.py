@@ -68,11 +68,11 @@ class Link:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.dead = False
-        self.jobs: dict[int, _Job] = {}
+        self.jobs: dict[int, _Sent] = {}
 
 
 @dataclass
-class _Job:
+class _Sent:
     number: int
     token: Any
     channel: socket.socket
@@ -111,7 +111,7 @@ class Workers:
             return
         mine, theirs = socket.socketpair()
         number = next(self._numbers)
-        record = _Job(number, token, mine)
+        record = _Sent(number, token, mine)
         link.jobs[number] = record
         self._watch(mine, (link, record))
         with contextlib.suppress(OSError):  # a server that is gone is noticed in wait()
@@ -153,7 +153,7 @@ class Workers:
             record.ended = gone
             yield from self._finish(link, record)
 
-    def _channel(self, link: Link, record: _Job) -> Iterator[Finished | Told]:
+    def _channel(self, link: Link, record: _Sent) -> Iterator[Finished | Told]:
         """A job's word or result, or the end of its channel. Its exit is told by its server."""
         if record.number not in link.jobs:  # its exit was told first
             self._unwatch(record.channel)
@@ -164,7 +164,7 @@ class Workers:
         elif getattr(record.result, "hosting", False):
             yield Finished(record.token, record.result, None, 0)
 
-    def _take(self, record: _Job) -> wire.Word | None:
+    def _take(self, record: _Sent) -> wire.Word | None:
         """Read one message: a word is returned, a result is kept."""
         try:
             message, _ = wire.receive(record.channel)
@@ -177,7 +177,7 @@ class Workers:
         record.result = message
         return None
 
-    def _finish(self, link: Link, record: _Job) -> Iterator[Finished]:
+    def _finish(self, link: Link, record: _Sent) -> Iterator[Finished]:
         """The child is gone: what it sent is in its channel now, or never."""
         del link.jobs[record.number]
         while record.result is None and not record.closed:

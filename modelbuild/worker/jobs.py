@@ -20,7 +20,7 @@ from modelbuild.base.errors import Diagnostic, ModelbuildError, Refusal, first_l
 from modelbuild.machine import cores, environment
 from modelbuild.steps.base import ModelStep, Outcome, Step
 from modelbuild.store import Store, Tree
-from modelbuild.trace.recording import Found, Trace
+from modelbuild.trace.recording import Noted, Trace
 
 if TYPE_CHECKING:
     from modelbuild.steps.model import LiveModel
@@ -127,8 +127,8 @@ class RunStep:
         return Done(tree, outcome.diagnostics, outcome.data, found.facts, found.outlines, found.unstable,
                     _since(start), proof=outcome.proof, passing=passing.noted())  # fmt: skip
 
-    def _found(self, trace: Trace | None) -> Found:
-        return trace.found(self.step.reads(self.around.base)) if trace else Found()
+    def _found(self, trace: Trace | None) -> Noted:
+        return trace.found(self.step.reads(self.around.base)) if trace else Noted()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pytest
 
 from modelbuild import git
 from modelbuild.base.errors import RecipeError
-from modelbuild.git import Entry, Repository
+from modelbuild.git import Repository, TreeEntry
 
 
 def run(folder: Path, *arguments: str) -> str:
@@ -157,8 +157,8 @@ def test_edits_are_what_the_working_tree_has_otherwise(folder: Path) -> None:
     repository = Repository.at(folder)
     edits = repository.edits(first)
     assert edits == {
-        "a.txt": git.Entry("100644", None), "sub/b.txt": None, "new": git.Entry("100644", None),
-        "staged": git.Entry("100644", git.blob_id(b"2")), "link": git.Entry("120000", None),
+        "a.txt": git.TreeEntry("100644", None), "sub/b.txt": None, "new": git.TreeEntry("100644", None),
+        "staged": git.TreeEntry("100644", git.blob_id(b"2")), "link": git.TreeEntry("120000", None),
     }  # fmt: skip
 
 
@@ -177,7 +177,7 @@ def test_a_merge_that_is_not_resolved_is_an_edit(folder: Path) -> None:
     commit(folder)
     subprocess.run(["git", "merge", "-q", "other"], cwd=folder, capture_output=True)
     repository = Repository.at(folder)
-    assert repository.edits(repository.commit("HEAD")) == {"a.txt": git.Entry("100644", None)}
+    assert repository.edits(repository.commit("HEAD")) == {"a.txt": git.TreeEntry("100644", None)}
 
 
 def test_the_merge_base_is_where_two_branches_parted(folder: Path) -> None:
@@ -222,7 +222,7 @@ def test_nothing_that_a_repository_configures_is_run(folder: Path) -> None:
     repository = Repository.at(folder)
     files = repository.files(first)
     repository.read([e.blob for e in files.values() if e.blob], 100)
-    assert repository.edits(first) == {"a.txt": git.Entry("100644", None)}
+    assert repository.edits(first) == {"a.txt": git.TreeEntry("100644", None)}
     assert not canary.exists()
 
 
@@ -289,7 +289,7 @@ def test_nothing_that_a_submodule_configures_runs_and_its_edits_are_seen(folder:
         run(module, "config", name, value)
     (module / ".git" / "info" / "attributes").write_text("* filter=x\n")
     (module / "c.txt").write_text("d\n")
-    assert repository.edits(head) == {"module": Entry("160000", None)}
+    assert repository.edits(head) == {"module": TreeEntry("160000", None)}
     assert not list(folder.rglob("ran"))
     (module / "c.txt").write_text("c\n")
     assert repository.edits(head) == {}

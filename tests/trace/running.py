@@ -15,7 +15,7 @@ import pytest
 
 from modelbuild.base import stat_rows
 from modelbuild.machine.isolate import in_child
-from modelbuild.trace.recording import Found, Trace
+from modelbuild.trace.recording import Noted, Trace
 
 LONG_AGO = 1_000_000_000
 
@@ -41,12 +41,12 @@ def run(
     ignored: tuple[Path, ...] = (),
     declared: tuple[Path, ...] = (),
     meanwhile: Callable[[], object] = lambda: None,
-) -> Found:
+) -> Noted:
     """Import ``code`` as the module ``main`` in ``base``, in a process of its own, and see."""
     write(base, "main.py", code)
     time.sleep(0.03)  # two ticks: what was written just before it is read is another test's
 
-    def traced() -> Found:
+    def traced() -> Noted:
         os.chdir(cwd or base)
         sys.path[:] = [p for p in sys.path if not p.startswith(TESTS)]  # pytest's doing
         for folder in (*path, cwd or base, base):
@@ -58,16 +58,16 @@ def run(
 
     ended = in_child(traced)
     assert ended.ok, ended
-    found: Found = ended.value
+    found: Noted = ended.value
     return found
 
 
-def of_kind(found: Found, *kinds: str) -> dict[str, str | None]:
+def of_kind(found: Noted, *kinds: str) -> dict[str, str | None]:
     """The facts of these kinds, but for the module that the test itself imports."""
     return {n: v for n, v in found.facts.items() if n.partition(" ")[0] in kinds and n != "file main.py"}
 
 
-def names(found: Found, *kinds: str) -> set[str]:
+def names(found: Noted, *kinds: str) -> set[str]:
     return {n.partition(" ")[2] for n in of_kind(found, *kinds)}
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pydot
 import pytest
 
-from modelbuild.views.drawing import Drawing, File, Graph, Node, dot, mermaid, tree
+from modelbuild.views.drawing import Drawing, DrawnFile, DrawnNode, Graph, dot, mermaid, tree
 from tests.conftest import RECIPE, TINY, Project
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")  # of pydot's parser
@@ -24,17 +24,17 @@ EXTRA = "static: [{batch: 1}]\nengines: [{precision: fp32}, {precision: fp32, ba
 def small(name: str = "net", reason: str = "opset changed: 17 -> 18") -> Drawing:
     """Five actions, of which two wait for a stale one, and two files."""
     nodes = (
-        Node("reference", "reference", "fresh"),
-        Node("export", "export", "stale", (reason, "simplify changed: True -> False")),
-        Node("fp32", "simplify", "stale", (), {"model": "export"}, waits=("export",)),
-        Node("verify fp32", "verify", "stale", (), {"model": "fp32", "reference": "reference"},
+        DrawnNode("reference", "reference", "fresh"),
+        DrawnNode("export", "export", "stale", (reason, "simplify changed: True -> False")),
+        DrawnNode("fp32", "simplify", "stale", (), {"model": "export"}, waits=("export",)),
+        DrawnNode("verify fp32", "verify", "stale", (), {"model": "fp32", "reference": "reference"},
              waits=("fp32",)),
-        Node("fp32.tensorrt", "engine", "skipped", ("tensorrt is not installed",), {"model": "fp32"},
+        DrawnNode("fp32.tensorrt", "engine", "skipped", ("tensorrt is not installed",), {"model": "fp32"},
              ("verify fp32",), ("fp32", "verify fp32")),
     )  # fmt: skip
     files = (
-        File(f"{name}.fp32.onnx", "onnx", "fp32", "verify fp32", "stale", reason),
-        File(f"{name}.fp32.tensorrt.engine", "engine", "fp32.tensorrt", None, "skipped"),
+        DrawnFile(f"{name}.fp32.onnx", "onnx", "fp32", "verify fp32", "stale", reason),
+        DrawnFile(f"{name}.fp32.tensorrt.engine", "engine", "fp32.tensorrt", None, "skipped"),
     )
     return Drawing((Graph(f"{name}.yaml", name, nodes, files),))
 
@@ -53,8 +53,8 @@ def test_a_tree_has_every_action_once_with_its_standing_its_reason_and_its_files
 
 
 def test_a_file_of_a_fresh_action_has_a_reason_of_its_own() -> None:
-    nodes = (Node("fp32", "simplify", "fresh"),)
-    missing = File("net.fp32.onnx", "onnx", "fp32", "verify fp32", "stale", "its file was missing")
+    nodes = (DrawnNode("fp32", "simplify", "fresh"),)
+    missing = DrawnFile("net.fp32.onnx", "onnx", "fp32", "verify fp32", "stale", "its file was missing")
     last = tree(Drawing((Graph("net.yaml", "net", nodes, (missing,)),))).splitlines()[-1]
     assert last == "   └─ → net.fp32.onnx  stale: its file was missing, proven by verify fp32"
 

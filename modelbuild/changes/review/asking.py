@@ -15,7 +15,7 @@ from typing import Any
 from modelbuild import settings
 from modelbuild.base.errors import Diagnostic, RecipeError
 from modelbuild.changes.bounds import FILE
-from modelbuild.changes.review.costs import Places
+from modelbuild.changes.review.costs import BuildFolders
 from modelbuild.changes.sides import PROJECT, Side, Sides, inside
 from modelbuild.git import Repository
 from modelbuild.machine import home
@@ -49,7 +49,7 @@ def revisions(repository: Repository, asked: Asked) -> tuple[str, str | None]:
     return asked.base, asked.head
 
 
-def places(asked: Asked, base: Side) -> Places:
+def places(asked: Asked, base: Side) -> BuildFolders:
     """Where builds of this project go: as the command line says, else the environment, else the project
     file of the older revision, since the newer may be a stranger's."""
     root = base.repository.root
@@ -63,7 +63,7 @@ def places(asked: Asked, base: Side) -> Places:
         return root / folder / os.path.expanduser(said) if isinstance(said, str) else Path(otherwise)
 
     cache = place(asked.cache, "cache_dir", "cache", home.cache_folder())
-    return Places(root, cache, place(asked.out, "out", "out", "build"))
+    return BuildFolders(root, cache, place(asked.out, "out", "out", "build"))
 
 
 def _project(base: Side, here: str) -> tuple[str, dict[str, Any]]:

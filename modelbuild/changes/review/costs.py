@@ -26,7 +26,7 @@ class Past:
 
 
 @dataclass(frozen=True)
-class Places:
+class BuildFolders:
     """Where to look: ``cache`` is the store's folder, ``out`` where artifacts are published.
 
     ``root`` is the repository: a manifest that lies in it by a link out of it is a stranger's.

@@ -22,7 +22,7 @@ OUTSIDE: Final = "outside-repository"
 
 
 @dataclass(frozen=True)
-class File:
+class Dependency:
     """A file that a recipe depends on: its path in the repository, and what it is to the recipe."""
 
     path: str
@@ -36,18 +36,18 @@ def belonging(
     history: Mapping[str, Any],
     edits: Edits,
     clock: Clock,
-) -> dict[str, File]:
+) -> dict[str, Dependency]:
     """What of the ``edits`` the recipe in ``folder`` depends on, by the name that it has there.
 
     ``in_locks`` are the files that its lock files name, ``history`` what the cache remembers
     of its actions.
     """
     base = posixpath.join(edits.root, folder)
-    found: dict[str, File] = {}
+    found: dict[str, Dependency] = {}
     for one in named(recipe):
         clock.tick()
         for path in one.changes(edits, base):
-            found.setdefault(_label(path, folder, one), File(path, one.role))
+            found.setdefault(_label(path, folder, one), Dependency(path, one.role))
     known = {file.path for file in found.values()}
     for file in (*_seen(recipe, base, history, edits), *_locked(base, in_locks, edits)):
         clock.tick()
@@ -56,16 +56,16 @@ def belonging(
     return found
 
 
-def _seen(recipe: Recipe, base: str, history: Mapping[str, Any], edits: Edits) -> Iterator[File]:
+def _seen(recipe: Recipe, base: str, history: Mapping[str, Any], edits: Edits) -> Iterator[Dependency]:
     if history:
         planned = plan(recipe)
         for fact in seen(history, planned.by_id):
             for path in fact.changes(edits, base):
-                yield File(path, role(planned.by_id[action] for action in fact.actions))
+                yield Dependency(path, role(planned.by_id[action] for action in fact.actions))
 
 
-def _locked(base: str, names: Iterable[str], edits: Edits) -> Iterator[File]:
-    return (File(path, one.role) for one in locked(names) for path in one.changes(edits, base))
+def _locked(base: str, names: Iterable[str], edits: Edits) -> Iterator[Dependency]:
+    return (Dependency(path, one.role) for one in locked(names) for path in one.changes(edits, base))
 
 
 def _label(path: str, folder: str, one: Named | None = None) -> str:

@@ -32,7 +32,9 @@ _PLAIN = re.compile(r"""(?!\s)(?:[^{}\[\],#'"\n:]|:(?! ))+(?<!\s)""")  # what a 
 
 def differences(old: Recipe, new: Recipe) -> tuple[Change, ...]:
     """Everything in which the two are not the same recipe."""
-    return tuple(_Walk(_data(old, brief=True), _data(new, brief=True)).mapping((), _data(old), _data(new)))
+    return tuple(
+        _Differing(_data(old, brief=True), _data(new, brief=True)).mapping((), _data(old), _data(new))
+    )
 
 
 def engine_name(engine: Engine, recipe: Recipe) -> str:
@@ -72,7 +74,7 @@ def _size(count: int) -> str | int:
     return next((f"{count >> bits}{unit}" for bits, unit in units if count % (1 << bits) == 0), count)
 
 
-class _Walk:
+class _Differing:
     def __init__(self, *brief: Mapping[str, Any]) -> None:
         self.brief = brief  # the old one and the new one
 

@@ -15,7 +15,7 @@ from modelbuild.base.errors import RecipeError
 from modelbuild.changes.bounds import FILE, Clock
 from modelbuild.changes.edits import Edits
 from modelbuild.changes.naming import modules
-from modelbuild.changes.review.costs import Places
+from modelbuild.changes.review.costs import BuildFolders
 from modelbuild.changes.review.versions import lock_place
 from modelbuild.changes.seeing import seen
 from modelbuild.changes.sides import PROJECT, Side, Sides, inside
@@ -37,7 +37,7 @@ def others(sides: Sides, recipes: Collection[str]) -> frozenset[str]:
 
 
 def candidates(
-    sides: Sides, edits: Edits, changed: Collection[str], places: Places, clock: Clock
+    sides: Sides, edits: Edits, changed: Collection[str], places: BuildFolders, clock: Clock
 ) -> set[str]:
     """Paths of unchanged YAML files in the newer side that may be recipes that are concerned.
 
@@ -56,7 +56,7 @@ def candidates(
     return {p for p in recipes if p in found or _was_seen(p, edits, places, clock)}
 
 
-def _was_seen(path: str, edits: Edits, places: Places, clock: Clock) -> bool:
+def _was_seen(path: str, edits: Edits, places: BuildFolders, clock: Clock) -> bool:
     """Whether the last build of a recipe saw something that these edits move."""
     clock.tick()
     history = places.history(path)

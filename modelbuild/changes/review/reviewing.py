@@ -14,8 +14,8 @@ from modelbuild.changes.edits import Listed
 from modelbuild.changes.importing import reaching
 from modelbuild.changes.naming import Role
 from modelbuild.changes.review.asking import Asked, places, revisions, wanted
-from modelbuild.changes.review.costs import Places
-from modelbuild.changes.review.depending import File, belonging, strays
+from modelbuild.changes.review.costs import BuildFolders
+from modelbuild.changes.review.depending import Dependency, belonging, strays
 from modelbuild.changes.review.differences import differences
 from modelbuild.changes.review.effects import Outlook, outlook
 from modelbuild.changes.review.locks import lock_changes
@@ -25,7 +25,7 @@ from modelbuild.changes.review.risks import dropped, risks
 from modelbuild.changes.review.values import Change, Effect, Kind, RecipeReview, Review
 from modelbuild.changes.review.versions import Version, Versions, lock_place
 from modelbuild.changes.sides import Side, Sides, between
-from modelbuild.git import Entry, Repository
+from modelbuild.git import Repository, TreeEntry
 from modelbuild.recipe.finding import LOCKS, SUFFIXES
 from modelbuild.recipe.problems import clean
 from modelbuild.trace import outline
@@ -48,7 +48,7 @@ def review(asked: Asked) -> Review:
 
 
 class _Reviewer:
-    def __init__(self, sides: Sides, places: Places, wanted: Sequence[str]) -> None:
+    def __init__(self, sides: Sides, places: BuildFolders, wanted: Sequence[str]) -> None:
         self.sides = sides
         self.places = places
         self.wanted = wanted
@@ -151,7 +151,7 @@ class _Reviewer:
         """The files that the recipe depends on and that are not what they were."""
         if pair.old is None or pair.new is None or not self.sides.changed:
             return []
-        found: dict[str, list[File | None]] = {}
+        found: dict[str, list[Dependency | None]] = {}
         history = self.places.history(pair.path) if pair.was is None else {}
         named: set[str] = set()
         if self.others or pair.was is not None:
@@ -168,7 +168,7 @@ class _Reviewer:
         changes = (self._file(label, *files) for label, files in sorted(found.items()))
         return [change for change in changes if change is not None]
 
-    def _file(self, label: str, old: File | None, new: File | None) -> tuple[Change, Role] | None:
+    def _file(self, label: str, old: Dependency | None, new: Dependency | None) -> tuple[Change, Role] | None:
         places = ((self.sides.base, old), (self.sides.head, new))
         entries = [side.files.get(file.path) if file else None for side, file in places]
         if entries[0] == entries[1]:
@@ -206,7 +206,7 @@ class _Reviewer:
         changes = lock_changes(old, new) if not said and pair.old and pair.new else ()
         return changes, said, entries[1] is not None
 
-    def _lock_entries(self, pair: Pair) -> tuple[Entry | None, Entry | None]:
+    def _lock_entries(self, pair: Pair) -> tuple[TreeEntry | None, TreeEntry | None]:
         old, new = (lock_place(v.path) if v else "" for v in (pair.old, pair.new))
         return self.sides.base.files.get(old), self.sides.head.files.get(new)
 

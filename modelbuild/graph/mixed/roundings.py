@@ -12,7 +12,7 @@ from onnx import ModelProto, NodeProto
 from modelbuild.graph.files import Model
 from modelbuild.graph.naming import Names, graphs, label, prepared, set_nodes
 from modelbuild.graph.ops import decides, is_exact, is_product
-from modelbuild.graph.placement import Placement, Step, place
+from modelbuild.graph.placement import PlacedNode, Placement, place
 from modelbuild.graph.precision import HalfOptions
 from modelbuild.graph.recurrence import stepped
 from modelbuild.graph.types import CONTROL_FLOW, FLOAT, attribute, tensor_types
@@ -121,7 +121,7 @@ class Roundings:
                 if self._is_rounded(plain, use):
                     yield use
 
-    def _of_inputs(self, number: int, step: Step) -> Iterator[Use]:
+    def _of_inputs(self, number: int, step: PlacedNode) -> Iterator[Use]:
         moves = is_exact(step.node) and not decides(step.node, self._used)
         for index, port in enumerate(step.ports):
             constant = port.tensor in self.constants
@@ -131,7 +131,7 @@ class Roundings:
             made_by = self._made_by(port.tensor)
             yield Use(kind, port.tensor, label(step.node), made_by, step.node.op_type, number, index)
 
-    def _of_state(self, number: int, step: Step) -> Iterator[Use]:
+    def _of_state(self, number: int, step: PlacedNode) -> Iterator[Use]:
         made = next(iter(step.defines), "")
         copy = NodeProto()
         copy.CopyFrom(step.node)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from modelbuild.base.tensors import Axis, reorders, sampled_sizes, traced_sizes
 from modelbuild.setup.drafting.ranges import is_batch, usual
-from modelbuild.setup.drafting.trying import OutOfTime, Trial
-from modelbuild.setup.drafting.values import Input, Range, base
+from modelbuild.setup.drafting.trying import Attempt, OutOfTime
+from modelbuild.setup.drafting.values import GuessedRange, Input, base
 
 _UNITS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 48, 64, 96, 128)
 SPATIAL = ("length", "frames", "height", "width")
@@ -23,19 +23,19 @@ class Freed:
     """Inputs whose named axes may be dynamic, with their ranges; the other axes are numbers now."""
 
     inputs: tuple[Input, ...]
-    axes: Mapping[str, Range]
+    axes: Mapping[str, GuessedRange]
     notes: tuple[str, ...] = ()
 
 
 def free(
-    trial: Trial, inputs: tuple[Input, ...], limits: Mapping[str, int], fixed: Collection[str] = ()
+    trial: Attempt, inputs: tuple[Input, ...], limits: Mapping[str, int], fixed: Collection[str] = ()
 ) -> Freed:
     """Try every named axis of inputs that run. Those in ``fixed`` stay as they are; ``limits`` are
     the most that the model's own settings allow."""
     inputs = _apart(trial, inputs)
     sizes = base(inputs)
     assert sizes is not None  # they ran
-    axes: dict[str, Range] = {}
+    axes: dict[str, GuessedRange] = {}
     stuck: list[str] = []
     for axis, size in sizes.items():
         found = (
@@ -55,7 +55,7 @@ def free(
     return Freed(inputs, axes, tuple(notes))
 
 
-def _apart(trial: Trial, inputs: tuple[Input, ...]) -> tuple[Input, ...]:
+def _apart(trial: Attempt, inputs: tuple[Input, ...]) -> tuple[Input, ...]:
     """The inputs, with an axis of its own for each whose batch is nobody else's, as in images and
     texts that are compared all with all. Inputs that share another axis belong together, also where the
     model does not look: it skips a mask of ones."""
@@ -78,8 +78,8 @@ def _apart(trial: Trial, inputs: tuple[Input, ...]) -> tuple[Input, ...]:
 
 
 def _range(
-    trial: Trial, inputs: Sequence[Input], sizes: Mapping[str, int], axis: str, wanted: Range
-) -> Range | None:
+    trial: Attempt, inputs: Sequence[Input], sizes: Mapping[str, int], axis: str, wanted: GuessedRange
+) -> GuessedRange | None:
     """The part of ``wanted`` at which the model runs; None if it runs at one size only."""
     size = sizes[axis]
 
@@ -104,7 +104,7 @@ def _range(
         said.append(f"fewer than {low} do not run")
     if high < _multiple(wanted.max, unit):
         said.append(f"more than {high} do not run")
-    return Range(low, opt, high, "; ".join(said))
+    return GuessedRange(low, opt, high, "; ".join(said))
 
 
 def _unit(runs: Callable[[int], bool], size: int) -> int | None:
@@ -145,7 +145,7 @@ def _said(stuck: Sequence[str], sizes: Mapping[str, int], fixed: Collection[str]
     return [f"{a} is fixed at {sizes[a]}: the model does not run at other sizes" for a in alone]
 
 
-def _fails_together(trial: Trial, inputs: Sequence[Input], axes: Mapping[str, Range]) -> str | None:
+def _fails_together(trial: Attempt, inputs: Sequence[Input], axes: Mapping[str, GuessedRange]) -> str | None:
     """The first of the sizes that a build compares at where the model fails; None if there is none."""
     named = [Axis(n, r.min, r.opt, r.max) for n, r in axes.items()]
     numbers = {d for i in inputs for d in i.shape if isinstance(d, int)}

@@ -23,7 +23,7 @@ _SPARE = 3  # times the weights: they are made, moved, and read while activation
 
 
 @dataclass
-class Live:
+class LoadedModel:
     """A model in memory. ``pools`` are adaptive poolings to a fixed size that its runs came through."""
 
     module: torch.nn.Module
@@ -66,7 +66,7 @@ class Live:
         return not all(np.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in zip(*found, strict=True))
 
 
-def make(model: str, subject: Subject) -> Live:
+def make(model: str, subject: Subject) -> LoadedModel:
     """The model with its weights, as a recipe with the subject's arguments makes it.
 
     Raises:
@@ -83,7 +83,7 @@ def make(model: str, subject: Subject) -> Live:
         module = forms.as_module(resolve({"import": model, "kwargs": arguments}))
         return forms.asleep(cast("torch.nn.Module", module))
 
-    return Live(made(), made)
+    return LoadedModel(made(), made)
 
 
 def _room(module: torch.nn.Module | None) -> None:
@@ -111,7 +111,7 @@ def _watching(pools: set[str]) -> Any:
     compute something else, or nothing."""
     from torch.overrides import TorchFunctionMode
 
-    class Watching(TorchFunctionMode):
+    class PoolWatching(TorchFunctionMode):
         def __torch_function__(
             self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
         ) -> Any:
@@ -122,4 +122,4 @@ def _watching(pools: set[str]) -> Any:
                     pools.add(f"{name.removesuffix('_with_indices')} to {size}")
             return func(*args, **(kwargs or {}))
 
-    return Watching()
+    return PoolWatching()

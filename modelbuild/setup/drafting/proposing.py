@@ -17,8 +17,8 @@ from modelbuild.setup.drafting.axes import SPATIAL, free
 from modelbuild.setup.drafting.inputs import candidates, guess, optional
 from modelbuild.setup.drafting.ranges import is_batch, usual
 from modelbuild.setup.drafting.signature import Subject, read
-from modelbuild.setup.drafting.trying import OutOfTime, Trial, filled, search
-from modelbuild.setup.drafting.values import Findings, Input, Range, base
+from modelbuild.setup.drafting.trying import Attempt, OutOfTime, filled, search
+from modelbuild.setup.drafting.values import Findings, GuessedRange, Input, base
 from modelbuild.steps.model import import_attribute
 
 _MANY = 4  # inputs at most for forward(*tensors)
@@ -58,7 +58,7 @@ def for_onnx(path: Path, name: str, patience: float | None, said: str | None = N
     if patience is not None:
         run = onnx_file.runner(path)
         _kill_after(patience)
-        trial = Trial(run, patience)
+        trial = Attempt(run, patience)
         findings = _found(trial, [found.inputs, *_at_other_sizes(found.inputs)], {})
         said = trial.said or "it takes too long"
     if findings is None:
@@ -79,7 +79,7 @@ def _tried(
         return None, f"the model was not tried: {error.diagnostics[0].message}"
     subject = replace(subject, module=made.module)
     _kill_after(patience)
-    trial = Trial(made.runner(names), patience)
+    trial = Attempt(made.runner(names), patience)
     for given in _sets(subject, names, others):
         trial = replace(trial, run=made.runner(given))  # the same patience for all of them
         guesses = [candidates(n, subject, i, len(given)) for i, n in enumerate(given)]
@@ -96,10 +96,10 @@ def _tried(
 
 
 def _found(
-    trial: Trial,
+    trial: Attempt,
     guesses: Iterable[tuple[Input, ...]],
     limits: Mapping[str, int],
-    made: live.Live | None = None,
+    made: live.LoadedModel | None = None,
 ) -> Findings | None:
     """The first of these inputs that run, with their axes; None if none does."""
     for inputs in guesses:
@@ -166,7 +166,7 @@ def _limits(subject: Subject, inputs: Sequence[Input]) -> dict[str, int]:
     return {a: limit for i in inputs for a in i.axes if a.endswith("sequence") and limit}
 
 
-def _usual(inputs: tuple[Input, ...], limits: Mapping[str, int]) -> dict[str, Range]:
+def _usual(inputs: tuple[Input, ...], limits: Mapping[str, int]) -> dict[str, GuessedRange]:
     sizes = base(inputs) or {}
     return {a: usual(a, n, limits.get(a)) for a, n in sizes.items()}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelbuild.setup.drafting.values import Range
+from modelbuild.setup.drafting.values import GuessedRange
 
 _USUAL = {"decoder_sequence": (16, 32, 64), "samples": (4000, 16000, 32000)}
 _LONG = ("seq", "time", "tokens", "length", "frames")
@@ -13,7 +13,7 @@ def is_batch(axis: str) -> bool:
     return "batch" in axis.lower() or axis in ("N", "B", "b", "bs")
 
 
-def usual(axis: str, size: int, limit: int | None = None) -> Range:
+def usual(axis: str, size: int, limit: int | None = None) -> GuessedRange:
     """The range for an axis of this name that was met at ``size``; at most ``limit``."""
     if axis in _USUAL:
         found = _USUAL[axis]
@@ -24,7 +24,7 @@ def usual(axis: str, size: int, limit: int | None = None) -> Range:
     else:
         found = (max(1, size // 2), size, size + size // 2)
     if limit is None or limit >= found[2]:
-        return Range(*found)
+        return GuessedRange(*found)
     if limit >= 2 * found[0]:
-        return Range(found[0], min(found[1], limit), limit)
-    return Range(1, max(1, limit // 2), limit)
+        return GuessedRange(found[0], min(found[1], limit), limit)
+    return GuessedRange(1, max(1, limit // 2), limit)

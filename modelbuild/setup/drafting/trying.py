@@ -22,7 +22,7 @@ class OutOfTime(Exception):
 
 
 @dataclass
-class Trial:
+class Attempt:
     """Runs a model. ``said`` is what it said of the first guess, which is the likeliest."""
 
     run: Run
@@ -102,7 +102,7 @@ def filled(inputs: Sequence[Input], sizes: Mapping[str, int], seed: int = 0) -> 
     return arrays
 
 
-def search(trial: Trial, guesses: Sequence[Sequence[Input]]) -> tuple[Input, ...] | None:
+def search(trial: Attempt, guesses: Sequence[Sequence[Input]]) -> tuple[Input, ...] | None:
     """The likeliest inputs that the model takes: the first guess for each, then the next ones.
 
     Raises:

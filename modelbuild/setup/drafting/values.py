@@ -33,7 +33,7 @@ class Input:
 
 
 @dataclass(frozen=True)
-class Range:
+class GuessedRange:
     """The sizes of an axis, in elements; ``note`` says what was found."""
 
     min: int
@@ -48,7 +48,7 @@ class Findings:
     name (None: not known). ``notes`` are for the head of the file."""
 
     inputs: tuple[Input, ...]
-    axes: Mapping[str, Range]
+    axes: Mapping[str, GuessedRange]
     outputs: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
     tried: bool = False

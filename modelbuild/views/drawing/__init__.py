@@ -16,7 +16,7 @@ from modelbuild.building.standing import judged
 from modelbuild.views.drawing.dot import dot
 from modelbuild.views.drawing.mermaid import mermaid
 from modelbuild.views.drawing.tree import tree
-from modelbuild.views.drawing.values import Drawing, File, Graph, Node
+from modelbuild.views.drawing.values import Drawing, DrawnFile, DrawnNode, Graph
 
 __all__ = ["Drawing", "File", "Graph", "Node", "dot", "draw", "mermaid", "tree"]
 
@@ -38,13 +38,13 @@ def draw(request: Request, reporter: Reporter) -> Drawing:
 
 
 def _graph(run: Run, result: RecipeResult) -> Graph:
-    nodes: dict[str, Node] = {}
+    nodes: dict[str, DrawnNode] = {}
     for action in run.plan.actions:
         ended = run.ended[action.id]
         status = "fresh" if ended.good else ended.status
         told = ended.changes or tuple(d.message for d in ended.diagnostics)
         waits = tuple(i for i in dict.fromkeys(action.before) if nodes[i].status != "fresh")
-        nodes[action.id] = Node(
+        nodes[action.id] = DrawnNode(
             action.id, action.step.kind, status, told if status != "fresh" else (),
             dict(action.needs), action.gates, waits,
         )  # fmt: skip
@@ -52,7 +52,7 @@ def _graph(run: Run, result: RecipeResult) -> Graph:
     for artifact, told_of in zip(run.plan.artifacts, result.artifacts, strict=True):
         stands = "fresh" if told_of.status == "cached" else told_of.status
         files.append(
-            File(artifact.name, artifact.kind, artifact.action, artifact.proof, stands, told_of.reason)
+            DrawnFile(artifact.name, artifact.kind, artifact.action, artifact.proof, stands, told_of.reason)
         )
     return Graph(
         run.path, run.name, tuple(nodes.values()), tuple(files), result.diagnostics, result.exit_code

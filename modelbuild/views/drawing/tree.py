@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from modelbuild.base.escaping import visible
-from modelbuild.views.drawing.values import Drawing, File, Graph, Node
+from modelbuild.views.drawing.values import Drawing, DrawnFile, DrawnNode, Graph
 from modelbuild.wording.phrases import plural
 
 K = TypeVar("K", bound=Hashable)
@@ -44,7 +44,7 @@ def _counted(graph: Graph) -> str:
     return f"{plural(len(states), 'action')}: {', '.join(parts)}"
 
 
-def _parent(node: Node) -> str | None:
+def _parent(node: DrawnNode) -> str | None:
     """What an action works on; its other needs are named beside it."""
     return node.needs.get("model") or next(iter(node.before), None)
 
@@ -57,9 +57,9 @@ def _grouped(pairs: Iterable[tuple[K, V]]) -> dict[K, list[V]]:
 
 
 def _branch(
-    node: Node,
-    nodes: Mapping[str | None, Sequence[Node]],
-    made: Mapping[str, Sequence[File]],
+    node: DrawnNode,
+    nodes: Mapping[str | None, Sequence[DrawnNode]],
+    made: Mapping[str, Sequence[DrawnFile]],
     indent: str,
     last: bool,
     width: int,
@@ -79,7 +79,7 @@ def _branch(
         yield from _branch(child, nodes, made, inner, child is below[-1], width)
 
 
-def _standing(file: File, maker: Node) -> str:
+def _standing(file: DrawnFile, maker: DrawnNode) -> str:
     """How a file stands; why, where its action does not say it already."""
     own = file.reason and file.status != "fresh" and maker.status == "fresh"
     standing = f"{file.status}: {file.reason}" if own else file.status

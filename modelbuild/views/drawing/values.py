@@ -11,7 +11,7 @@ from modelbuild.wording.phrases import few
 
 
 @dataclass(frozen=True)
-class Node:
+class DrawnNode:
     """An action. ``needs`` maps a role to the action whose files it reads; ``gates`` only have to
     have succeeded. ``changes`` are what moved for it, in words; a stale one without any ``waits``
     for actions that are not fresh, and stands if they come out with the same bytes."""
@@ -37,7 +37,7 @@ class Node:
 
 
 @dataclass(frozen=True)
-class File:
+class DrawnFile:
     """An artifact: ``action`` makes it, and ``proof``, where there is one, lets it out."""
 
     name: str
@@ -74,8 +74,8 @@ class Graph:
 
     recipe: str
     name: str
-    nodes: tuple[Node, ...] = ()
-    files: tuple[File, ...] = ()
+    nodes: tuple[DrawnNode, ...] = ()
+    files: tuple[DrawnFile, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
     exit_code: int = 0
 

@@ -25,13 +25,13 @@ from modelbuild.git import Repository
 from modelbuild.inspection import published
 from modelbuild.views.reporting import measuring
 from modelbuild.views.reporting.values import (
-    Action,
-    Artifact,
     Commit,
     Manifest,
-    Model,
-    Ranges,
     Said,
+    ShownAction,
+    ShownArtifact,
+    ShownModel,
+    ShownRanges,
     Standing,
     Status,
     said,
@@ -41,7 +41,7 @@ _BAD: tuple[Status, ...] = ("failed", "blocked")
 _RANK = {"failed": 0, "stale": 1, "ok": 2}
 
 
-def gather(request: Request, reporter: Reporter) -> list[Model]:
+def gather(request: Request, reporter: Reporter) -> list[ShownModel]:
     """The models of a request, those that failed first; without recipes, all that are in ``out``.
 
     Raises:
@@ -54,7 +54,7 @@ def gather(request: Request, reporter: Reporter) -> list[Model]:
             raise _nothing_built(request.out)
         named = {n: _recipe(m) for n, m in published.items()}
         asked = list(dict.fromkeys(p for n, p in named.items() if p and _makes(Path(p), n)))
-    done: list[Model] = []
+    done: list[ShownModel] = []
     told: set[str] = set()
     if asked:
         recipes = requests.loaded(replace(request, recipes=asked, force=True))
@@ -74,7 +74,7 @@ def _judged(
     recipes: requests.Loaded,
     published: Mapping[str, Manifest | str],
     reporter: Reporter,
-) -> list[Model]:
+) -> list[ShownModel]:
     store = request.store()
     runs = [
         Run(run.plan.with_ranges(), run.path, run.around, run.identity)
@@ -96,8 +96,12 @@ def _judged(
 
 
 def _model(
-    run: Run, now: RecipeResult, found: Manifest | str | None, judge: Judge, measured: Mapping[str, Ranges]
-) -> Model:
+    run: Run,
+    now: RecipeResult,
+    found: Manifest | str | None,
+    judge: Judge,
+    measured: Mapping[str, ShownRanges],
+) -> ShownModel:
     """What the last build said of a recipe, and what of it still stands."""
     notes = []
     if found is None:
@@ -120,14 +124,14 @@ def _model(
     }
     reasons = manifest.diagnostics if manifest else [said(d) for d in now.diagnostics]
     ranges = {p: _best(r, p, artifacts) for p, r in measured.items()}
-    return Model(
+    return ShownModel(
         run.name, run.path, _standing(artifacts, reasons), artifacts, actions, reasons,
         manifest.toolchain if manifest else {}, ranges, facts, notes,
     )  # fmt: skip
 
 
-def _artifact(result: ArtifactResult, was: Artifact | None) -> Artifact:
-    now = Artifact.model_validate(result.as_json())
+def _artifact(result: ArtifactResult, was: ShownArtifact | None) -> ShownArtifact:
+    now = ShownArtifact.model_validate(result.as_json())
     if was is None:
         return now
     if was.status in _BAD and now.status not in ("built", "cached"):
@@ -137,10 +141,10 @@ def _artifact(result: ArtifactResult, was: Artifact | None) -> Artifact:
     )
 
 
-def _action(run: Run, action: str, was: Action | None) -> Action:
+def _action(run: Run, action: str, was: ShownAction | None) -> ShownAction:
     ended = run.ended[action]
     made = ended.entry
-    now = Action(
+    now = ShownAction(
         id=action, step=run.actions[action].step.kind, needs=dict(run.actions[action].needs),
         status=ended.status, reason=ended.reason, key=ended.key,
         seconds=made.seconds if made else 0.0, peak=made.peak if made else None,
@@ -161,40 +165,40 @@ def _status(was: Status, now: Status) -> Status:
     return now
 
 
-def _best(measured: Ranges, precision: str, artifacts: Iterable[Artifact]) -> Ranges:
+def _best(measured: ShownRanges, precision: str, artifacts: Iterable[ShownArtifact]) -> ShownRanges:
     """The ranges that were measured; or those that a failed proof left."""
     if measured.rows:
         return measured
     left = (a.ranges for a in artifacts if a.precision == precision and not a.axes and a.ranges)
-    return Ranges(next(left, ()), measured.note)
+    return ShownRanges(next(left, ()), measured.note)
 
 
-def _standing(artifacts: Iterable[Artifact], reasons: Iterable[Said]) -> Standing:
+def _standing(artifacts: Iterable[ShownArtifact], reasons: Iterable[Said]) -> Standing:
     states = {a.status for a in artifacts}
     if states & set(_BAD) or any(d.level == "error" for d in reasons):
         return "failed"
     return "stale" if "stale" in states else "ok"
 
 
-def _broken(result: RecipeResult) -> Model:
-    return Model(
+def _broken(result: RecipeResult) -> ShownModel:
+    return ShownModel(
         result.name, result.recipe, "failed", diagnostics=[said(d) for d in result.diagnostics],
         notes=["This recipe is wrong as it stands, so nothing of it can be judged."],
     )  # fmt: skip
 
 
-def _alone(name: str, found: Manifest | str, out: Path) -> Model:
+def _alone(name: str, found: Manifest | str, out: Path) -> ShownModel:
     """What a manifest says whose recipe is not here."""
     if isinstance(found, str):
-        return Model(name, str(out / name), "failed", notes=[found])
+        return ShownModel(name, str(out / name), "failed", notes=[found])
     gone = "has another name now" if Path(found.recipe).is_file() else "is not here"
     note = f"Its recipe, {found.recipe}, {gone}: this is what the manifest of its last build says."
     ranges = {
-        a.precision: Ranges(a.ranges or (), "Not measured: the recipe is not here.")
+        a.precision: ShownRanges(a.ranges or (), "Not measured: the recipe is not here.")
         for a in found.artifacts
         if a.kind == "onnx" and a.precision != "fp32" and not a.axes
     }
-    return Model(
+    return ShownModel(
         name, found.recipe, _standing(found.artifacts, found.diagnostics), found.artifacts, found.actions,
         found.diagnostics, found.toolchain, ranges, notes=[note], built=_written(out / name),
     )  # fmt: skip

@@ -12,7 +12,7 @@ from modelbuild.graph import sources
 from modelbuild.plan.actions import Action, Artifact
 from modelbuild.steps.ranges import Ranges as Measuring
 from modelbuild.store import Store
-from modelbuild.views.reporting.values import Range, Ranges
+from modelbuild.views.reporting.values import ShownRange, ShownRanges
 
 _UNBUILT = "Not measured: what it takes was not built, or is not in the cache any more."
 
@@ -26,7 +26,7 @@ class _Nobody:
 
 def measured(
     runs: Sequence[Run], store: Store, jobs: int, reporter: Reporter
-) -> Mapping[str, Mapping[str, Ranges]]:
+) -> Mapping[str, Mapping[str, ShownRanges]]:
     """By recipe and precision, for runs that were judged and whose plans ask for ranges."""
     todo = [made for run in runs if (made := _todo(run, store)) is not None]
     trouble = None
@@ -80,10 +80,10 @@ def _is_whole(ended: Ended, store: Store) -> bool:
     return ended.good and ended.tree is not None and store.intact(ended.tree)
 
 
-def _told(run: Run, action: Action, ended: Ended, trouble: str | None) -> Ranges:
+def _told(run: Run, action: Action, ended: Ended, trouble: str | None) -> ShownRanges:
     if not ended.good:
         words = "; ".join(d.message for d in ended.diagnostics)
-        return Ranges(note=f"Not measured: {words}" if words else trouble or _UNBUILT)
+        return ShownRanges(note=f"Not measured: {words}" if words else trouble or _UNBUILT)
     (artifact,) = (a for a in run.plan.artifacts if a.name == _of(action).filename)
     rows = sources.located(ended.data.get("ranges", []), SourceLines(run).of(artifact)) or []
-    return Ranges([Range(**row) for row in rows])
+    return ShownRanges([ShownRange(**row) for row in rows])

@@ -6,19 +6,19 @@ from collections.abc import Sequence
 
 from modelbuild.views.reporting import plots, scripts, sections, tables
 from modelbuild.views.reporting.html import Content, Html, clipped, joined, tag
-from modelbuild.views.reporting.values import Model, Standing
+from modelbuild.views.reporting.values import ShownModel, Standing
 from modelbuild.wording.phrases import size
 
 _OPENED = 6  # models up to which all of them are unfolded
 _MOST_BYTES = 4_800_000
 
 
-def render(models: Sequence[Model]) -> str:
+def render(models: Sequence[ShownModel]) -> str:
     """The whole file, below 5 MB: of many models less is told of each, and what is left out counted.
 
     Models are told in this order.
     """
-    room = sections.Room.of(models)
+    room = sections.PageRoom.of(models)
     while True:
         text = _page(models, room)
         if len(text.encode()) <= _MOST_BYTES or room.rows <= 1:
@@ -26,7 +26,7 @@ def render(models: Sequence[Model]) -> str:
         room = room.halved()
 
 
-def _page(models: Sequence[Model], room: sections.Room) -> str:
+def _page(models: Sequence[ShownModel], room: sections.PageRoom) -> str:
     vega, own = scripts.vega(), scripts.own("page.js")
     head = tag(
         "head",
@@ -55,11 +55,11 @@ def _page(models: Sequence[Model], room: sections.Room) -> str:
     return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
 
 
-def _title(models: Sequence[Model]) -> str:
+def _title(models: Sequence[ShownModel]) -> str:
     return f"{clipped(models[0].name, 100)}: build report" if len(models) == 1 else "Build report"
 
 
-def _top(models: Sequence[Model]) -> Html:
+def _top(models: Sequence[ShownModel]) -> Html:
     states: tuple[Standing, ...] = ("failed", "stale", "ok")
     counts = {s: sum(m.status == s for m in models) for s in states}
     told: list[Content] = [
@@ -73,7 +73,7 @@ def _top(models: Sequence[Model]) -> Html:
     )
 
 
-def _summary(models: Sequence[Model]) -> Html:
+def _summary(models: Sequence[ShownModel]) -> Html:
     head = ("model", "status", "artifacts", "fp32", "fp16", "engine", "worst error / tolerance", "time")
     rows = [
         (
@@ -93,12 +93,12 @@ def _summary(models: Sequence[Model]) -> Html:
     )
 
 
-def _count(model: Model) -> str:
+def _count(model: ShownModel) -> str:
     good = sum(a.status in ("built", "cached") for a in model.artifacts)
     return f"{good} of {len(model.artifacts)} good" if model.artifacts else ""
 
 
-def _size(model: Model, kind: str, precision: str | None) -> str:
+def _size(model: ShownModel, kind: str, precision: str | None) -> str:
     found = (
         a.bytes
         for a in model.artifacts
@@ -107,7 +107,7 @@ def _size(model: Model, kind: str, precision: str | None) -> str:
     return size(next(found, None))
 
 
-def _worst(model: Model) -> Content:
+def _worst(model: ShownModel) -> Content:
     found = [e.headroom for a in model.artifacts if a.parity for e in a.parity.outputs.values()]
     if not found:
         return ""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from modelbuild.views.reporting.html import Html, clipped, joined, tag
-from modelbuild.views.reporting.values import Action, Status
+from modelbuild.views.reporting.values import ShownAction, Status
 
 MARKS: dict[Status, str] = {
     "built": "●", "cached": "○", "failed": "✕", "blocked": "⊘", "skipped": "–", "stale": "↻",
@@ -25,18 +25,18 @@ Corner = tuple[int, int]  # px from the left and from the top
 
 
 @dataclass(frozen=True)
-class Place:
+class PipelineBox:
     """A box: its action (None for the model), the proof below it, and where it is."""
 
     id: str
-    action: Action | None
-    proof: Action | None
+    action: ShownAction | None
+    proof: ShownAction | None
     parent: str | None
     column: int
     row: int
 
 
-def pictures(actions: Sequence[Action], name: str) -> Html | None:
+def pictures(actions: Sequence[ShownAction], name: str) -> Html | None:
     """The pipeline as inline SVG, once from left to right and once, for narrow pages, downwards.
 
     None if nothing is known of the actions.
@@ -52,7 +52,7 @@ def pictures(actions: Sequence[Action], name: str) -> Html | None:
 
 
 def _picture(
-    places: Sequence[Place], corners: Mapping[str, Corner], name: str, how: str,
+    places: Sequence[PipelineBox], corners: Mapping[str, Corner], name: str, how: str,
     line: Callable[[Corner, Corner], str],
 ) -> Html:  # fmt: skip
     width = max(x for x, _ in corners.values()) + _WIDTH + 1
@@ -68,7 +68,7 @@ def _picture(
     )  # fmt: skip
 
 
-def arranged(actions: Sequence[Action]) -> list[Place]:
+def arranged(actions: Sequence[ShownAction]) -> list[PipelineBox]:
     """A tree in reading order: what comes first of a box goes on in its row, the others below it."""
     known = {a.id: a for a in actions}
     proofs = {a.needs["model"]: a for a in actions if _is_proof(a) and a.needs.get("model") in known}
@@ -77,13 +77,13 @@ def arranged(actions: Sequence[Action]) -> list[Place]:
     children: dict[str, list[str]] = {}
     for action in boxes:
         children.setdefault(parents[action.id], []).append(action.id)
-    places: list[Place] = []
+    places: list[PipelineBox] = []
     seen: set[str] = set()
 
     def put(id_: str, parent: str | None, column: int, row: int) -> int:
         """Place a box and all that comes from it; the first row that is free below."""
         seen.add(id_)
-        places.append(Place(id_, known.get(id_), proofs.get(id_), parent, column, row))
+        places.append(PipelineBox(id_, known.get(id_), proofs.get(id_), parent, column, row))
         below = row
         for child in children.get(id_, ()):
             if child not in seen:
@@ -95,14 +95,14 @@ def arranged(actions: Sequence[Action]) -> list[Place]:
     return places
 
 
-def _parent(action: Action, known: dict[str, Action]) -> str:
+def _parent(action: ShownAction, known: dict[str, ShownAction]) -> str:
     parent = action.needs.get("model")
     if parent is None or parent not in known or parent == action.id:
         return _MODEL
     return parent
 
 
-def _is_proof(action: Action) -> bool:
+def _is_proof(action: ShownAction) -> bool:
     return action.step.startswith("verify")
 
 
@@ -116,7 +116,7 @@ def _line_down(start: Corner, end: Corner) -> str:
     return f"M{start[0] + _INDENT // 2} {start[1] + _HEIGHT} V{end[1] + _HEIGHT // 2} H{end[0]}"
 
 
-def _box(place: Place, x: int, y: int) -> Html:
+def _box(place: PipelineBox, x: int, y: int) -> Html:
     action = place.action
     if action is None:
         return tag(
@@ -138,7 +138,7 @@ def _box(place: Place, x: int, y: int) -> Html:
     return joined(box, _proof(place.proof, x, y)) if place.proof else box
 
 
-def _proof(proof: Action, x: int, y: int) -> Html:
+def _proof(proof: ShownAction, x: int, y: int) -> Html:
     words = {"built": "proven", "cached": "proven, cached"}.get(proof.status, f"proof {proof.status}")
     return tag(
         "g", tag("title", _hover(proof)), tag("rect", width=_WIDTH - 24, height=_PROOF, rx=6),
@@ -147,7 +147,7 @@ def _proof(proof: Action, x: int, y: int) -> Html:
     )  # fmt: skip
 
 
-def _hover(action: Action) -> str:
+def _hover(action: ShownAction) -> str:
     lines = [f"{action.id} ({action.step}): {action.status}"]
     if action.reason and action.status != "cached":
         lines.append(action.reason)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from modelbuild.views.reporting.html import clipped
-from modelbuild.views.reporting.values import Action, Artifact, ErrorsAt, Model
+from modelbuild.views.reporting.values import ErrorsAt, ShownAction, ShownArtifact, ShownModel
 from modelbuild.wording.phrases import size
 
 Spec = dict[str, Any]
@@ -25,7 +25,7 @@ _RATIOS = (1e-12, 1e6)  # of error / tolerance: less counts as equal, and more i
 _DECADES = 1e-13  # of the largest error: what is smaller is not drawn
 
 
-def sizes(model: Model) -> Spec | None:
+def sizes(model: ShownModel) -> Spec | None:
     """The bytes of each artifact, as bars."""
     rows: list[Row] = [
         {
@@ -64,7 +64,7 @@ def sizes(model: Model) -> Spec | None:
     return spec("Size of each artifact", rows, {"layer": [bars, text], "height": 28 * len(rows)})
 
 
-def errors(model: Model, most: int = 120) -> Spec | None:
+def errors(model: ShownModel, most: int = 120) -> Spec | None:
     """error / tolerance of every output at every sampled shape, against the line at 1.
 
     Of more than ``most`` shapes of artifacts, each a row 18 px high, the worst are shown.
@@ -121,7 +121,7 @@ def errors(model: Model, most: int = 120) -> Spec | None:
     )  # fmt: skip
 
 
-def spread(model: Model, output: str) -> Spec | None:
+def spread(model: ShownModel, output: str) -> Spec | None:
     """How many elements of an output are off by how much, one histogram per artifact."""
     rows: list[Row] = []
     for artifact in model.artifacts:
@@ -161,7 +161,7 @@ def spread(model: Model, output: str) -> Spec | None:
     return spec("Distribution of errors", rows, {**bars, "height": 170})
 
 
-def costs(actions: Iterable[Action], what: str) -> Spec | None:
+def costs(actions: Iterable[ShownAction], what: str) -> Spec | None:
     """What each action took when it ran: ``seconds``, or ``peak`` memory."""
     rows: list[Row] = []
     for action in actions:
@@ -191,7 +191,7 @@ def costs(actions: Iterable[Action], what: str) -> Spec | None:
     return spec(title, rows, {"layer": [bars, text], "height": 20 * len(rows)})
 
 
-def common_axes(model: Model) -> Sequence[str]:
+def common_axes(model: ShownModel) -> Sequence[str]:
     """The axes of every sampled shape, if they are several and the same: their sizes alone then tell them
     apart, in less room than names have on a phone."""
     every = {tuple(e.shape) for a in model.artifacts if a.parity is not None for e in a.parity.errors}
@@ -199,7 +199,7 @@ def common_axes(model: Model) -> Sequence[str]:
     return only if len(only) > 1 else ()
 
 
-def _error_row(model: Model, artifact: Artifact, errors: ErrorsAt, axes: Sequence[str]) -> Row:
+def _error_row(model: ShownModel, artifact: ShownArtifact, errors: ErrorsAt, axes: Sequence[str]) -> Row:
     assert artifact.parity is not None
     least, most = _RATIOS
     ratio = 1 / errors.headroom if errors.headroom > 0 else math.inf
@@ -223,11 +223,11 @@ def ratio_told(headroom: float) -> str:
     return "0 (exact)" if headroom > 1e300 else f"{1 / headroom:.3g}"
 
 
-def _label(model: Model, artifact: Artifact) -> str:
+def _label(model: ShownModel, artifact: ShownArtifact) -> str:
     return clipped(model.short(artifact.name), 60)
 
 
-def _work(action: Action) -> str:
+def _work(action: ShownAction) -> str:
     if action.step == "reference" or action.step.endswith("reference"):
         return "runs PyTorch"
     return "proves" if action.step.startswith("verify") else "makes"

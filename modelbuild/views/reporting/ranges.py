@@ -7,7 +7,7 @@ from typing import Any
 
 from modelbuild.views.reporting.html import clipped
 from modelbuild.views.reporting.plots import Row, Spec, legend, number, shown, spec
-from modelbuild.views.reporting.values import Range
+from modelbuild.views.reporting.values import ShownRange
 
 _MOST_SHOWN = 1e300  # so that what is drawn above it is finite, too
 
@@ -23,7 +23,7 @@ _FATES = {
 }
 
 
-def plot(rows: Sequence[tuple[int, Range]], precision: str) -> Spec | None:
+def plot(rows: Sequence[tuple[int, ShownRange]], precision: str) -> Spec | None:
     """Each tensor from its mean magnitude to its largest, in the graph's order, with what the type holds.
 
     ``rows`` come with their places in the graph, from 1 on.
@@ -82,7 +82,7 @@ def _limit(at: float, text: str, hue: str, above: bool, y: Mapping[str, Any]) ->
     ]
 
 
-def fate(row: Range) -> str:
+def fate(row: ShownRange) -> str:
     """What half precision makes of a tensor, in the words of the legend."""
     if row.kept:
         return "kept in fp32"
@@ -91,7 +91,7 @@ def fate(row: Range) -> str:
     return "partly zero" if row.zeros >= 0.1 * max(1, row.elements) else "fits"
 
 
-def _range_row(index: int, row: Range) -> Row:
+def _range_row(index: int, row: ShownRange) -> Row:
     share = row.zeros / row.elements if row.elements else 0.0
     return {
         "index": index, "tensor": clipped(row.tensor, 120), "node": clipped(row.node, 120), "op": row.op_type,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from modelbuild.views.reporting import html, pipeline, plots, ranges, tables
 from modelbuild.views.reporting.html import Content, Html, clipped, tag
-from modelbuild.views.reporting.values import Model, Range, Ranges, Said
+from modelbuild.views.reporting.values import Said, ShownModel, ShownRange, ShownRanges
 from modelbuild.wording.phrases import plural
 
 _MOST_OUTPUTS = 6  # that have a histogram of their own, the worst first
@@ -16,7 +16,7 @@ _MOST_ACTIONS = 200
 
 
 @dataclass(frozen=True)
-class Room:
+class PageRoom:
     """What a model may take of the page: tensors in a plot, rows of a table, bytes of facts."""
 
     tensors: int
@@ -24,16 +24,16 @@ class Room:
     facts: int
 
     @classmethod
-    def of(cls, models: Sequence[Model]) -> Room:
+    def of(cls, models: Sequence[ShownModel]) -> PageRoom:
         """A first guess, with 400 bytes for a tensor, so that hardly a page has to be made again."""
         plots = max(1, sum(len(m.ranges) for m in models))
         return cls(min(1500, 2_000_000 // 400 // plots), 200, min(100_000, 800_000 // max(1, len(models))))
 
-    def halved(self) -> Room:
-        return Room(self.tensors // 2, self.rows // 2, self.facts // 2)
+    def halved(self) -> PageRoom:
+        return PageRoom(self.tensors // 2, self.rows // 2, self.facts // 2)
 
 
-def section(model: Model, number: int, room: Room, opened: bool) -> Html:
+def section(model: ShownModel, number: int, room: PageRoom, opened: bool) -> Html:
     """The whole of a model, as ``<details>`` that is open or not."""
     return tag(
         "details",
@@ -52,19 +52,19 @@ def section(model: Model, number: int, room: Room, opened: bool) -> Html:
     )  # fmt: skip
 
 
-def _said(model: Model) -> Iterable[tuple[str | None, Said]]:
+def _said(model: ShownModel) -> Iterable[tuple[str | None, Said]]:
     yield from ((None, said) for said in model.diagnostics)
     for artifact in model.artifacts:
         yield from ((artifact.name, said) for said in artifact.diagnostics)
 
 
-def _when(model: Model) -> str | None:
+def _when(model: ShownModel) -> str | None:
     if model.built is None:
         return None
     return time.strftime(" · last build %Y-%m-%d %H:%M UTC", time.gmtime(model.built))
 
 
-def _pipeline(model: Model) -> Html | None:
+def _pipeline(model: ShownModel) -> Html | None:
     drawn = pipeline.pictures(model.actions[:_MOST_ACTIONS], clipped(model.name, 100))
     if drawn is None:
         return tag("p", "The manifest does not say which actions there were: build again.", class_="note")
@@ -76,7 +76,7 @@ def _pipeline(model: Model) -> Html | None:
     )  # fmt: skip
 
 
-def _errors(model: Model, most: int) -> Html | None:
+def _errors(model: ShownModel, most: int) -> Html | None:
     names = dict.fromkeys(name for a in model.artifacts if a.parity is not None for name in a.parity.outputs)
     if not names:
         return None
@@ -107,18 +107,18 @@ def _unmeasured(what: str) -> Html:
     )
 
 
-def _ranges(model: Model, most: int) -> Html | None:
+def _ranges(model: ShownModel, most: int) -> Html | None:
     parts: list[Content] = []
     for precision, found in model.ranges.items():
         parts.append(_range(precision, found, most))
     for artifact in model.artifacts:
         if not artifact.axes and artifact.kind == "onnx":
-            rows = model.ranges.get(artifact.precision, Ranges()).rows
+            rows = model.ranges.get(artifact.precision, ShownRanges()).rows
             parts.append(tables.kept(artifact, rows))
     return _titled("Half precision", parts) if any(parts) else None
 
 
-def _range(precision: str, found: Ranges, most: int) -> Content:
+def _range(precision: str, found: ShownRanges, most: int) -> Content:
     if not found.rows:
         return tag("p", f"{precision}, range of every tensor. {found.note or 'There is none in half.'}",
                    class_="note")  # fmt: skip
@@ -137,7 +137,7 @@ def _range(precision: str, found: Ranges, most: int) -> Content:
     ]
 
 
-def _telling(rows: Sequence[Range], most: int) -> list[tuple[int, Range]]:
+def _telling(rows: Sequence[ShownRange], most: int) -> list[tuple[int, ShownRange]]:
     """The tensors to draw, with their places: of too many those that something happens to, then the
     largest."""
     numbered = list(enumerate(rows, 1))
@@ -147,7 +147,7 @@ def _telling(rows: Sequence[Range], most: int) -> list[tuple[int, Range]]:
     return sorted(numbered[:most], key=lambda item: item[0])
 
 
-def _costs(model: Model) -> Html | None:
+def _costs(model: ShownModel) -> Html | None:
     sizes = plots.sizes(model)
     actions = model.actions[:_MOST_ACTIONS]
     told = "When it last ran; a cached step took nothing this time."
@@ -164,7 +164,7 @@ def _costs(model: Model) -> Html | None:
     )
 
 
-def _provenance(model: Model, room: int) -> Html:
+def _provenance(model: ShownModel, room: int) -> Html:
     versions = [
         tag("span", tag("span", f"{name} ", class_="muted"), version or "not installed", class_="even")
         for name, version in model.toolchain.items()

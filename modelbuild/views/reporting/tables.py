@@ -9,7 +9,7 @@ from typing import Any
 from modelbuild.views.reporting import plots, ranges
 from modelbuild.views.reporting.html import Content, Html, clipped, joined, tag
 from modelbuild.views.reporting.pipeline import MARKS
-from modelbuild.views.reporting.values import Artifact, Model, Range, Said, Standing, Status
+from modelbuild.views.reporting.values import Said, ShownArtifact, ShownModel, ShownRange, Standing, Status
 from modelbuild.wording.phrases import size
 
 _MOST_ROWS = 200
@@ -55,12 +55,12 @@ def code(text: str | None, most: int = 200) -> Html | None:
     return tag("code", clipped(text, most)) if text else None
 
 
-def artifacts(model: Model, most: int) -> Html:
+def artifacts(model: ShownModel, most: int) -> Html:
     head = ("artifact", "status", "size", "worst output", "error / tolerance", "tolerance", "proof", "time")
     return table(head, [_artifact(a) for a in model.artifacts], numbers=(2, 4, 7), most=most)
 
 
-def _artifact(artifact: Artifact) -> Sequence[Content]:
+def _artifact(artifact: ShownArtifact) -> Sequence[Content]:
     told: Sequence[Content] = ("", "", "", "not run here" if artifact.kind == "engine" else "none")
     if artifact.parity is not None and artifact.parity.outputs:
         name, worst = min(artifact.parity.outputs.items(), key=lambda item: item[1].headroom)
@@ -79,7 +79,7 @@ def _artifact(artifact: Artifact) -> Sequence[Content]:
     return (code(artifact.name), status, size(artifact.bytes), *told, time)
 
 
-def not_proven(model: Model, most: int) -> Html | None:
+def not_proven(model: ShownModel, most: int) -> Html | None:
     """What no comparison has covered, once for the artifacts that share it."""
     sharing: dict[str, list[str]] = {}
     for artifact in model.artifacts:
@@ -89,7 +89,7 @@ def not_proven(model: Model, most: int) -> Html | None:
     return folded("Not proven", table(("what", "artifacts"), rows, most=most)) if rows else None
 
 
-def errors(model: Model, most: int) -> Html | None:
+def errors(model: ShownModel, most: int) -> Html | None:
     rows = [
         (
             code(model.short(a.name)),
@@ -110,7 +110,7 @@ def errors(model: Model, most: int) -> Html | None:
     return folded("All errors as a table", table(head, rows, numbers=(3, 4, 5, 6), most=most))
 
 
-def steps(model: Model) -> Html | None:
+def steps(model: ShownModel) -> Html | None:
     rows = [
         (code(a.id), a.step, badge(a.status), f"{a.seconds:.2f} s", size(a.peak) if a.peak else "")
         for a in model.actions
@@ -122,9 +122,9 @@ def steps(model: Model) -> Html | None:
     )
 
 
-def operators(rows: Sequence[Range]) -> Html:
+def operators(rows: Sequence[ShownRange]) -> Html:
     """What each operator makes, the largest values first."""
-    kinds: dict[str, list[Range]] = {}
+    kinds: dict[str, list[ShownRange]] = {}
     for row in rows:
         kinds.setdefault(row.op_type, []).append(row)
     found = sorted(kinds.items(), key=lambda item: -max(r.largest for r in item[1]))
@@ -142,7 +142,7 @@ def operators(rows: Sequence[Range]) -> Html:
     )  # fmt: skip
 
 
-def closest(rows: Sequence[Range], precision: str, most: int = 12) -> Html:
+def closest(rows: Sequence[ShownRange], precision: str, most: int = 12) -> Html:
     """The tensors nearest to the largest value that the type holds."""
     limit = ranges.LIMITS[precision][0]
     found = sorted(rows, key=lambda r: -r.largest)[:most]
@@ -158,7 +158,7 @@ def closest(rows: Sequence[Range], precision: str, most: int = 12) -> Html:
     )  # fmt: skip
 
 
-def kept(artifact: Artifact, rows: Sequence[Range]) -> Html | None:
+def kept(artifact: ShownArtifact, rows: Sequence[ShownRange]) -> Html | None:
     """The nodes that a conversion left in fp32, with what is known of them."""
     if artifact.conversion is None:
         return None
@@ -204,7 +204,7 @@ def diagnostics(rows: Iterable[tuple[str | None, Said]], most: int) -> Html | No
     return joined(tag("ul", items, class_="said"), _more(len(found) - most))
 
 
-def identities(model: Model) -> Html:
+def identities(model: ShownModel) -> Html:
     rows = [
         (code(a.name), code(_short(a.key)), code(_short(a.sha256)), a.bytes if a.bytes is not None else "")
         for a in model.artifacts

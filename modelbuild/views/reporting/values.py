@@ -17,7 +17,7 @@ Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 Seconds = Annotated[float, Field(ge=0, le=1e9)]
 
 
-class _Row(BaseModel):
+class _Checked(BaseModel):
     """Manifests lie in folders that others may write into: what is not as expected is refused."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
@@ -29,7 +29,7 @@ Far = Annotated[
 ]
 
 
-class Errors(_Row):
+class Errors(_Checked):
     """Of one output, in its own unit where it has one; ``headroom`` is tolerance / error."""
 
     max_abs: Far
@@ -44,7 +44,7 @@ class ErrorsAt(Errors):
     shape: dict[str, Count]
 
 
-class Spread(_Row):
+class ShownSpread(_Checked):
     """A histogram of |error|: see ``steps.spread``."""
 
     smallest: Annotated[float, Field(gt=0, lt=1e39)]  # binary32
@@ -52,16 +52,16 @@ class Spread(_Row):
     equal: Count
 
 
-class Parity(_Row):
+class Parity(_Checked):
     passed: bool
     evidence: str
     tolerance: str = ""
     outputs: dict[str, Errors]
     errors: list[ErrorsAt] = []
-    spread: dict[str, Spread] = {}
+    spread: dict[str, ShownSpread] = {}
 
 
-class Range(_Row):
+class ShownRange(_Checked):
     """What one tensor held: see ``graph.ranges``. ``kept``: its node computes in fp32."""
 
     node: str
@@ -77,13 +77,13 @@ class Range(_Row):
     kept: bool = False
 
 
-class Conversion(_Row):
+class Conversion(_Checked):
     method: str
     kept: list[str] = []
     runs: int | None = None
 
 
-class Said(_Row):
+class Said(_Checked):
     code: str
     level: Literal["error", "warning", "info"]
     message: str
@@ -91,7 +91,7 @@ class Said(_Row):
     where: str | None = None
 
 
-class Artifact(_Row):
+class ShownArtifact(_Checked):
     """``status`` is that of the last build, or stale if it no longer stands."""
 
     name: str
@@ -106,12 +106,12 @@ class Artifact(_Row):
     seconds: Seconds = 0.0
     parity: Parity | None = None
     conversion: Conversion | None = None
-    ranges: list[Range] | None = None
+    ranges: list[ShownRange] | None = None
     not_proven: list[str] = []
     diagnostics: list[Said] = []
 
 
-class Action(_Row):
+class ShownAction(_Checked):
     """``seconds`` and ``peak`` (resident bytes) are what it cost when it ran."""
 
     id: str
@@ -125,21 +125,21 @@ class Action(_Row):
     peak: Count | None = None
 
 
-class Manifest(_Row):
+class Manifest(_Checked):
     recipe: str
     name: str
     status: str
     diagnostics: list[Said] = []
-    artifacts: list[Artifact]
-    actions: list[Action] = []
+    artifacts: list[ShownArtifact]
+    actions: list[ShownAction] = []
     toolchain: dict[str, str | None] = {}
 
 
 @dataclass(frozen=True)
-class Ranges:
+class ShownRanges:
     """The tensors of a half precision model; ``note`` says why there are none."""
 
-    rows: Sequence[Range] = ()
+    rows: Sequence[ShownRange] = ()
     note: str | None = None
 
 
@@ -152,7 +152,7 @@ class Commit:
 
 
 @dataclass(frozen=True)
-class Model:
+class ShownModel:
     """One recipe: what its last build left, and whether it still stands.
 
     ``ranges`` are by precision, ``facts`` by action: what its key is made of, and what it read.
@@ -162,11 +162,11 @@ class Model:
     name: str
     recipe: str
     status: Standing
-    artifacts: Sequence[Artifact] = ()
-    actions: Sequence[Action] = ()
+    artifacts: Sequence[ShownArtifact] = ()
+    actions: Sequence[ShownAction] = ()
     diagnostics: Sequence[Said] = ()
     toolchain: Mapping[str, str | None] = field(default_factory=dict)
-    ranges: Mapping[str, Ranges] = field(default_factory=dict)
+    ranges: Mapping[str, ShownRanges] = field(default_factory=dict)
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: Sequence[str] = ()
     built: float | None = None

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from modelbuild.views.reporting.values import (
-    Action,
-    Artifact,
     Conversion,
     Errors,
     ErrorsAt,
-    Model,
     Parity,
-    Range,
-    Ranges,
     Said,
-    Spread,
+    ShownAction,
+    ShownArtifact,
+    ShownModel,
+    ShownRange,
+    ShownRanges,
+    ShownSpread,
 )
 
 # Every place where a name may try to become markup, script, or another line.
@@ -43,21 +43,23 @@ def parity(*rows: tuple[str, dict[str, int], float]) -> Parity:
         tolerance="relative_l2 0.01",
         outputs={name: Errors(**errors(h)) for name, h in worst.items()},
         errors=[ErrorsAt(output=n, shape=s, **errors(h)) for n, s, h in rows],
-        spread={name: Spread(smallest=2.0**-12, counts=[1, 5, 2], equal=4) for name in names},
+        spread={name: ShownSpread(smallest=2.0**-12, counts=[1, 5, 2], equal=4) for name in names},
     )
 
 
-def artifact(name: str, status: str = "built", **more: Any) -> Artifact:
+def artifact(name: str, status: str = "built", **more: Any) -> ShownArtifact:
     kind = "engine" if name.endswith(".engine") else "onnx"
     precision = name.split(".")[1]
     known = {"bytes": 50 << 20, "key": "sha256:" + "ab" * 32, "sha256": "sha256:" + "cd" * 32, "seconds": 1.5}
-    return Artifact(**{"name": name, "kind": kind, "precision": precision, "status": status, **known, **more})
+    return ShownArtifact(
+        **{"name": name, "kind": kind, "precision": precision, "status": status, **known, **more}
+    )
 
 
-def action(id: str, step: str, model: str | None = None, status: str = "built", **more: Any) -> Action:
+def action(id: str, step: str, model: str | None = None, status: str = "built", **more: Any) -> ShownAction:
     needs = {"model": model} if model else {}
     known = {"seconds": 1.5, "peak": 300 << 20}
-    return Action(**{"id": id, "step": step, "needs": needs, "status": status, **known, **more})
+    return ShownAction(**{"id": id, "step": step, "needs": needs, "status": status, **known, **more})
 
 
 ACTIONS = (
@@ -73,10 +75,10 @@ ACTIONS = (
 )
 
 
-def tensors(count: int, name: str = "tensor") -> list[Range]:
+def tensors(count: int, name: str = "tensor") -> list[ShownRange]:
     """The first overflows, the second falls to zero in part, the third was kept in fp32."""
     rows = [
-        Range(
+        ShownRange(
             node=f"{name}_node_{i}", op_type="MatMul", tensor=f"{name}_{i}", largest=10.0 + i, mean=1.0,
             overflows=0, zeros=0, nonfinite=0, elements=100, source="net.py:12 in forward",
         )
@@ -86,7 +88,7 @@ def tensors(count: int, name: str = "tensor") -> list[Range]:
     return [r.model_copy(update=u) for r, u in zip(rows, changes, strict=False)] + rows[len(changes) :]
 
 
-def model(name: str = "net", status: Any = "failed", **more: Any) -> Model:
+def model(name: str = "net", status: Any = "failed", **more: Any) -> ShownModel:
     rows = [(o, {"batch": b}, h) for o, h in (("y", 4.0), ("z", 0.5)) for b in (1, 2, 8)]
     known: dict[str, Any] = {
         "artifacts": [
@@ -101,26 +103,26 @@ def model(name: str = "net", status: Any = "failed", **more: Any) -> Model:
         ],
         "actions": ACTIONS,
         "toolchain": {"torch": "2.13.0", "tensorrt-rtx": None},
-        "ranges": {"fp16": Ranges(tensors(6))},
+        "ranges": {"fp16": ShownRanges(tensors(6))},
         "facts": {"export": {"opset": 20, "file net.py": "sha256:" + "ef" * 32}},
         "built": 1_795_000_000.0,
     }  # fmt: skip
-    return Model(name, f"{name}.yaml", status, **{**known, **more})
+    return ShownModel(name, f"{name}.yaml", status, **{**known, **more})
 
 
-def hostile() -> Model:
+def hostile() -> ShownModel:
     """A model all of whose texts are HOSTILE."""
     rows = [(HOSTILE, {HOSTILE: 1}, 4.0)]
     said = Said(code=HOSTILE, level="error", message=HOSTILE, hint=HOSTILE, where=HOSTILE)
-    made = Artifact(
+    made = ShownArtifact(
         name=f"{HOSTILE}.fp16.onnx", kind="onnx", precision="fp16", status="failed", reason=HOSTILE, bytes=5,
         parity=parity(*rows), diagnostics=[said],
         conversion=Conversion(method=HOSTILE, kept=[f"{HOSTILE}_node_2"]), not_proven=[HOSTILE],
     )  # fmt: skip
     ranges = [r.model_copy(update={"op_type": HOSTILE, "source": HOSTILE}) for r in tensors(5, HOSTILE)]
-    return Model(
+    return ShownModel(
         HOSTILE, HOSTILE, "failed", [made],
         [action(HOSTILE, HOSTILE, reason=HOSTILE, status="stale"), action("verify", "verify", HOSTILE)],
-        [said], {HOSTILE: HOSTILE}, {"fp16": Ranges(ranges), "bf16": Ranges(note=HOSTILE)},
+        [said], {HOSTILE: HOSTILE}, {"fp16": ShownRanges(ranges), "bf16": ShownRanges(note=HOSTILE)},
         {HOSTILE: {HOSTILE: HOSTILE}}, [HOSTILE],
     )  # fmt: skip

@@ -23,7 +23,7 @@ from modelbuild.building.request import Request
 from modelbuild.cli import main as cli
 from modelbuild.views.reporting.gathering import gather
 from modelbuild.views.reporting.page import render
-from modelbuild.views.reporting.values import Model
+from modelbuild.views.reporting.values import ShownModel
 from tests.conftest import RECIPE, TINY
 
 MORE = "precision: {fp32: , fp16: }\nstatic: [{batch: 1}]\n"
@@ -63,12 +63,12 @@ class Place:
     def request(self, *recipes: Path, cache: str = "cache") -> Request:
         return Request([str(r) for r in recipes], self.out, self.folder / cache)
 
-    def models(self, *recipes: Path, cache: str = "cache") -> tuple[list[Model], list[str]]:
+    def models(self, *recipes: Path, cache: str = "cache") -> tuple[list[ShownModel], list[str]]:
         """What is gathered, and the actions that ran for it."""
         heard = Heard()
         return gather(self.request(*recipes, cache=cache), heard), heard.actions
 
-    def model(self, *recipes: Path, cache: str = "cache") -> Model:
+    def model(self, *recipes: Path, cache: str = "cache") -> ShownModel:
         (found,) = self.models(*recipes, cache=cache)[0]
         render([found])
         return found

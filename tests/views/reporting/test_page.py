@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 
 from modelbuild.views.reporting.page import render
-from modelbuild.views.reporting.values import Model, Ranges
+from modelbuild.views.reporting.values import ShownModel, ShownRanges
 from tests.views.reporting.samples import HOSTILE, hostile, model, tensors
 
 
@@ -87,7 +87,7 @@ def test_fifty_large_models_stay_below_five_megabytes() -> None:
     rows = tensors(1200, "/model/decoder/layers/" + "self_attention/" * 10)
     facts = {f"step {i}": {f"file {HOSTILE}{j}": "sha256:" + "0" * 64 for j in range(100)} for i in range(12)}
     models = [
-        model(f"model-{i}", ranges={"fp16": Ranges(rows), "bf16": Ranges(rows)}, facts=facts)
+        model(f"model-{i}", ranges={"fp16": ShownRanges(rows), "bf16": ShownRanges(rows)}, facts=facts)
         for i in range(50)
     ]
     size = len(render(models).encode())
@@ -95,6 +95,8 @@ def test_fifty_large_models_stay_below_five_megabytes() -> None:
 
 
 def test_a_model_of_which_nothing_is_known_has_a_section() -> None:
-    found = Elements(render([Model("new", "new.yaml", "stale", notes=["This recipe was not built yet."])]))
+    found = Elements(
+        render([ShownModel("new", "new.yaml", "stale", notes=["This recipe was not built yet."])])
+    )
     assert "This recipe was not built yet." in found.text
     assert "build again" in found.text

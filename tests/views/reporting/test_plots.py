@@ -10,7 +10,7 @@ import pytest
 
 from modelbuild.views.reporting import plots, ranges
 from modelbuild.views.reporting.page import render
-from modelbuild.views.reporting.values import Model, Range
+from modelbuild.views.reporting.values import ShownModel, ShownRange
 from tests.views.reporting.samples import HOSTILE, artifact, hostile, model, parity, tensors
 
 
@@ -33,7 +33,9 @@ def test_every_output_at_every_shape_has_a_point() -> None:
 
 def test_what_is_exact_and_what_is_not_finite_stand_at_the_edges_and_say_so() -> None:
     rows = [("y", {"batch": 1}, 1.7976931348623157e308), ("y", {"batch": 2}, 0.0), ("y", {"batch": 3}, 100.0)]
-    spec = plots.errors(Model("net", "net.yaml", "failed", [artifact("net.fp16.onnx", parity=parity(*rows))]))
+    spec = plots.errors(
+        ShownModel("net", "net.yaml", "failed", [artifact("net.fp16.onnx", parity=parity(*rows))])
+    )
     exact, broken, plain = points(spec)
     assert exact["told"] == "0 (exact)"
     assert 0 < exact["ratio"] < plain["ratio"] == 0.01
@@ -45,7 +47,7 @@ def test_what_is_exact_and_what_is_not_finite_stand_at_the_edges_and_say_so() ->
 
 def test_shapes_of_several_axes_are_told_apart_by_their_sizes() -> None:
     rows = [("y", {"batch": b, "height": 224, "width": w}, 2.0) for b, w in ((1, 224), (1, 320), (8, 224))]
-    made = Model("net", "net.yaml", "ok", [artifact("net.fp16.onnx", parity=parity(*rows))])
+    made = ShownModel("net", "net.yaml", "ok", [artifact("net.fp16.onnx", parity=parity(*rows))])
     shown = points(plots.errors(made))
     assert [r["at"] for r in shown] == ["fp16 · 1×224×224", "fp16 · 1×224×320", "fp16 · 8×224×224"]
     assert shown[1]["shape"] == "batch 1, height 224, width 320"
@@ -55,7 +57,7 @@ def test_shapes_of_several_axes_are_told_apart_by_their_sizes() -> None:
 
 def test_of_very_many_shapes_the_worst_are_drawn() -> None:
     rows = [("y", {"batch": n}, 1000.0 / n) for n in range(1, 500)]
-    made = Model("net", "net.yaml", "ok", [artifact("net.fp16.onnx", parity=parity(*rows))])
+    made = ShownModel("net", "net.yaml", "ok", [artifact("net.fp16.onnx", parity=parity(*rows))])
     shown = points(plots.errors(made))
     assert len(shown) == 120
     assert max(r["ratio"] for r in shown) == pytest.approx(0.499)
@@ -114,7 +116,7 @@ def test_costs_are_told_per_step() -> None:
 
 
 def test_numbers_beyond_all_bounds_are_still_json() -> None:
-    huge = Range(node="n", op_type="Mul", tensor="t", largest=1.7e308, mean=1e-320, overflows=1, zeros=0,
+    huge = ShownRange(node="n", op_type="Mul", tensor="t", largest=1.7e308, mean=1e-320, overflows=1, zeros=0,
                  nonfinite=0, elements=1)  # fmt: skip
     json.dumps(ranges.plot([(1, huge)], "bf16"), allow_nan=False)
 
