@@ -36,14 +36,16 @@ ROOT = Path(__file__).parents[1]
 
 # What is mutated, and the tests whose subject it is: functions, not whole commands.
 LEDGER = ("tests/store/test_ledger.py", "tests/store/test_poisoning.py", "tests/store/test_planted.py")
+RECORD = "tests/steps/test_record.py"
+COMPARE = ("tests/steps/test_compare.py", "tests/steps/test_slices.py", "tests/steps/test_proof.py")
 HALF = ("tests/graph/test_precision.py", "tests/graph/test_precision_any.py")
 MODULES: dict[str, tuple[str, ...]] = {
     "modelbuild/plan/actions.py": ("tests/plan/test_actions.py",),
     "modelbuild/plan/freshness.py": ("tests/plan/test_freshness.py",),
     "modelbuild/plan/rerouting.py": ("tests/plan/test_rerouting.py",),
-    "modelbuild/steps/compare.py": ("tests/steps/test_compare.py", "tests/steps/test_proof.py"),
-    "modelbuild/steps/figures.py": ("tests/steps/test_record.py", "tests/steps/test_compare.py"),
-    "modelbuild/steps/record.py": ("tests/steps/test_record.py",),
+    "modelbuild/steps/compare.py": (*COMPARE, RECORD),
+    "modelbuild/steps/figures.py": (*COMPARE, RECORD),
+    "modelbuild/steps/record.py": (RECORD,),
     "modelbuild/steps/slices.py": ("tests/steps/test_slices.py", "tests/steps/test_compare.py"),
     "modelbuild/graph/casts.py": ("tests/graph/test_casts.py",),
     "modelbuild/graph/edges.py": ("tests/graph/test_edges.py",),

@@ -229,3 +229,21 @@ def test_a_variants_own_fp32_is_made_without_being_asked_for_where_fp16_is_conve
     assert ({"export fp32.batch1", "fp32.batch1"} <= actions) is made
     assert ("export fp16.batch1" in actions) is not made
     assert "verify fp32.batch1" not in actions
+
+
+def test_an_engine_takes_the_whole_range_of_each_axis_that_is_left_free() -> None:
+    steps = {a.id: a.step for a in _plan().actions}
+    profiles = {name: steps[f"fp16{name}.tensorrt-rtx"].profiles for name in ("", ".batch1")}  # type: ignore[attr-defined]
+    assert profiles == {
+        "": ((("batch", (1, 4, 8)), ("sequence", (16, 64, 128))),),
+        ".batch1": ((("sequence", (16, 64, 128)),),),
+    }
+
+
+def test_ranges_are_measured_of_half_files_and_of_no_variant_whose_tensors_are_the_same() -> None:
+    text = TEXT.replace("fp32: {}, fp16: {}", "fp32: {}, fp16: {}, bf16: {}")
+    made = _plan(text)
+    more = [a for a in made.with_ranges().actions if a not in made.actions]
+    assert {a.id: a.needs for a in more} == {
+        f"ranges {name}": {"model": name, "reference": "reference"} for name in ("fp16", "bf16")
+    }

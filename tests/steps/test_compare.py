@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from modelbuild.base.tolerance import Tolerance
 from modelbuild.steps.compare import distance, is_vacuous, strains
-from modelbuild.steps.figures import worst_of
+from modelbuild.steps.figures import level_of, worst_of
 
 arrays = hnp.arrays(np.float32, st.integers(1, 20), elements=st.floats(-1e3, 1e3, width=32))
 
@@ -33,6 +33,54 @@ def test_relative_l2_and_cosine_are_what_their_names_say() -> None:
     assert found.cosine == pytest.approx(1.0)
     assert found.headroom == pytest.approx(0.5)
     assert not found.passed, "a cosine of 1 alone misses a wrong scale"
+
+
+def test_the_headroom_of_a_cosine_is_what_it_leaves_below_one() -> None:
+    found = distance(np.array([1.0, 0.0]), np.array([1.0, 1.0]), Tolerance(cosine=0.9))
+    assert found.cosine == pytest.approx(1 / 2**0.5)
+    assert found.headroom == pytest.approx((1 - 0.9) / (1 - 1 / 2**0.5))
+    assert not found.passed
+
+
+@pytest.mark.parametrize(
+    ("bounds", "level"),
+    [({"relative_l2": 0.3, "cosine": 0.5}, 0.3), ({"cosine": 0.98}, 0.2), ({"rtol": 1.0}, None)],
+    ids=["of-the-norm", "of-the-cosine", "of-none"],
+)
+def test_a_part_may_be_off_by_what_its_norm_or_its_cosine_allows(
+    bounds: dict[str, float], level: float | None
+) -> None:
+    assert level_of(Tolerance(**bounds)) == (level if level is None else pytest.approx(level))
+
+
+def test_an_error_relative_to_zero_is_infinite_and_none_is_none() -> None:
+    reference = np.array([0.0, 2.0])
+    assert distance(reference, np.array([0.0, 3.0]), Tolerance()).max_rel == 0.5
+    assert distance(reference, np.array([1.0, 2.0]), Tolerance()).max_rel == math.inf
+    assert distance(reference, reference, Tolerance()).max_rel == 0.0
+
+
+@pytest.mark.parametrize(
+    ("bounds", "idle"),
+    [
+        ({"atol": 4.0}, True),
+        ({"atol": 3.9}, False),
+        ({"rtol": 1.0}, True),
+        ({"rtol": 0.9}, False),
+        ({"atol": 4.0, "relative_l2": 0.1}, False),
+        ({}, False),
+    ],
+)
+def test_a_bound_that_zeros_would_pass_is_told(bounds: dict[str, float], idle: bool) -> None:
+    reference = np.array([1.0, -4.0])
+    assert distance(reference, reference, Tolerance(**bounds)).idle is idle
+    assert not distance(reference * 0, reference * 0, Tolerance(**bounds)).idle, "zeros are right there"
+
+
+def test_an_element_at_its_bound_is_not_beyond_it() -> None:
+    found = distance(np.ones(3), np.array([1.5, 3.0, 1.0]), Tolerance(atol=0.5))
+    assert (found.beyond, found.passed) == (1, False)
+    assert distance(np.ones(3), np.array([1.5, 0.5, 1.0]), Tolerance(atol=0.5)).passed
 
 
 def test_every_named_bound_must_hold() -> None:
