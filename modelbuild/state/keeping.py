@@ -60,7 +60,7 @@ def keep(
     project file above. ``started`` is ``stat_rows.now()`` before the recipe was loaded.
 
     Nothing is kept, and nothing said, where the cache cannot be written: the next build takes the
-    long way.
+    slow path.
     """
     wall, steady = (n - s for n, s in zip(stat_rows.now(), started, strict=True))
     program = state.program_rows()

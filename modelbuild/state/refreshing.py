@@ -1,6 +1,6 @@
 """Rows that do not hold: are the facts behind them still what they were?
 
-Imported by the short way, when there is something to look at: nothing here may import much.
+Imported by the fast path, when there is something to look at: nothing here may import much.
 """
 
 import os

@@ -124,12 +124,12 @@ class Store:
 
     # ---- what is known ----
 
-    def entries(self, cheap: str) -> list[Entry]:
+    def entries(self, lookup_key: str) -> list[Entry]:
         """What the ledger knows for these facts, newest first; unreadable entries do not count."""
-        return self._ledger.entries(cheap)
+        return self._ledger.entries(lookup_key)
 
-    def record(self, cheap: str, entry: Entry) -> None:
-        self._ledger.record(cheap, entry)
+    def record(self, lookup_key: str, entry: Entry) -> None:
+        self._ledger.record(lookup_key, entry)
 
     def history(self, recipe: str) -> dict[str, Any]:
         """What each action knew when this recipe was last built; empty if never."""

@@ -46,9 +46,9 @@ def check(store: Store) -> Checked:
     for path in list(layout.links()):
         removed = _done(path.unlink)
         damaged.append(Damage("link", path, "a cache has no links, and follows none", removed))
-    entries = [("entry", cheap, path) for cheap, path in layout.ledger_files()]
-    for what, cheap, path in [*entries, *(("history", "", path) for path in layout.history_files())]:
-        read = ledger.entry(path, cheap) if what == "entry" else ledger.memory(path)
+    entries = [("entry", lookup_key, path) for lookup_key, path in layout.ledger_files()]
+    for what, lookup_key, path in [*entries, *(("history", "", path) for path in layout.history_files())]:
+        read = ledger.entry(path, lookup_key) if what == "entry" else ledger.memory(path)
         if read is None and path.exists():
             removed = _done(lambda path=path: remove(path))  # type: ignore[misc]
             damaged.append(Damage(what, path, "its content is not what its digest says", removed))

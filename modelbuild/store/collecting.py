@@ -128,8 +128,8 @@ def _tidy(layout: Layout, max_age: float | None, now: float) -> None:
         return max_age is not None and now - path.lstat().st_mtime > max_age
 
     ledger = Ledger(layout)
-    for cheap, path in layout.ledger_files():
-        entry = ledger.entry(path, cheap)
+    for lookup_key, path in layout.ledger_files():
+        entry = ledger.entry(path, lookup_key)
         if entry is None or not layout.object(entry.tree.digest).is_dir():
             remove(path)
     for path in layout.history_files():

@@ -83,8 +83,8 @@ class Entry:
         return {**self.__dict__, "tree": tree, "diagnostics": list(self.diagnostics)}
 
     @classmethod
-    def from_json(cls, data: Any, cheap: str | None = None) -> Entry:
-        """The entry as it was written, for the facts whose digest is ``cheap``.
+    def from_json(cls, data: Any, lookup_key: str | None = None) -> Entry:
+        """The entry as it was written, for the facts whose digest is ``lookup_key``.
 
         Raises:
             ValueError: it is none, or not of these facts, or not called what it holds.
@@ -96,7 +96,7 @@ class Entry:
             raise ValueError("its object is not called what its files are")
         if data["key"] != full_key(data["facts"], data["discovered"]):
             raise ValueError("its key is not that of its facts")
-        if cheap is not None and digest(data["facts"]) != cheap:
+        if lookup_key is not None and digest(data["facts"]) != lookup_key:
             raise ValueError("it is of other facts")
         return cls(**{**data, "tree": tree, "diagnostics": tuple(data["diagnostics"])})
 

@@ -44,8 +44,8 @@ class Layout:
     def aside(self, name: str) -> Path:
         return self.root / "aside" / _plain(name)
 
-    def entries(self, cheap: str) -> Path:
-        return _spread(self.root / "ledger", cheap)
+    def entries(self, lookup_key: str) -> Path:
+        return _spread(self.root / "ledger", lookup_key)
 
     def history(self, recipe: str) -> Path:
         return self.root / "history" / (_plain(digest(recipe))[:32] + ".json")

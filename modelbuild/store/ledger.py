@@ -24,9 +24,9 @@ class Ledger:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
 
-    def entries(self, cheap: str) -> list[Entry]:
+    def entries(self, lookup_key: str) -> list[Entry]:
         """What is known for these facts, newest first."""
-        folder = self.layout.entries(cheap)
+        folder = self.layout.entries(lookup_key)
         if not inside.is_folder(folder, self.layout.root):
             return []
         paths = []
@@ -35,12 +35,12 @@ class Ledger:
                 if file.name.endswith(".json"):
                     with contextlib.suppress(OSError):
                         paths.append((file.stat(follow_symlinks=False).st_mtime_ns, file.path))
-        read = (self.entry(Path(path), cheap) for _, path in sorted(paths, reverse=True))
+        read = (self.entry(Path(path), lookup_key) for _, path in sorted(paths, reverse=True))
         return [entry for entry in read if entry is not None]
 
-    def record(self, cheap: str, entry: Entry) -> None:
+    def record(self, lookup_key: str, entry: Entry) -> None:
         name = entry.key.partition(":")[2] + ".json"
-        self._write(self.layout.entries(cheap) / name, seal(entry.as_json()))
+        self._write(self.layout.entries(lookup_key) / name, seal(entry.as_json()))
 
     def history(self, recipe: str) -> dict[str, Any]:
         """What was remembered of this recipe's last build, by action; empty if never."""
@@ -51,10 +51,10 @@ class Ledger:
         memory = {"recipe": recipe, "actions": dict(actions)}
         self._write(self.layout.history(recipe), seal(memory))
 
-    def entry(self, path: Path, cheap: str) -> Entry | None:
+    def entry(self, path: Path, lookup_key: str) -> Entry | None:
         """The entry in a file that belongs to these facts, if it is whole."""
         try:
-            return Entry.from_json(self._unsealed(path), cheap)
+            return Entry.from_json(self._unsealed(path), lookup_key)
         except (OSError, ValueError):
             return None
 

@@ -5,7 +5,7 @@ files on disks, so a kind that is there stays as it is. Adding one is adding a r
 its columns is no call of ``Kind``, for mypy and for Python.
 
 Paths are relative to the recipe's folder where they can be. Nothing here runs the user's code. Imported
-by the short way when there is something to look at: hence no dataclass (``inspect`` takes 6 ms), and what
+by the fast path when there is something to look at: hence no dataclass (``inspect`` takes 6 ms), and what
 only some kinds need is imported by them.
 """
 

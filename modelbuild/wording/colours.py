@@ -1,7 +1,7 @@
 """Colour, where it is wanted: on a terminal that has it, unless ``NO_COLOR`` is set.
 
 Text is made without it, and painted line by line when it is printed: so a pipe, a file and the state
-files of the short way, which imports this for a terminal, hold the same text.
+files of the fast path, which imports this for a terminal, hold the same text.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The line that sums up a build. The short way says it, too: nothing here may import much."""
+"""The line that sums up a build. The fast path says it, too: nothing here may import much."""
 
 TYPE_CHECKING = False  # see ``state.format``
 if TYPE_CHECKING:

@@ -219,7 +219,7 @@ def test_a_change_in_one_recipe_does_not_cost_the_reading_of_the_others(project:
     for _ in range(2):  # what was published just now is trusted after a look
         assert project.run("build", "net.yaml", "other.yaml").code == 0
         time.sleep(0.05)
-    for part in ("ledger", "history", "objects"):  # where the long way would look
+    for part in ("ledger", "history", "objects"):  # where the slow path would look
         shutil.rmtree(project.folder / "cache" / part)
     project.recipe("name: other", "opset: 19", name="other.yaml")
     answer = project.run("build", "net.yaml", "other.yaml", "--format", "json")

@@ -368,7 +368,7 @@ def test_an_output_folder_that_cannot_be_written_is_no_fault_where_nothing_is_to
         pytest.skip("nothing can be mounted here")
     try:
         subprocess.run(["mount", "-o", "remount,bind,ro", out], check=True)
-        shutil.rmtree(project.folder / "cache/state")  # the long way
+        shutil.rmtree(project.folder / "cache/state")  # the slow path
         answer = project.build()
         assert (answer.code, set(answer.statuses.values())) == (0, {"cached"}), answer.stdout
         growing.next_model(2)

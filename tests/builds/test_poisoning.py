@@ -186,7 +186,7 @@ CHANGES: list[Callable[[bytes], bytes]] = [
 ]
 
 
-def test_a_state_file_that_says_something_else_ends_in_the_long_way(
+def test_a_state_file_that_says_something_else_ends_in_the_slow_path(
     idle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     body = idle.read_bytes()[len(state._FORMAT) + 9 :]

@@ -104,7 +104,7 @@ def is_fresh(project: Project) -> bool:
 
 
 def is_idle(project: Project) -> bool:
-    """Does the short way find nothing to do?"""
+    """Does the fast path find nothing to do?"""
     code = "import sys; from modelbuild import quick; sys.exit(quick.answer(['build', 'net.yaml']) is None)"
     command = [sys.executable, "-c", code]
     return (

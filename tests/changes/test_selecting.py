@@ -337,7 +337,7 @@ def test_a_pattern_is_matched_in_bounded_time_and_walks_no_folder(
     assert list(found.matching(pattern, str(checkout.folder))) == ([matched] if matched else [])
 
 
-def test_the_short_way_leaves_it_to_the_long_one() -> None:
+def test_the_fast_path_leaves_it_to_the_slow_one() -> None:
     assert quick.answer(["build", "net.yaml", "--changed-since", "HEAD"]) is None
     assert quick.answer(["build", "net.yaml", "--changed-since=HEAD"]) is None
 

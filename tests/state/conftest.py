@@ -29,7 +29,7 @@ def same_size_and_times(path: Path, old: str, new: str) -> None:
 
 @dataclass
 class Small:
-    """A recipe that was built, as far as the short way can see."""
+    """A recipe that was built, as far as the fast path can see."""
 
     folder: Path
     name: str = "net"

@@ -1,4 +1,4 @@
-"""The short way on a real project: what it imports, and that it says what the long way says."""
+"""The fast path on a real project: what it imports, and that it says what the slow path says."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HEAVY = {"argparse", "dataclasses", "hashlib", "json", "numpy", "onnx", "pathlib
 
 
 def quickly(project: Project, *arguments: str) -> tuple[int | None, str, set[str]]:
-    """The short way alone: its exit code, what it printed, and the modules that it imported."""
+    """The fast path alone: its exit code, what it printed, and the modules that it imported."""
     code = (
         "import sys; before = set(sys.modules); from modelbuild import quick;"
         f"print('\\n' + repr(quick.answer({['build', *arguments]!r})), *set(sys.modules) - before)"
@@ -77,7 +77,7 @@ def test_a_fresh_build_imports_next_to_nothing(kept: Project) -> None:
     }  # fmt: skip
 
 
-def test_a_recipe_whose_own_function_judges_goes_the_short_way(warm: Project) -> None:
+def test_a_recipe_whose_own_function_judges_takes_the_fast_path(warm: Project) -> None:
     """Its process imports other modules than the model's does, and asks the same folders for them."""
     warm.write("near.py", "import numpy\n\n\ndef near(ours, theirs):\n    return True\n")
     warm.recipe(base=RECIPE.replace("samples: 2", 'samples: 2, function: "near:near"'))

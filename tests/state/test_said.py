@@ -1,4 +1,4 @@
-"""What the short way says, and what it leaves to the long one."""
+"""What the fast path says, and what it leaves to the slow one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WARNING = Diagnostic("engine-unproven", "built, and not run", "run it", "a node"
 
 @pytest.mark.parametrize("json_wanted", [False, True], ids=["text", "json"])
 @pytest.mark.parametrize("count", [1, 3])
-def test_the_short_way_says_what_the_long_way_says(
+def test_the_fast_path_says_what_the_slow_path_says(
     here: Path, capsys: pytest.CaptureFixture[str], count: int, json_wanted: bool
 ) -> None:
     every = [Small(here, "abc"[i], (MISSING, WARNING)[: i + 1], skipped=i) for i in range(count)]
@@ -78,7 +78,7 @@ def test_idle_recipes_stand_together_and_apart_from_tables(here: Path) -> None:
         ["net.yaml", "--out", "elsewhere"], ["net.yaml", "--cache-dir", "elsewhere"], ["source.py"],
     ],
 )  # fmt: skip
-def test_what_it_does_not_understand_it_leaves_to_the_long_way(
+def test_what_it_does_not_understand_it_leaves_to_the_slow_path(
     small: Small, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
     capsys.readouterr()
@@ -111,7 +111,7 @@ def test_a_recipe_named_by_its_absolute_path_is_known_by_it(
     assert capsys.readouterr().out == "net: 1 artifact cached, nothing to do: build/net\n"
 
 
-def test_two_recipes_of_one_name_are_left_to_the_long_way(here: Path) -> None:
+def test_two_recipes_of_one_name_are_left_to_the_slow_path(here: Path) -> None:
     for name in ("a", "b"):
         made = Small(here, name)
         result = replace(made.result(), name="same")

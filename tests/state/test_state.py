@@ -1,4 +1,4 @@
-"""The short way: an answer from stat rows, never a stale one."""
+"""The fast path: an answer from stat rows, never a stale one."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def test_a_project_file_that_changed_during_the_build_leaves_no_state(here: Path
 
 
 @pytest.mark.parametrize("key", ["out", "cache"])
-def test_the_short_way_looks_where_the_project_file_says(
+def test_the_fast_path_looks_where_the_project_file_says(
     here: Path, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
     monkeypatch.delenv("MODELBUILD_CACHE_DIR")
@@ -224,7 +224,7 @@ def test_the_short_way_looks_where_the_project_file_says(
         ("MODELBUILD_QUIET", "", 0), ("MODELBUILD_QUIET", "yes", None),
     ],
 )  # fmt: skip
-def test_the_short_way_heeds_the_environment(
+def test_the_fast_path_heeds_the_environment(
     small: Small, monkeypatch: pytest.MonkeyPatch, name: str, value: str, code: int | None
 ) -> None:
     monkeypatch.setenv(name, value)

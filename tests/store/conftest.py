@@ -32,12 +32,12 @@ def facts(letter: str = "a") -> dict[str, str]:
     return {"step": "x", "case": letter}
 
 
-def cheap(letter: str = "a") -> str:
+def lookup_key(letter: str = "a") -> str:
     return digest(facts(letter))
 
 
 def entry(tree: Tree, key: str = "b", of: str = "a") -> Entry:
-    """An entry for the facts of ``cheap(of)``; another one for each ``key``."""
+    """An entry for the facts of ``lookup_key(of)``; another one for each ``key``."""
     read = {"env E": None, "env F": key}
     return Entry(full_key(facts(of), read), tree, facts(of), read, data={"error": 0.25})
 

@@ -9,7 +9,7 @@ import pytest
 
 from modelbuild.store import Store
 from modelbuild.store.checking import Checked, check
-from tests.store.conftest import cheap, damaged, entry, made
+from tests.store.conftest import damaged, entry, lookup_key, made
 
 MEMORY = {"export": {"facts": {"opset": 18}, "discovered": {}, "tree": "sha256:" + "1" * 64}}
 
@@ -22,7 +22,7 @@ def _object(store: Store) -> Path:
 def test_a_cache_that_is_whole_is_only_read(store: Store) -> None:
     assert check(store) == Checked(0, 0, 0, 0, ())
     tree = made(store)
-    store.record(cheap(), entry(tree))
+    store.record(lookup_key(), entry(tree))
     store.remember("r", MEMORY)
     store.put(store.workspace())  # nobody mentions it, and it has no files
     before = sorted(store.root.rglob("*"))
@@ -61,7 +61,7 @@ def test_a_damaged_object_is_set_aside(
 ) -> None:
     tree = made(store)
     if known:
-        store.record(cheap(), entry(tree))
+        store.record(lookup_key(), entry(tree))
     place = _object(store)
     damage(place)
     checked = check(store)
@@ -78,10 +78,10 @@ def test_a_damaged_object_is_set_aside(
 
 def test_damaged_entries_and_histories_are_removed(store: Store) -> None:
     tree = made(store)
-    store.record(cheap(), entry(tree, "1"))
-    store.record(cheap(), entry(tree, "2"))
+    store.record(lookup_key(), entry(tree, "1"))
+    store.record(lookup_key(), entry(tree, "2"))
     store.remember("r", MEMORY)
-    first = store.layout.entries(cheap()) / (entry(tree, "1").key.partition(":")[2] + ".json")
+    first = store.layout.entries(lookup_key()) / (entry(tree, "1").key.partition(":")[2] + ".json")
     damaged(first, '"error":0.25', '"error":0.24')
     damaged(store.layout.history("r"), ":18", ":17")
     checked = check(store)
@@ -91,14 +91,14 @@ def test_damaged_entries_and_histories_are_removed(store: Store) -> None:
     ]
     assert {d.problem for d in checked.damaged} == {"its content is not what its digest says"}
     assert (checked.objects, checked.entries, checked.histories) == (1, 1, 0)
-    assert [e.key for e in store.entries(cheap())] == [entry(tree, "2").key]
+    assert [e.key for e in store.entries(lookup_key())] == [entry(tree, "2").key]
     assert check(store).damaged == ()
 
 
 def test_damage_in_a_cache_that_cannot_be_written_is_told(disk: Callable[[str], Path]) -> None:
     store = Store(disk("size=1m,rw"))
     tree = made(store)
-    store.record(cheap(), entry(tree))
+    store.record(lookup_key(), entry(tree))
     store.close()
     _flip(_object(store))
     disk("ro")

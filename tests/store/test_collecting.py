@@ -14,7 +14,7 @@ import pytest
 from modelbuild.store import Store, Tree
 from modelbuild.store.checking import check
 from modelbuild.store.collecting import Collected, collect
-from tests.store.conftest import cheap, damaged, entry, fill, made
+from tests.store.conftest import damaged, entry, fill, lookup_key, made
 from tests.store.processes import Other, dies, together
 
 NOW = 2e9  # later than any file of these tests
@@ -151,9 +151,9 @@ def test_what_says_nothing_any_more_goes_too(store: Store, tmp_path: Path) -> No
     kept, gone = _aged(store, 10, 40)
     recipe = tmp_path / "net.yaml"
     recipe.write_text("")
-    store.record(cheap(), entry(kept, "1"))
-    store.record(cheap(), entry(gone, "2"))
-    store.record(cheap("9"), entry(gone, "3", of="9"))
+    store.record(lookup_key(), entry(kept, "1"))
+    store.record(lookup_key(), entry(gone, "2"))
+    store.record(lookup_key("9"), entry(gone, "3", of="9"))
     _remember(store, recipe, kept)
     _remember(store, tmp_path / "gone.yaml", gone)
     store.set_aside(made(store, "damaged").digest)
@@ -172,8 +172,8 @@ def test_what_says_nothing_any_more_goes_too(store: Store, tmp_path: Path) -> No
         dying.kill()
         collect(store, None, 30, NOW)
         assert len(list(store.layout.lock_files())) == 1
-    assert [e.key for e in store.entries(cheap())] == [entry(kept, "1").key]
-    assert not store.layout.entries(cheap("9")).exists()
+    assert [e.key for e in store.entries(lookup_key())] == [entry(kept, "1").key]
+    assert not store.layout.entries(lookup_key("9")).exists()
     assert [p.exists() for p in (*old, *young)] == [False, False, True, True]
     assert store.history(str(recipe))
     assert store.history(str(tmp_path / "gone.yaml"))  # it is young
@@ -192,14 +192,14 @@ def test_a_kill_at_any_step_leaves_a_cache_that_is_right(tmp_path: Path) -> None
         trees = _aged(store, 40, 30, 20)
         _remember(store, recipe, trees[0])
         for i, tree in enumerate(trees):
-            store.record(cheap(), entry(tree, str(i)))
+            store.record(lookup_key(), entry(tree, str(i)))
         killed = dies(lambda store=store: collect(store, 0, None, NOW), step)  # type: ignore[misc]
         assert check(store).damaged == ()
         assert store.intact(trees[0])
         collect(store, 0, None, NOW)
         assert _there(store, trees) == [True, False, False]
         assert len(list(store.root.glob("objects/*/*"))) == 1
-        assert len(store.entries(cheap())) == 1
+        assert len(store.entries(lookup_key())) == 1
         assert list(store.layout.sessions()) == []
         if not killed:
             break

@@ -9,7 +9,7 @@ import pytest
 from modelbuild.store import Store, tally
 from modelbuild.store.counting import stats
 from modelbuild.store.tally import Tally
-from tests.store.conftest import cheap, entry, made
+from tests.store.conftest import entry, lookup_key, made
 from tests.store.processes import dies, together
 
 
@@ -22,7 +22,7 @@ def test_a_cache_that_is_not_there_has_done_nothing(store: Store) -> None:
 def test_builds_and_what_is_there_are_counted(store: Store) -> None:
     store.count(hits=3, misses=1, seconds_saved=2.5, bytes_reused=100)
     store.count(hits=4, misses=0, seconds_saved=0.25, bytes_reused=50)
-    store.record(cheap(), entry(made(store)))
+    store.record(lookup_key(), entry(made(store)))
     made(store, "other")
     found = stats(store)
     assert found.used == Tally(2, 7, 1, 2.75, 150)

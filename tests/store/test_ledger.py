@@ -12,7 +12,7 @@ import pytest
 from modelbuild.store import Entry, File, Store
 from modelbuild.store.objects import named
 from modelbuild.store.sealing import seal, unseal
-from tests.store.conftest import cheap, damaged, entry
+from tests.store.conftest import damaged, entry, lookup_key
 
 TREE = named({"f": File("d" * 64, 1)})
 ENTRY = entry(TREE)
@@ -31,24 +31,24 @@ def _file(store: Store, kind: str) -> Path:
 
 
 def test_an_entry_comes_back_as_it_was_written(store: Store) -> None:
-    store.record(cheap(), ENTRY)
-    assert store.entries(cheap()) == [ENTRY]
-    assert store.entries(cheap("9")) == []
+    store.record(lookup_key(), ENTRY)
+    assert store.entries(lookup_key()) == [ENTRY]
+    assert store.entries(lookup_key("9")) == []
 
 
 def test_entries_come_newest_first(store: Store) -> None:
     others = [entry(TREE, letter) for letter in "123"]
     for age, known in enumerate(others):
-        store.record(cheap(), known)
-        path = store.layout.entries(cheap()) / (known.key.partition(":")[2] + ".json")
+        store.record(lookup_key(), known)
+        path = store.layout.entries(lookup_key()) / (known.key.partition(":")[2] + ".json")
         os.utime(path, (1e9 - age, 1e9 - age))
-    assert store.entries(cheap()) == others
+    assert store.entries(lookup_key()) == others
 
 
 def test_a_flipped_bit_in_what_was_measured_does_not_count(store: Store) -> None:
-    store.record(cheap(), ENTRY)
+    store.record(lookup_key(), ENTRY)
     damaged(_file(store, "ledger"), '"error":0.25', '"error":0.24')
-    assert store.entries(cheap()) == []
+    assert store.entries(lookup_key()) == []
 
 
 def test_any_changed_byte_of_a_sealed_text_is_noticed() -> None:
@@ -75,18 +75,18 @@ def test_any_changed_byte_of_a_sealed_text_is_noticed() -> None:
     ids=str,
 )  # fmt: skip
 def test_an_entry_of_another_shape_does_not_count(store: Store, change: dict[str, Any]) -> None:
-    store.record(cheap(), ENTRY)
+    store.record(lookup_key(), ENTRY)
     _file(store, "ledger").write_text(seal({**ENTRY.as_json(), **change}))
-    assert store.entries(cheap()) == []
+    assert store.entries(lookup_key()) == []
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", '"text"', json.dumps(ENTRY.as_json()), "\0"])
 def test_a_file_that_is_no_entry_does_not_count(store: Store, text: str) -> None:
-    store.record(cheap(), ENTRY)
+    store.record(lookup_key(), ENTRY)
     other = entry(TREE, "8")
     _file(store, "ledger").write_text(text)
-    store.record(cheap(), other)
-    assert store.entries(cheap()) == [other]
+    store.record(lookup_key(), other)
+    assert store.entries(lookup_key()) == [other]
 
 
 def test_a_history_comes_back_as_it_was_written(store: Store) -> None:
@@ -117,7 +117,7 @@ def test_a_damaged_history_is_none(store: Store, text: str) -> None:
 def test_a_result_is_recorded_though_its_folder_is_removed_meanwhile(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = store.layout.entries(cheap())
+    folder = store.layout.entries(lookup_key())
     truly = Path.mkdir
     emptied = []
 
@@ -128,9 +128,9 @@ def test_a_result_is_recorded_though_its_folder_is_removed_meanwhile(
             folder.rmdir()
 
     monkeypatch.setattr(Path, "mkdir", mkdir)
-    store.record(cheap(), ENTRY)
+    store.record(lookup_key(), ENTRY)
     assert emptied
-    assert store.entries(cheap()) == [ENTRY]
+    assert store.entries(lookup_key()) == [ENTRY]
 
 
 def test_what_is_remembered_in_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
@@ -139,5 +139,5 @@ def test_what_is_remembered_in_a_folder_that_cannot_be_made_is_an_error(tmp_path
     with pytest.raises(OSError, match="Not a directory"):
         store.remember("r", MEMORY)
     assert store.history("r") == {}
-    assert isinstance(store.entries(cheap()), list)
+    assert isinstance(store.entries(lookup_key()), list)
     assert Entry.from_json(ENTRY.as_json()) == ENTRY

@@ -14,7 +14,7 @@ from modelbuild.base.errors import ModelbuildError
 from modelbuild.store import Store, check, collect, stats
 from modelbuild.store.ledger import Ledger
 from modelbuild.store.objects import named
-from tests.store.conftest import cheap, entry, made
+from tests.store.conftest import entry, lookup_key, made
 from tests.store.strangers import ACTION, LOCK, NOW, everything, write
 
 pytestmark = pytest.mark.usefixtures("in_time")
@@ -85,7 +85,7 @@ RECIPE = "net"
 def _grown(store: Store) -> None:
     """A cache with something in each of its places."""
     tree = made(store)
-    store.record(cheap(), entry(tree))
+    store.record(lookup_key(), entry(tree))
     store.remember("r", {"export": {**ACTION, "tree": tree.digest}})
     store.set_aside(made(store, "damaged").digest)
     store.log(RECIPE, "export").write_text("said\n")
@@ -108,7 +108,7 @@ def _used(store: Store) -> None:
     """Everything that can be done with a cache; what cannot be written is an error, and no other."""
     for use in (
         lambda: made(store), lambda: made(store, "other"), lambda: made(store, "damaged"),
-        lambda: store.record(cheap(), entry(named({}))), lambda: store.entries(cheap()),
+        lambda: store.record(lookup_key(), entry(named({}))), lambda: store.entries(lookup_key()),
         lambda: store.remember("r", {"export": ACTION}), lambda: store.history("r"),
         lambda: store.set_aside(made(store).digest), lambda: store.count(1, 0, 1.0, 10),
         lambda: store.log(RECIPE, "export"), lambda: _locked(store), lambda: store.holder(LOCK),
@@ -195,11 +195,11 @@ def test_a_link_in_a_cache_is_said_and_taken_out_by_a_check(store: Store, tmp_pa
     tree = made(store)
     (store.root / "ledger").symlink_to(tmp_path / "big")
     with pytest.raises(OSError, match="it is a link, and nothing in a cache is looked for behind one"):
-        store.record(cheap(), entry(tree))
+        store.record(lookup_key(), entry(tree))
     (said,) = check(store).damaged
     assert (said.what, said.place, said.removed) == ("link", store.root / "ledger", True)
-    store.record(cheap(), entry(tree))
-    assert len(store.entries(cheap())) == 1
+    store.record(lookup_key(), entry(tree))
+    assert len(store.entries(lookup_key())) == 1
     assert not list((tmp_path / "big").iterdir())
 
 
@@ -261,5 +261,5 @@ def test_a_cache_of_a_team_is_where_only_the_team_makes_names(tmp_path: Path, mo
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache").chmod(mode)
     tree = made(Store(tmp_path / "cache"))
-    assert Ledger(Store(tmp_path / "cache").layout).entries(cheap()) == []
+    assert Ledger(Store(tmp_path / "cache").layout).entries(lookup_key()) == []
     assert Store(tmp_path / "cache").folder(tree) is not None

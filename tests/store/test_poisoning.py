@@ -18,7 +18,7 @@ from modelbuild.base.keys import canonical, digest, full_key
 from modelbuild.store import Entry, File, Store, collect, sealing, stats
 from modelbuild.store.objects import named
 from modelbuild.store.sealing import seal
-from tests.store.conftest import cheap, entry, facts, made
+from tests.store.conftest import entry, facts, lookup_key, made
 from tests.store.strangers import ACTION, LOCK, NOW, everything, write
 
 pytestmark = pytest.mark.usefixtures("in_time")
@@ -117,30 +117,30 @@ def as_sealed(content: Any) -> str:
 
 @pytest.mark.parametrize("content", ENTRIES, ids=range(len(ENTRIES)))
 def test_an_entry_that_is_not_what_a_build_writes_is_a_miss(store: Store, content: Any) -> None:
-    path = store.layout.entries(cheap()) / ("b" * 64 + ".json")
+    path = store.layout.entries(lookup_key()) / ("b" * 64 + ".json")
     write(path, as_sealed(content))
     before = everything(store.root.parent)
-    assert store.entries(cheap()) == []
+    assert store.entries(lookup_key()) == []
     assert everything(store.root.parent) == before
 
 
 def test_what_these_entries_are_made_of_is_an_entry(store: Store) -> None:
     data = {"parity": PARITY, "ranges": [HELD], "refused": 3, "sources": {"l": ["n"]}, "new": {"a": [None]}}
     good = _poisoned(data=data, diagnostics=[SAID], seconds=1, peak=3, files={"a b.onnx": A_FILE})
-    path = store.layout.entries(cheap()) / ("b" * 64 + ".json")
+    path = store.layout.entries(lookup_key()) / ("b" * 64 + ".json")
     write(path, as_sealed(good))
-    (read,) = store.entries(cheap())
+    (read,) = store.entries(lookup_key())
     assert read.as_json() == good
 
 
 def test_an_entry_is_of_the_facts_that_it_lies_under(store: Store) -> None:
     tree = named({"f": File("d" * 64, 1)})
-    path = store.layout.entries(cheap("9")) / ("b" * 64 + ".json")
+    path = store.layout.entries(lookup_key("9")) / ("b" * 64 + ".json")
     write(path, seal(entry(tree, of="a").as_json()))
-    assert store.entries(cheap("9")) == []
+    assert store.entries(lookup_key("9")) == []
     other = Entry(full_key(facts("9"), {}), tree, facts("9"), {"env X": "1"})  # the key of other reads
     write(path, seal(other.as_json()))
-    assert store.entries(cheap("9")) == []
+    assert store.entries(lookup_key("9")) == []
 
 
 @pytest.mark.parametrize(
@@ -153,17 +153,17 @@ def test_an_entry_is_of_the_facts_that_it_lies_under(store: Store) -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("sealed", [False, True])
 def test_bytes_that_are_no_entry_are_a_miss(store: Store, data: bytes, sealed: bool) -> None:
-    path = store.layout.entries(cheap()) / ("b" * 64 + ".json")
+    path = store.layout.entries(lookup_key()) / ("b" * 64 + ".json")
     path.parent.mkdir(parents=True)
     path.write_bytes(sealing._sealed(data) if sealed else data)
-    assert store.entries(cheap()) == []
+    assert store.entries(lookup_key()) == []
 
 
 def test_an_entry_without_an_end_is_not_read_into_memory(store: Store) -> None:
-    path = store.layout.entries(cheap()) / ("b" * 64 + ".json")
+    path = store.layout.entries(lookup_key()) / ("b" * 64 + ".json")
     write(path, "")
     os.truncate(path, 1 << 40)
-    assert store.entries(cheap()) == []
+    assert store.entries(lookup_key()) == []
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_a_fact_is_taken_apart_and_put_together_by_its_row(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_something_stands_for_every_fact_on_the_short_way(project: Path, name: str) -> None:
+def test_something_stands_for_every_fact_on_the_fast_path(project: Path, name: str) -> None:
     fact, value = EXAMPLES[name]
     value = current(fact, value, project)
     paths = guards(fact, value, project)
