@@ -82,6 +82,18 @@ def missing_backend(backend: str) -> str | None:
     return None
 
 
+def missing_runtime() -> str | None:
+    """Why no file can be run and proven here, and what to install; None if one can."""
+    from importlib.util import find_spec
+
+    if find_spec("onnxruntime") is None:
+        return (
+            "onnxruntime is not installed, without which nothing can be proven: "
+            "pip install modelbuild[cpu], or modelbuild[gpu] where there is a GPU"
+        )
+    return None
+
+
 def _has_library(module: str, library: str) -> bool:
     """Whether ``library`` lies where its wheel, the loader's path or the system would have it."""
     from importlib.util import find_spec

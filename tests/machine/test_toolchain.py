@@ -35,7 +35,7 @@ def test_asking_imports_nothing_heavy() -> None:
     code = (
         "import sys; from modelbuild.machine import toolchain as t\n"
         "assert 'importlib.metadata' not in sys.modules, 'imported too early'\n"
-        "t.versions(['onnx']); t.missing_backend('tensorrt-rtx'); t.gpu(); t.platform_facts()\n"
+        "t.versions(['onnx']); t.missing_backend('tensorrt-rtx'); t.missing_runtime(); t.gpu(); t.platform_facts()\n"
         "print(sorted({'torch', 'onnx', 'numpy', 'tensorrt_rtx', 'polygraphy'} & set(sys.modules)))"
     )
 
@@ -71,7 +71,7 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(sys, "path_importer_cache", {})
     monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
     monkeypatch.setattr("ctypes.util.find_library", lambda name: None)
-    for name in ("polygraphy", "tensorrt", "tensorrt_rtx", "tensorrt_rtx_libs"):
+    for name in ("onnxruntime", "polygraphy", "tensorrt", "tensorrt_rtx", "tensorrt_rtx_libs"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     return tmp_path
 
@@ -124,6 +124,26 @@ def test_a_missing_backend_says_what_to_install(
     install(packages, *installed)
 
     assert toolchain.missing_backend(backend) == reason
+
+
+@pytest.mark.parametrize(
+    ("installed", "reason"),
+    [
+        pytest.param(
+            [],
+            "onnxruntime is not installed, without which nothing can be proven: pip install modelbuild[cpu], "
+            "or modelbuild[gpu] where there is a GPU",
+            id="nothing",
+        ),
+        pytest.param(["onnxruntime/__init__.py"], None, id="installed"),
+    ],
+)
+def test_a_missing_runtime_says_what_to_install(
+    installed: list[str], reason: str | None, packages: Path
+) -> None:
+    install(packages, *installed)
+
+    assert toolchain.missing_runtime() == reason
 
 
 @pytest.mark.parametrize("how", ["LD_LIBRARY_PATH", "the system"])
