@@ -39,6 +39,7 @@ def _talk(project: Project, command: list[str], answers: Callable[[int], str]) -
 
 
 @pytest.mark.cold
+@pytest.mark.slow
 def test_breakpoint_stops_in_the_model_and_what_came_of_that_is_not_kept(project: Project) -> None:
     project.write("net.py", STOPPING)
     said = _talk(
@@ -75,13 +76,13 @@ def test_a_profiler_sees_the_model_and_the_result_is_the_one_that_a_child_makes(
     assert ours == theirs
 
 
-def test_a_fresh_action_runs_again_and_an_error_has_its_traceback(project: Project) -> None:
-    assert project.build().code == 0
-    again = project.run(*IN_PROCESS, "fp32")
+def test_a_fresh_action_runs_again_and_an_error_has_its_traceback(warm: Project) -> None:
+    assert warm.build().code == 0
+    again = warm.run(*IN_PROCESS, "fp32")
     assert "net.yaml: fp32 (in this process)" in again.stderr
     assert "net.yaml: export" not in again.stderr
-    project.write("net.py", TINY.replace("torch.relu(", "torch.rellu("))
-    done = project._done((*IN_PROCESS, "reference"), project.folder)
+    warm.write("net.py", TINY.replace("torch.relu(", "torch.rellu("))
+    done = warm._done((*IN_PROCESS, "reference"), warm.folder)
     assert done.returncode == 1
     assert "Traceback (most recent call last)" in done.stderr
     assert 'net.py", line 12, in forward' in done.stderr
