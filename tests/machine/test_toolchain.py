@@ -35,7 +35,8 @@ def test_asking_imports_nothing_heavy() -> None:
     code = (
         "import sys; from modelbuild.machine import toolchain as t\n"
         "assert 'importlib.metadata' not in sys.modules, 'imported too early'\n"
-        "t.versions(['onnx']); t.missing_backend('tensorrt-rtx'); t.missing_runtime(); t.gpu(); t.platform_facts()\n"
+        "t.versions(['onnx']); t.missing_backend('tensorrt-rtx'); t.missing_runtime()\n"
+        "t.gpu(); t.platform_facts()\n"
         "print(sorted({'torch', 'onnx', 'numpy', 'tensorrt_rtx', 'polygraphy'} & set(sys.modules)))"
     )
 

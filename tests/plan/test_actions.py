@@ -247,3 +247,18 @@ def test_ranges_are_measured_of_half_files_and_of_no_variant_whose_tensors_are_t
     assert {a.id: a.needs for a in more} == {
         f"ranges {name}": {"model": name, "reference": "reference"} for name in ("fp16", "bf16")
     }
+
+
+def test_of_published_files_only_proofs_are_made_and_none_is_remembered() -> None:
+    measuring = _plan().measuring(Path("build"))
+    assert {a.step.kind: a.remembered for a in measuring.actions} == {"reference": True, "verify": False}
+
+
+def test_weights_that_a_caller_can_give_are_in_every_file_of_the_recipe() -> None:
+    given = _plan(TEXT + "keep_initializers_as_inputs: true\n")
+    changed = {
+        one.id
+        for one, other in zip(given.actions, _plan().actions, strict=True)
+        if one.step.knobs() != other.step.knobs()
+    }
+    assert {"fp32", "fp16", "fp16.batch1"} <= changed

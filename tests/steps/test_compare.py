@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from modelbuild.base.tolerance import Tolerance
-from modelbuild.steps.compare import distance, is_vacuous, strains
+from modelbuild.steps.compare import distance, is_vacuous, measured, strains
 from modelbuild.steps.figures import level_of, worst_of
 
 arrays = hnp.arrays(np.float32, st.integers(1, 20), elements=st.floats(-1e3, 1e3, width=32))
@@ -123,6 +123,18 @@ def test_the_worst_element_is_named_with_both_values() -> None:
     found = distance(reference, candidate, Tolerance(rtol=1e-3, atol=1e-3))
     assert found.worst == "element [1, 0]: 1.5, PyTorch 1"
     assert found.headroom == pytest.approx(2e-3 / 0.5)
+
+
+def test_the_worst_element_is_the_one_nearest_to_its_bound_and_not_the_farthest_off() -> None:
+    found = distance(np.array([1.0, 1000.0]), np.array([1.5, 1001.0]), Tolerance(rtol=0.1))
+    assert found.worst == "element [0]: 1.5, PyTorch 1"
+    assert found.headroom == pytest.approx(0.1 / 0.5)
+
+
+def test_zeros_on_both_sides_have_no_angle_between_them() -> None:
+    zeros = measured(np.zeros(3), np.zeros(3))
+    assert (zeros.cosine, zeros.gap, zeros.relative_l2) == (1.0, 0.0, 0.0)
+    assert measured(np.zeros(3), np.ones(3)).gap == 1.0
 
 
 def test_empty_outputs_agree() -> None:
