@@ -57,8 +57,8 @@ class ArtifactResult:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ArtifactResult:
-        said = tuple(Diagnostic.from_json(d) for d in data["diagnostics"])
-        return cls(**{**data, "diagnostics": said})
+        diagnostics = tuple(Diagnostic.from_json(d) for d in data["diagnostics"])
+        return cls(**{**data, "diagnostics": diagnostics})
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,9 @@ class RecipeResult:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RecipeResult:
-        said = tuple(Diagnostic.from_json(d) for d in data["diagnostics"])
+        diagnostics = tuple(Diagnostic.from_json(d) for d in data["diagnostics"])
         artifacts = tuple(ArtifactResult.from_json(a) for a in data["artifacts"])
-        return cls(**{**data, "diagnostics": said, "artifacts": artifacts})
+        return cls(**{**data, "diagnostics": diagnostics, "artifacts": artifacts})
 
     def retold(self) -> RecipeResult:
         """As a later command answers it: all of it was told before."""
@@ -93,8 +93,8 @@ class RecipeResult:
         return replace(self, diagnostics=_again(self.diagnostics), artifacts=artifacts)
 
 
-def _again(said: Sequence[Diagnostic]) -> tuple[Diagnostic, ...]:
-    return tuple(replace(d, again=True) for d in said)
+def _again(diagnostics: Sequence[Diagnostic]) -> tuple[Diagnostic, ...]:
+    return tuple(replace(d, again=True) for d in diagnostics)
 
 
 @dataclass(frozen=True)

@@ -58,17 +58,19 @@ def _run(given: Sequence[str]) -> int:
         return EXIT_STEP_FAILED
     except OSError as error:
         place = f"{line(str(error.filename))}: " if error.filename else ""
-        said = Diagnostic("system-error", f"{place}{error.strerror or error}", "check the path and the disk")
-        _complain((said,), options)
+        diagnostic = Diagnostic(
+            "system-error", f"{place}{error.strerror or error}", "check the path and the disk"
+        )
+        _complain((diagnostic,), options)
         return EXIT_STEP_FAILED
     except Exception as error:
         # Nobody foresaw it: the traceback is for the report, and a program still gets its object.
         import traceback
 
         output.tell(traceback.format_exc().rstrip("\n"))
-        said = Diagnostic("step-failed", f"modelbuild itself failed: {first_line(error)}",
+        diagnostic = Diagnostic("step-failed", f"modelbuild itself failed: {first_line(error)}",
                           "please report this with the traceback")  # fmt: skip
-        _complain((said,), options)
+        _complain((diagnostic,), options)
         return EXIT_STEP_FAILED
 
 

@@ -68,8 +68,8 @@ def agreed(path: Path, recipe: Recipe, told: RecipeResult) -> RecipeResult:
     return _failed(told, (found,), EXIT_STEP_FAILED)
 
 
-def _failed(told: RecipeResult, said: tuple[Diagnostic, ...], code: int) -> RecipeResult:
-    return replace(told, status="failed", diagnostics=(*told.diagnostics, *said), exit_code=code)
+def _failed(told: RecipeResult, diagnostics: tuple[Diagnostic, ...], code: int) -> RecipeResult:
+    return replace(told, status="failed", diagnostics=(*told.diagnostics, *diagnostics), exit_code=code)
 
 
 def disagreements(lock: Lock, planned: Plan, base: Path, inside: Inside) -> list[str]:

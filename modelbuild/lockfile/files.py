@@ -28,10 +28,10 @@ def load(path: Path) -> Lock:
         with path.open("rb") as file:
             source = file.read(MOST_BYTES + 1)
     except FileNotFoundError:
-        said = Diagnostic(
+        diagnostic = Diagnostic(
             "lock-missing", "there is no lock file", "`modelbuild build --lock` writes it", str(path)
         )
-        raise RecipeError(said) from None
+        raise RecipeError(diagnostic) from None
     except OSError as error:
         why = f"cannot read the lock file: {error.strerror}"
         raise RecipeError(Diagnostic(INVALID, why, HINT, str(path))) from error

@@ -208,5 +208,5 @@ def _write(
 
 def _counts(result: RecipeResult) -> tuple[int, int, int]:
     skipped = sum(a.status == "skipped" for a in result.artifacts)
-    said = [*result.diagnostics, *(d for a in result.artifacts for d in a.diagnostics)]
-    return len(result.artifacts) - skipped, skipped, sum(d.level == "warning" for d in said)
+    diagnostics = [*result.diagnostics, *(d for a in result.artifacts for d in a.diagnostics)]
+    return len(result.artifacts) - skipped, skipped, sum(d.level == "warning" for d in diagnostics)

@@ -19,26 +19,26 @@ CODE: Final = "value-clamped"
 
 
 def that_matter(
-    said: Sequence[Diagnostic], model: Model, largest: float, recorded: Path
+    diagnostics: Sequence[Diagnostic], model: Model, largest: float, recorded: Path
 ) -> tuple[Diagnostic, ...]:
     """What a conversion of ``model`` said, without its warning of clamped values where these matter nowhere.
 
     On no input of the proof, that is: the float32 graph gives bit for bit the same with its constants
     clamped at ``largest``, as a mask's fill value lets it.
     """
-    if not any(_is_warning(d) for d in said):
-        return tuple(said)
+    if not any(_is_warning(d) for d in diagnostics):
+        return tuple(diagnostics)
     try:
         matter = not _same(model, largest, recorded)
     except Exception as error:
         passing.met(error)
         traceback.print_exc()  # a warning too many does no harm
         matter = True
-    return tuple(d for d in said if matter or not _is_warning(d))
+    return tuple(d for d in diagnostics if matter or not _is_warning(d))
 
 
-def _is_warning(said: Diagnostic) -> bool:
-    return said.code == CODE and said.level == "warning"
+def _is_warning(diagnostic: Diagnostic) -> bool:
+    return diagnostic.code == CODE and diagnostic.level == "warning"
 
 
 def _same(model: Model, largest: float, recorded: Path) -> bool:

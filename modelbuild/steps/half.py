@@ -61,16 +61,16 @@ class Half(Step):
         shapes.forget(model.proto.graph)
         interface.set_initializers_as_inputs(model, False)
         options = self.options()
-        said: tuple[Diagnostic, ...] = ()
+        diagnostics: tuple[Diagnostic, ...] = ()
         own = widening.main_type(model.proto)
         if own is not None and own not in (FLOAT, options.dtype):
             model = widening.as_float32(model, widening.FLOATS - {FLOAT, options.dtype})
             message = f"the model is one of {type_name(own)}: taken as float32, and converted from that"
-            said = (Diagnostic("precision-fallback", message, level="info"),)
+            diagnostics = (Diagnostic("precision-fallback", message, level="info"),)
         if self.dtype == "bf16":
             model, raised = opset.raised(model, options.dtype, options.blocks())
-            said = (*said, *raised)
-        return model, said
+            diagnostics = (*diagnostics, *raised)
+        return model, diagnostics
 
     def convert(self, model: Model, out: Path, kept: tuple[str, ...] = ()) -> tuple[Diagnostic, ...]:
         """Write ``filename`` with these nodes in fp32, beside those that the recipe blocks."""

@@ -46,21 +46,21 @@ def losses(model: Model, precision: str, feeds: Feeds, *, broke: bool) -> Losses
 
     found = half_ranges(model, feeds())
     over = [row for row in found if row.overflows]
-    said: list[Diagnostic] = []
+    diagnostics: list[Diagnostic] = []
     if over:
-        said.append(_overflow(over, precision, "values leave"))
+        diagnostics.append(_overflow(over, precision, "values leave"))
     elif broke:
         rounded = half_ranges(model, feeds(), rounded=True)
         over = [row for row in rounded if row.overflows]
         begins = [r for r, plain in zip(rounded, found, strict=True) if r.nonfinite > plain.nonfinite]
         if over:
-            said.append(_overflow(over, precision, "by what rounding adds up to, values leave"))
+            diagnostics.append(_overflow(over, precision, "by what rounding adds up to, values leave"))
             found = rounded
         elif begins:
-            said.append(_broken(begins[0], precision))
+            diagnostics.append(_broken(begins[0], precision))
     if zeros := [row for row in found if _is_lost(row, precision)]:
-        said.append(_underflow(zeros, precision))
-    return Losses(tuple(said), _rows(model, found))
+        diagnostics.append(_underflow(zeros, precision))
+    return Losses(tuple(diagnostics), _rows(model, found))
 
 
 def unnoticed(

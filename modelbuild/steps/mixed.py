@@ -59,13 +59,13 @@ class Mixed(Half):
         proof = self.proof.judged(record["proof"])
         if proof is None or any(self.proof.judged(beyond) is None for beyond in record["beyond"]):
             return None
-        said = tuple(Diagnostic.from_json(dict(d)) for d in record["said"])
-        return self._plainly(said, proof)
+        diagnostics = tuple(Diagnostic.from_json(dict(d)) for d in record["said"])
+        return self._plainly(diagnostics, proof)
 
     @staticmethod
-    def _plainly(said: tuple[Diagnostic, ...], proof: Outcome, record: Any = None) -> Outcome:
+    def _plainly(diagnostics: tuple[Diagnostic, ...], proof: Outcome, record: Any = None) -> Outcome:
         data: dict[str, Any] = {"conversion": {"method": "convert", "kept": []}}
-        return Outcome(said, data if record is None else {**data, "record": record}, proof)
+        return Outcome(diagnostics, data if record is None else {**data, "record": record}, proof)
 
     @property
     def proven_by(self) -> Step:
@@ -78,7 +78,7 @@ class Mixed(Half):
             StepError: ``opset-mismatch``, or the file is not valid.
             ProofError: ``fp16-infeasible``; or the proof fails for a reason that is not rounding.
         """
-        model, said = self.source(given["model"])
+        model, diagnostics = self.source(given["model"])
         clamped = self.convert(model, out)
         try:
             proof, beyond = self._proven(given, out)
@@ -87,18 +87,18 @@ class Mixed(Half):
                 raise
             if _is_broken(plain):  # not a little off: what leaves the range tells the search where to look
                 plain = self._explained(plain, given, out)
-            return self._searched(model, given, out, plain, said)
-        said = (*said, *self._that_matter(clamped, model, given))
+            return self._searched(model, given, out, plain, diagnostics)
+        diagnostics = (*diagnostics, *self._that_matter(clamped, model, given))
         if beyond is None or "record" not in proof.data:
-            return self._plainly(said, proof)
-        told = [d.as_json() for d in said]
+            return self._plainly(diagnostics, proof)
+        told = [d.as_json() for d in diagnostics]
         record = {"proof": proof.data["record"], "beyond": beyond, "said": told}
-        return self._plainly(said, proof, record)
+        return self._plainly(diagnostics, proof, record)
 
     def _that_matter(
-        self, said: tuple[Diagnostic, ...], model: Model, given: Mapping[str, Path]
+        self, diagnostics: tuple[Diagnostic, ...], model: Model, given: Mapping[str, Path]
     ) -> tuple[Diagnostic, ...]:
-        return clamps.that_matter(said, model, self.options().bounds().largest, given["reference"])
+        return clamps.that_matter(diagnostics, model, self.options().bounds().largest, given["reference"])
 
     def _proven(self, given: Mapping[str, Path], out: Path) -> tuple[Outcome, list[Any] | None]:
         """The proof of the file, which has to hold at the rows of the variants made from it, too.
@@ -126,7 +126,7 @@ class Mixed(Half):
         given: Mapping[str, Path],
         out: Path,
         plain: ProofError,
-        said: tuple[Diagnostic, ...],
+        diagnostics: tuple[Diagnostic, ...],
     ) -> Outcome:
         from modelbuild.graph.mixed.roundings import Roundings
         from modelbuild.graph.mixed.search import Infeasible, Search
@@ -171,7 +171,7 @@ class Mixed(Half):
             fallback = self._fallback(model, found, plain)
             data = {"conversion": self._record(found, plain)}
             clamped = self._that_matter(clamped, model, given)
-            return Outcome((*said, *clamped, *fallback), data, proof)
+            return Outcome((*diagnostics, *clamped, *fallback), data, proof)
         last = self._explained(last, given, out)
         raise ProofError((self._gave_up(tried, search, nearly), *last.diagnostics), last.data)
 
@@ -320,21 +320,21 @@ class Mixed(Half):
 
 
 def _not_searched(plain: ProofError, error: Exception) -> ProofError:
-    said = Diagnostic(
+    diagnostic = Diagnostic(
         "step-failed",
         f"the search for nodes to keep in fp32 does not start: {first_line(error)}",
         "name them yourself with `node_block_list`, and please report this with the log",
     )
-    return ProofError((*plain.diagnostics, said), plain.data)
+    return ProofError((*plain.diagnostics, diagnostic), plain.data)
 
 
 def _of_float(plain: ProofError) -> ProofError:
-    said = Diagnostic(
+    diagnostic = Diagnostic(
         "fp16-infeasible",
         "the float32 graph breaks this tolerance, too, so it is not for its rounding that the file fails",
         "the proof of fp32 says what is wrong; or loosen the tolerance",
     )
-    return ProofError((*plain.diagnostics, said), plain.data)
+    return ProofError((*plain.diagnostics, diagnostic), plain.data)
 
 
 def _is_broken(error: ProofError) -> bool:

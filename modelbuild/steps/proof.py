@@ -276,7 +276,7 @@ class Proof:
         evidence: str,
         inputs_vary: bool = True,
         source: str = "PyTorch",
-        said: tuple[Diagnostic, ...] = (),
+        diagnostics: tuple[Diagnostic, ...] = (),
     ) -> Record:
         """What was measured, to be judged by any tolerance."""
         outputs = {
@@ -288,7 +288,7 @@ class Proof:
             )
             for name in self.names
         }
-        return Record(evidence, self.shapes, self.counts, outputs, source, said)
+        return Record(evidence, self.shapes, self.counts, outputs, source, diagnostics)
 
     @property
     def is_plain(self) -> bool:

@@ -63,9 +63,9 @@ class Record:
             return None
         return self.outcome(self.parity(tolerance, rows), (*self.said, *empty))
 
-    def outcome(self, parity: Mapping[str, Any], said: Sequence[Diagnostic]) -> Outcome:
+    def outcome(self, parity: Mapping[str, Any], diagnostics: Sequence[Diagnostic]) -> Outcome:
         ranges = {} if self.ranges is None else {"ranges": self.ranges}
-        return Outcome((*said, *self.lost), {"parity": parity, **ranges})
+        return Outcome((*diagnostics, *self.lost), {"parity": parity, **ranges})
 
     def parity(
         self, tolerance: Tolerance, rows: Mapping[str, Sequence[Distance | None]], passed: bool = True

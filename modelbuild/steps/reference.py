@@ -202,7 +202,7 @@ def _recorded(
     from modelbuild.steps import data, samples
 
     cases: list[Case] = []
-    said: list[Diagnostic] = []
+    diagnostics: list[Diagnostic] = []
     counts: list[dict[str, Any]] = []
     out_bytes = 0
 
@@ -216,7 +216,7 @@ def _recorded(
     for number, row in enumerate(sampling.rows):
         sizes, moved = _acceptable(sampling, row, call, optional=number > 0)
         if moved is not None:
-            said.append(moved)
+            diagnostics.append(moved)
         if sizes is None:
             continue
         count = sampling.count(sizes, flops, out_bytes) if number else sampling.samples
@@ -236,10 +236,10 @@ def _recorded(
         if any(sizes[axis] != size for axis, size in sampling.pinned.items()):
             continue
         keep(arrays, _called(call, arrays, sizes, base, f" of {path.name}"), sizes, None)
-    said += own.said()
+    diagnostics += own.said()
     if any(c["samples"] < sampling.samples for c in counts):
         told = ", ".join(f"{c['samples']} at {describe(c['sizes'])}" for c in counts)
-        said.append(
+        diagnostics.append(
             Diagnostic(
                 "samples-reduced",
                 f"fewer than {sampling.samples} random inputs at the larger shapes: {told}",
@@ -249,7 +249,7 @@ def _recorded(
         )
     index = [{"file": c.file, "sizes": c.sizes, "row": c.row} for c in cases]
     (out / INDEX).write_text(json.dumps(index))
-    return tuple(said), counts
+    return tuple(diagnostics), counts
 
 
 def load(folder: Path, sizes: Sizes | None = None) -> Iterator[tuple[Case, dict[str, Array], list[Array]]]:

@@ -35,15 +35,15 @@ class Simplify(Step):
 
         (source,) = given["model"].glob("*.onnx")
         model = files.read(source)
-        said: tuple[Diagnostic, ...] = ()
+        diagnostics: tuple[Diagnostic, ...] = ()
         listed = self.keep_initializers_as_inputs
         held = () if isinstance(listed, bool) else listed
         if self.enabled:
-            model, said = simplify(model, fold=self.constant_folding, held=held)
+            model, diagnostics = simplify(model, fold=self.constant_folding, held=held)
         elif self.constant_folding:
             fold_computed(model, held)
         spectra.as_products(model)
         shapes.annotate(model)
         interface.set_initializers_as_inputs(model, listed)
         files.write(model, out / self.filename)
-        return Outcome(said, {"nodes": len(model.proto.graph.node)})
+        return Outcome(diagnostics, {"nodes": len(model.proto.graph.node)})

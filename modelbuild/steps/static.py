@@ -32,15 +32,15 @@ class Static(Step):
 
         (source,) = given["model"].glob("*.onnx")
         model = files.read(source)
-        said: tuple[Diagnostic, ...] = ()
+        diagnostics: tuple[Diagnostic, ...] = ()
         listed = self.keep_initializers_as_inputs
         held = () if isinstance(listed, bool) else listed
         interface.set_initializers_as_inputs(model, False)
         ranks = shapes.pin(model, self.sizes)
         if self.simplify:
-            model, said = simplify(model, fold=self.constant_folding, fused=True, held=held)
+            model, diagnostics = simplify(model, fold=self.constant_folding, fused=True, held=held)
             shapes.infer_outputs(model)
         shapes.annotate(model)
         interface.set_initializers_as_inputs(model, listed)
         files.write(model, out / self.filename)
-        return Outcome((*ranks, *said), {"nodes": len(model.proto.graph.node)})
+        return Outcome((*ranks, *diagnostics), {"nodes": len(model.proto.graph.node)})

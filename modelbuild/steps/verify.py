@@ -215,12 +215,12 @@ class Verify(Step):
             if case.row is None or self.rows is None or case.row < self.rows:
                 yield case, arrays, expected
 
-    def _verdict(self, proof: Proof, evidence: str, said: tuple[Diagnostic, ...]) -> Outcome:
+    def _verdict(self, proof: Proof, evidence: str, diagnostics: tuple[Diagnostic, ...]) -> Outcome:
         vary = any(s.values.varies for s in self.inputs if s.shape)
-        record = proof.record(evidence, vary, self.source, said)
+        record = proof.record(evidence, vary, self.source, diagnostics)
         parity = proof.parity(record)
         empty = record.vacuous(self.tolerance, self.precision)
-        found = (*said, *proof.errors(), *proof.allowances(), *empty)
+        found = (*diagnostics, *proof.errors(), *proof.allowances(), *empty)
         kept = record.as_json() if proof.is_plain else None
         data: dict[str, Any] = {"parity": parity} if kept is None else {"parity": parity, "record": kept}
         if any(d.level == "error" for d in found):
@@ -318,13 +318,13 @@ class Verify(Step):
             message = f"the file is one of {type_name(own)}, as the model is"
             return (Diagnostic("precision-fallback", message, level="info"),)
         if self.precision != "fp32" and ELEM_TYPES[self.precision] not in widening.held(model.proto):
-            said = Diagnostic(
+            diagnostic = Diagnostic(
                 "fp16-infeasible",
                 f"the graph holds not one {self.precision} tensor: there is nothing in it to round, or all "
                 "of it was kept, so the file would be the fp32 one under another name",
                 "leave this precision out; or block fewer nodes, if the recipe blocks any",
             )
-            raise ProofError((said,), {})
+            raise ProofError((diagnostic,), {})
         return ()
 
     def _check_bounds(self, names: Sequence[str]) -> None:
@@ -432,14 +432,14 @@ class _Running:
         model: Model,
         session: Any,
         evidence: str,
-        said: tuple[Diagnostic, ...] = (),
+        diagnostics: tuple[Diagnostic, ...] = (),
         alarms: Alarms | None = None,
     ) -> None:
         from modelbuild.graph import files, interface
 
         self.model = model
         self.evidence = evidence
-        self.said = said
+        self.said = diagnostics
         self.rung: dict[str, Mapping[str, Array]] = {}  # by tensor, the first input that it is infinite on
         self._session = session
         self._alarms = alarms

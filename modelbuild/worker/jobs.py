@@ -170,8 +170,8 @@ class HostModel:
 
 
 def _failed(step: Step, error: Exception, start: float, hint: str | None) -> Done:
-    said = Diagnostic("step-failed", f"{step.kind}: {first_line(error)}", hint)
-    return Done(None, (said,), seconds=_since(start), exit_code=EXIT_STEP_FAILED)
+    diagnostic = Diagnostic("step-failed", f"{step.kind}: {first_line(error)}", hint)
+    return Done(None, (diagnostic,), seconds=_since(start), exit_code=EXIT_STEP_FAILED)
 
 
 def _write_down() -> None:

@@ -125,7 +125,7 @@ class _Reviewer:
         recipe = after or before
         name = recipe.name if recipe else posixpath.splitext(posixpath.basename(pair.path))[0]
         kind: Kind = "changed" if old and new else "added" if new else "removed"
-        said = [*(new.wrong if new else ()), *_noted(old.wrong if old else ())]
+        diagnostics = [*(new.wrong if new else ()), *_noted(old.wrong if old else ())]
         past = self.places.past(old.path if old else pair.path, name)
         found = Outlook()
         changes: tuple[Change, ...] = ()
@@ -133,18 +133,18 @@ class _Reviewer:
             found = outlook(before, after, {role for _, role in files}, past.seconds)
         if before and after:
             changes = differences(before, after)
-            said += risks(before, after, past.sizes, self.new.where(pair.path))
+            diagnostics += risks(before, after, past.sizes, self.new.where(pair.path))
         elif before and not new:
-            said.append(dropped(before, self.old.where(pair.path)))
+            diagnostics.append(dropped(before, self.old.where(pair.path)))
         if after and new:
-            said += _strays(old, new, self.new.where(pair.path))
+            diagnostics += _strays(old, new, self.new.where(pair.path))
         locks, wrong, written = self._lock(pair)
-        said += wrong
+        diagnostics += wrong
         if (changes or files) and not written:
-            said += self._stale(pair, found.artifacts)
+            diagnostics += self._stale(pair, found.artifacts)
         return RecipeReview(
             pair.path, name, kind, pair.was, changes, tuple(change for change, _ in files),
-            found.artifacts, found.seconds, found.unknown, locks, tuple(dict.fromkeys(said)),
+            found.artifacts, found.seconds, found.unknown, locks, tuple(dict.fromkeys(diagnostics)),
         )  # fmt: skip
 
     def _files(self, pair: Pair) -> list[tuple[Change, Role]]:
@@ -202,9 +202,9 @@ class _Reviewer:
             return (), (), False
         old, was_wrong = self.old.lock(pair.old.path) if pair.old else (None, ())
         new, wrong = self.new.lock(pair.new.path) if pair.new else (None, ())
-        said = (*_noted(was_wrong), *wrong)
-        changes = lock_changes(old, new) if not said and pair.old and pair.new else ()
-        return changes, said, entries[1] is not None
+        diagnostics = (*_noted(was_wrong), *wrong)
+        changes = lock_changes(old, new) if not diagnostics and pair.old and pair.new else ()
+        return changes, diagnostics, entries[1] is not None
 
     def _lock_entries(self, pair: Pair) -> tuple[TreeEntry | None, TreeEntry | None]:
         old, new = (lock_place(v.path) if v else "" for v in (pair.old, pair.new))

@@ -133,8 +133,8 @@ def _drafted(draft: Callable[[], str], hint: str) -> tuple[str | None, str]:
         except EOFError:  # the model's code ended the process as if all were well
             return None, "exited with 0"
         if isinstance(ended.error, Exception | SystemExit) and not isinstance(ended.error, ModelbuildError):
-            said = Diagnostic("import-failed", f"drafting failed: {first_line(ended.error)}", hint)
-            raise StepError(said) from ended.error
+            diagnostic = Diagnostic("import-failed", f"drafting failed: {first_line(ended.error)}", hint)
+            raise StepError(diagnostic) from ended.error
         if ended.error is not None:
             raise ended.error
         log.seek(0)
