@@ -120,6 +120,7 @@ def status(
     Raises:
         RecipeError: a path or ``only`` names nothing, or two recipes have one name.
     """
+    _supported()
     from modelbuild.building import explaining
     from modelbuild.building.scheduling.runs import Silent
 
@@ -138,6 +139,7 @@ def why(
     Raises:
         RecipeError: a recipe is wrong, or none of them makes such an artifact.
     """
+    _supported()
     from modelbuild.building import explaining
     from modelbuild.building.scheduling.runs import Silent
 
@@ -175,6 +177,7 @@ def check(
         RecipeError: a path names no recipe, or there is no such revision. What is wrong in a recipe
             is in the result.
     """
+    _supported()
     from modelbuild.building import checking
 
     return checking.check(_request(recipes, out, cache_dir, locked=locked, changed_since=changed_since))
@@ -197,6 +200,7 @@ def diff(
         RecipeError: there is no such revision or path, or the change is too large to be looked at.
             What is wrong in a recipe is in the result.
     """
+    _supported()
     from modelbuild.changes.review import asking, reviewing
 
     places = [None if place is None else _path(place) for place in (out, cache_dir)]
@@ -209,6 +213,7 @@ def resolve(recipe: Place) -> dict[str, Any]:
     Raises:
         RecipeError: the recipe or the project file is wrong.
     """
+    _supported()
     from modelbuild.recipe.resolving import resolve
 
     return resolve(_path(recipe)).data()
@@ -221,6 +226,7 @@ def audit(recipes: Place | Sequence[Place]) -> BuildResult:
         RecipeError: a path names no recipe.
         ToolchainError: there is no tracer, or it may not trace here.
     """
+    _supported()
     from modelbuild.setup import auditing
 
     return auditing.audit(_texts(recipes))
@@ -238,6 +244,7 @@ def report(
         RecipeError: a path names nothing, two recipes have one name, or nothing was built.
         ModelbuildError: the file cannot be written.
     """
+    _supported()
     from modelbuild.building.scheduling.runs import Silent
     from modelbuild.views import reporting
 
@@ -252,6 +259,7 @@ def inspect(path: Place, *, nodes: bool = False) -> dict[str, Any]:
     Raises:
         ModelbuildError: the file is missing, broken, or of another kind.
     """
+    _supported()
     from modelbuild import inspection
 
     return inspection.inspect_file(_path(path), nodes=nodes)
@@ -260,12 +268,19 @@ def inspect(path: Place, *, nodes: bool = False) -> dict[str, Any]:
 def _request(
     recipes: Place | Sequence[Place], out: Place | None, cache_dir: Place | None, **more: Any
 ) -> Request:
+    _supported()
     from modelbuild.building.request import Request
     from modelbuild.building.settling import settled
 
     asked = {"out": out, "cache_dir": cache_dir, "jobs": more.pop("jobs", 0) or None}
     known = settled(asked)
     return Request(_texts(recipes), _path(known["out"]), _path(known["cache_dir"]), known["jobs"], **more)
+
+
+def _supported() -> None:
+    from modelbuild.machine import system
+
+    system.required()
 
 
 def _run(request: Request) -> BuildResult:

@@ -24,6 +24,8 @@ _LOCK = (".lock.yaml", ".lock.yml")
 
 def main() -> int:
     """What the ``modelbuild`` script runs. Returns the exit code, or ends with it: see ``_leave``."""
+    if sys.platform != "linux":
+        return _elsewhere()
     if None in (sys.stdin, sys.stdout, sys.stderr):  # closed by the caller
         from modelbuild.machine import streams
 
@@ -35,6 +37,20 @@ def main() -> int:
         return cli.main()
     _leave(code)
     return code
+
+
+def _elsewhere() -> int:
+    """On another system: say so, before anything is imported that only Linux has."""
+    from modelbuild.base.errors import ModelbuildError
+    from modelbuild.machine import system
+    from modelbuild.wording import output
+
+    try:
+        system.required()
+    except ModelbuildError as error:
+        output.tell("\n".join(d.render() for d in error.diagnostics))
+        return error.exit_code
+    return 0
 
 
 def _leave(code: int) -> None:
