@@ -58,7 +58,7 @@ class Doubt:
 
 
 @dataclass(frozen=True)
-class MeasuredOutput:
+class MeasuredCase:
     """One recorded case: how large it is, in bytes, and how well the artifact did on it."""
 
     file: str
@@ -110,7 +110,7 @@ class Proof:
         self.failures: list[Diagnostic] = []
         self.ran = False  # at one size at least
         self.failing: Mapping[str, Array] | None = None  # the first input with a wrong value
-        self.measured: list[MeasuredOutput] = []
+        self.measured: list[MeasuredCase] = []
         self.refused: dict[str, str] = {}  # where it does not run, and why
         # PyTorch's first outputs of each shape: at one size alone, a softmax over one element is constant.
         self.seen: dict[str, dict[tuple[int, ...], list[Array]]] = {n: {} for n in names}
@@ -168,7 +168,7 @@ class Proof:
             if not found.passed and self.failing is None:
                 self.failing = arrays
         self.measured.append(
-            MeasuredOutput(
+            MeasuredCase(
                 case.file,
                 sum(a.nbytes for a in (*arrays.values(), *expected)),
                 0.0 if misshapen else min((d.headroom for d in distances), default=0.0),
