@@ -100,12 +100,15 @@ def build(
         RecipeError: a path or ``only`` names nothing, two recipes have one name, ``lock`` comes
             with ``dry_run`` or ``only``, or a lock file to hold to is missing or damaged.
     """
+    from modelbuild.building import builds
+    from modelbuild.building.scheduling.runs import Silent
+
     request = _request(
-        recipes, out, cache_dir, jobs=jobs, keep_going=keep_going, dry_run=dry_run, force=force, only=only,
+        recipes, out, cache_dir, jobs=jobs, keep_going=keep_going, force=force, only=only,
         require_engines=require_engines, write_back=write_back, lock=lock, locked=locked,
         changed_since=changed_since,
     )  # fmt: skip
-    return _run(request)
+    return (builds.foresee if dry_run else builds.build)(request, Silent())
 
 
 def status(
@@ -158,7 +161,10 @@ def verify(
     Raises:
         RecipeError: a path or ``only`` names nothing.
     """
-    return _run(_request(recipes, out, cache_dir, jobs=jobs, only=only, measure=True))
+    from modelbuild.building import builds
+    from modelbuild.building.scheduling.runs import Silent
+
+    return builds.verify(_request(recipes, out, cache_dir, jobs=jobs, only=only), Silent())
 
 
 def check(
@@ -281,13 +287,6 @@ def _supported() -> None:
     from modelbuild.machine import system
 
     system.required()
-
-
-def _run(request: Request) -> BuildResult:
-    from modelbuild.building import builds as building
-    from modelbuild.building.scheduling.runs import Silent
-
-    return building.build(request, Silent())
 
 
 def _texts(recipes: Place | Sequence[Place]) -> tuple[str, ...]:

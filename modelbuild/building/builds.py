@@ -1,4 +1,4 @@
-"""From recipes to results: load, plan, schedule, sum up. The functions behind the commands."""
+"""From recipes to results: load, plan, walk or schedule, finish. The functions behind the commands."""
 
 from __future__ import annotations
 
@@ -13,99 +13,133 @@ from modelbuild import lockfile
 from modelbuild.base import stat_rows
 from modelbuild.base.catalogue import EXIT_USAGE
 from modelbuild.base.errors import Diagnostic, ModelbuildError, RecipeError
-from modelbuild.base.results import GOOD, BuildResult, RecipeResult
+from modelbuild.base.results import BuildResult, RecipeResult
 from modelbuild.building import locking, writing_back
 from modelbuild.building import request as requests
-from modelbuild.building.manifest import MANIFEST
-from modelbuild.building.publishing import Publisher, toolchain_of
+from modelbuild.building.answering import Answers, MeasuredAnswers
+from modelbuild.building.finishing import count, finished, finishers
+from modelbuild.building.publishing import Publisher
 from modelbuild.building.request import Loaded, Request
-from modelbuild.building.scheduling.runs import Options, Reporter, Run
+from modelbuild.building.scheduling.runs import Nowhere, Options, Reporter, Run
 from modelbuild.building.scheduling.scheduler import Scheduler
+from modelbuild.building.standing import judged
 from modelbuild.lockfile import Lock
 from modelbuild.recipe.finding import find
-from modelbuild.state import keeping
-from modelbuild.store import Store, hash_file
-from modelbuild.trace import kinds
+from modelbuild.store import Store
 from modelbuild.worker import here
 
 
 def build(request: Request, reporter: Reporter) -> BuildResult:
-    """Build (or with ``dry_run`` judge, or with ``measure`` compare) every recipe.
+    """Build every recipe: run what is not fresh, publish what is proven, and finish.
 
     Without ``keep_going`` a recipe that is wrong stops all of them before anything is built; with
     it the others are built. A step that fails never stops what does not need it.
 
     Raises:
-        RecipeError: a path or ``only`` names nothing, or two recipes have one name.
+        RecipeError: a path or ``only`` names nothing, two recipes have one name, or the options do not
+            go together.
     """
     started = stat_rows.now()
     texts = writing_back.loaded(find(request.recipes)) if request.write_back else {}
-    if request.lock and (request.only or request.dry_run):
-        raise locking.refused("--lock goes with neither --only nor --dry-run: it is about all that is built")
-    if request.locked and request.dry_run:
-        raise locking.refused("--locked does not go with --dry-run: it is about the bytes that come out")
+    if request.lock and request.only:
+        raise locking.refused(_ABOUT_ALL)
     if request.in_process is not None:
-        _ready_for_a_step(request)
+        _ready_for_a_step()
     recipes = requests.loaded(request)
     recipes, locked = _locks(recipes) if request.locked else (recipes, {})
     if recipes.broken and not request.keep_going:
         return BuildResult(tuple(recipes.broken))
     store = request.store()
     runs = requests.runs(request, recipes, store)
-    publisher = Publisher(store, request.out, request.dry_run, request.measure, locked)
-    options = Options(
-        request.job_count(), request.dry_run, request.force, request.require_engines, request.in_process
-    )
-    scheduler = Scheduler(runs, store, options, reporter, publisher)
-    interrupted = False
+    publisher = Publisher(store, request.out, locked)
+    scheduler = Scheduler(runs, store, _options(request), reporter, publisher)
+    interrupted = _is_interrupted(scheduler)
+    # What was built is built: a cache that cannot be written costs the next build its reasons.
+    with contextlib.suppress(OSError):
+        scheduler.remember()
+    count(store, runs)
+    results = _results(runs, Answers(request.out, publisher.delivery), interrupted)
+    if not interrupted:
+        results = finished(runs, results, finishers(request, publisher, texts, started))
+        store.close()
+    return BuildResult(recipes.in_order(results), interrupted)
+
+
+def foresee(request: Request, reporter: Reporter) -> BuildResult:
+    """What ``build`` would do, and why: walked, and nothing is built or written.
+
+    Raises:
+        RecipeError: as ``build``; or an option is about what comes out.
+    """
+    if request.lock:
+        raise locking.refused(_ABOUT_ALL)
+    if request.locked:
+        raise locking.refused("--locked does not go with --dry-run: it is about the bytes that come out")
+    if request.in_process is not None:
+        raise locking.refused("--in-process does not go with --dry-run, which runs nothing")
+    recipes = requests.loaded(request)
+    if recipes.broken and not request.keep_going:
+        return BuildResult(tuple(recipes.broken))
+    store = request.store()
+    runs = requests.runs(request, recipes, store)
+    stands = judged(runs, request, store, reporter)
+    return BuildResult(recipes.in_order(map(stands.result, runs)))
+
+
+def verify(request: Request, reporter: Reporter) -> BuildResult:
+    """Compare every published file with PyTorch again; nothing is built.
+
+    Raises:
+        RecipeError: a path or ``only`` names nothing, or nothing is published.
+    """
+    recipes = requests.read(request)
+    if recipes.broken:
+        return BuildResult(tuple(recipes.broken))
+    store = request.store()
+    runs = requests.measuring(request, recipes, store)
+    interrupted = _is_interrupted(Scheduler(runs, store, _options(request), reporter, Nowhere()))
+    results = _results(runs, MeasuredAnswers(request.out), interrupted)
+    return BuildResult(recipes.in_order(results), interrupted)
+
+
+_ABOUT_ALL = "--lock goes with neither --only nor --dry-run: it is about all that is built"
+
+
+def _options(request: Request) -> Options:
+    return Options(request.job_count(), request.force, request.require_engines, request.in_process)
+
+
+def _is_interrupted(scheduler: Scheduler) -> bool:
+    """Bring every action to an end. Whether somebody put an end to that.
+
+    Raises:
+        ModelbuildError: the cache cannot be written.
+    """
     try:
         scheduler.run()
     except KeyboardInterrupt:
-        interrupted = True
+        return True
     except OSError as error:
-        if _is_of(store, error):
-            raise _unwritable(store, error) from error
+        if _is_of(scheduler.store, error):
+            raise _unwritable(scheduler.store, error) from error
         raise
-    building = not request.dry_run and not request.measure
-    if building:
-        # What was built is built: a cache that cannot be written costs the next build its reasons.
-        with contextlib.suppress(OSError):
-            scheduler.remember()
-        _count(store, runs)
-    done = [publisher.result(run) for run in runs]
-    if interrupted:
-        done = [
-            r if run.all_ended() else replace(r, status="failed") for run, r in zip(runs, done, strict=True)
-        ]
-    elif building:
-        done = [publisher.with_manifest(run, result) for run, result in zip(runs, done, strict=True)]
-        if request.lock:
-            done = [
-                locking.written(run, r, toolchain_of(run), store) for run, r in zip(runs, done, strict=True)
-            ]
-        if locked:
-            done = [
-                locking.held(run, r, locked[run.path], toolchain_of(run), store)
-                for run, r in zip(runs, done, strict=True)
-            ]
-        store.close()
-        for run, result in zip(runs, done, strict=True):
-            if not request.only:
-                _keep(store.root, run, result, request.out, started)
-    if request.write_back and not (interrupted or request.dry_run):
-        of = {str(path): recipe for path, recipe in recipes.recipes}
-        done = [writing_back.written_back(of[r.recipe], r, texts) for r in done]
-    return BuildResult(recipes.in_order(done), interrupted)
+    return False
 
 
-def _ready_for_a_step(request: Request) -> None:
+def _results(runs: Sequence[Run], answers: Answers, interrupted: bool) -> list[RecipeResult]:
+    """What became of each recipe: one that was cut short has failed."""
+    done = [answers.result(run) for run in runs]
+    if not interrupted:
+        return done
+    return [r if run.all_ended() else replace(r, status="failed") for run, r in zip(runs, done, strict=True)]
+
+
+def _ready_for_a_step() -> None:
     """Can one run in this process, and give what it gives in a child?
 
     Raises:
         RecipeError: not as this command was called.
     """
-    if request.dry_run:
-        raise locking.refused("--in-process does not go with --dry-run, which runs nothing")
     if not here.is_seeded():
         raise RecipeError(
             Diagnostic(
@@ -146,42 +180,3 @@ def _unwritable(store: Store, error: OSError) -> ModelbuildError:
             "make room there, or let it be written; `--cache-dir` names another folder",
         )
     )
-
-
-def _count(store: Store, runs: Sequence[Run]) -> None:
-    """For ``cache stats``: what the store spared this build."""
-    hits = [e.entry for r in runs for e in r.ended.values() if e.status == "cached" and e.entry is not None]
-    misses = sum(e.status == "built" for r in runs for e in r.ended.values())
-    if hits or misses:
-        size = sum(f.bytes for e in hits for f in e.tree.files.values())
-        store.count(len(hits), misses, sum(e.seconds for e in hits), size)
-
-
-# Said of what this build did, and not true of the next one.
-_OF_THIS_BUILD = frozenset({"artifact-removed", "lock-written", "lock-unwritten"})
-
-
-def _keep(cache: Path, run: Run, result: RecipeResult, out: Path, started: tuple[int, int]) -> None:
-    """Let the next build answer from stat rows, if this one left nothing to do."""
-    if result.exit_code or not all(a.status in (*GOOD, "skipped") for a in result.artifacts):
-        return
-    if run.unstable or run.passing:
-        return
-    lasting = tuple(d for d in result.diagnostics if d.code not in _OF_THIS_BUILD)
-    result = replace(result, diagnostics=lasting)
-    said = [*result.diagnostics, *(d for a in result.artifacts for d in a.diagnostics)]
-    if any(d.code.startswith("cache-") for d in said):
-        return  # it is said of this build, and would not be true of the next one
-    read: dict[tuple[str, str], str | None] = {}
-    for entry in (e.entry for e in run.ended.values() if e.entry is not None):
-        packages = {n: v for n, v in entry.facts.items() if kinds.parted(n)[0] is kinds.PACKAGE}
-        for name, value in (packages | dict(entry.discovered)).items():
-            if read.setdefault((name, kinds.question(name, value)), value) != value:
-                return  # it changed between two actions
-    folder = out / run.name
-    trees = [run.ended[a.action].tree for a in run.plan.artifacts]
-    files = {folder / name: f.sha256 for t in trees if t is not None for name, f in t.files.items()}
-    facts = tuple((name, value) for (name, _), value in read.items())
-    with contextlib.suppress(OSError):
-        files[folder / MANIFEST] = hash_file(folder / MANIFEST).sha256
-        keeping.keep(cache, Path(run.identity), run.path, out, result, facts, files, run.plan.recipe, started)

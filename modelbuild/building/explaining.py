@@ -68,7 +68,7 @@ def why(artifact: str, request: Request, reporter: Reporter) -> Why:
     Raises:
         RecipeError: a recipe is wrong, or none of them makes such an artifact.
     """
-    recipes = requests.loaded(replace(request, force=True))  # the facts of all of them are asked for
+    recipes = requests.read(request)
     if recipes.broken:
         raise RecipeError([d for r in recipes.broken for d in r.diagnostics])
     asked = replace(request, only=None)

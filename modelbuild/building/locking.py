@@ -11,9 +11,10 @@ from modelbuild import lockfile
 from modelbuild.base.catalogue import EXIT_STEP_FAILED
 from modelbuild.base.errors import Diagnostic, RecipeError
 from modelbuild.base.results import GOOD, RecipeResult
+from modelbuild.building.manifest import toolchain_of
 from modelbuild.building.scheduling.runs import Run
 from modelbuild.lockfile import Lock, agreement
-from modelbuild.plan.actions import Artifact, plan
+from modelbuild.plan.actions import plan
 from modelbuild.store import Store
 from modelbuild.wording.phrases import few
 
@@ -25,9 +26,7 @@ def refused(why: str) -> RecipeError:
     return RecipeError(Diagnostic("recipe-invalid", why, "leave one of them out"))
 
 
-def written(
-    run: Run, result: RecipeResult, toolchain: Mapping[str, str | None], store: Store
-) -> RecipeResult:
+def written(run: Run, result: RecipeResult, store: Store) -> RecipeResult:
     """Write the lock file of a build that is all good; the result says what was done."""
     path = lockfile.place(Path(run.path))
     why = None
@@ -39,7 +38,7 @@ def written(
     if why is not None:
         unwritten = Diagnostic("lock-unwritten", f"{path} is not written: {why[0]}", why[1], level="warning")
         return _with(result, unwritten)
-    now = _lock(run, result, toolchain, store)
+    now = _lock(run, result, store)
     with contextlib.suppress(RecipeError):  # there is none, or it is damaged: this one takes its place
         now = now.after(lockfile.load(path))
     try:
@@ -51,14 +50,13 @@ def written(
     return _with(result, Diagnostic("lock-written", f"wrote {path}", "review and commit it", level="info"))
 
 
-def held(
-    run: Run, result: RecipeResult, locked: Lock, toolchain: Mapping[str, str | None], store: Store
-) -> RecipeResult:
-    """Where the build differs from its lock file, if it does: the recipe has failed then."""
-    made = {a.name for a in run.plan.artifacts if a.kind == "engine" or _good(run, a)}
+def held(run: Run, result: RecipeResult, locks: Mapping[str, Lock], store: Store) -> RecipeResult:
+    """Where the build differs from its lock file, if it does: the recipe has failed then. ``locks`` are by
+    recipe."""
+    made = {a.name for a in run.plan.artifacts if a.kind == "engine" or run.is_good(a)}
     # What ``--only`` left out is not asked for, and what failed has said so itself.
     unmade = {a.name for a in plan(run.plan.recipe).artifacts} - made
-    said = lockfile.differences(locked.without(unmade), _lock(run, result, toolchain, store))
+    said = lockfile.differences(locks[run.path].without(unmade), _lock(run, result, store))
     if not said:
         return result
     found = Diagnostic(
@@ -70,25 +68,19 @@ def held(
     return _failed(result, found)
 
 
-def _lock(run: Run, result: RecipeResult, toolchain: Mapping[str, str | None], store: Store) -> Lock:
+def _lock(run: Run, result: RecipeResult, store: Store) -> Lock:
     """The lock of what was built and proven; engines are in it in any case."""
     onnx, engines = {}, {}
     for artifact, told in zip(run.plan.artifacts, result.artifacts, strict=True):
         if artifact.kind == "engine":
             engines[artifact.name] = told.key
-        elif _good(run, artifact):
+        elif run.is_good(artifact):
             tree = run.tree_of(artifact)
             folder = store.folder(tree) if tree is not None else None
             if tree is not None and folder is not None:
                 onnx[artifact.name] = lockfile.row(told, folder, tree)
-    made = lockfile.compose(run.name, onnx, engines, toolchain, run.discovered(), run.outlines())
+    made = lockfile.compose(run.name, onnx, engines, toolchain_of(run), run.discovered(), run.outlines())
     return replace(made, definition=agreement.definition(run.plan.recipe))
-
-
-def _good(run: Run, artifact: Artifact) -> bool:
-    """Whether an artifact is there and proven, published or not."""
-    needed = (artifact.action, artifact.proof)
-    return all(i in run.ended and run.ended[i].good for i in needed if i)
 
 
 def _with(result: RecipeResult, said: Diagnostic) -> RecipeResult:

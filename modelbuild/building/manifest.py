@@ -1,4 +1,4 @@
-"""``manifest.json``, beside a recipe's artifacts: what is read back of it, and its rows of actions."""
+"""``manifest.json``, beside a recipe's artifacts: what is read back, its actions and its versions."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 
 from modelbuild.building.scheduling.runs import Run
 from modelbuild.inspection.published import MANIFEST, read
+from modelbuild.machine import toolchain
+from modelbuild.trace import distributions
 
-__all__ = ["MANIFEST", "Rows", "actions", "rows"]
+__all__ = ["MANIFEST", "Rows", "actions", "rows", "toolchain_of"]
 
 Rows = Mapping[str, dict[str, Any]]
 
@@ -52,3 +54,10 @@ def actions(run: Run, old: Rows, kept: Collection[str]) -> list[dict[str, Any]]:
     for name in stays:
         stays += [n for n in old[name].get("needs", {}).values() if n in old and n not in stays]
     return [*found.values(), *(row for name, row in old.items() if name in stays and name not in found)]
+
+
+def toolchain_of(run: Run) -> dict[str, str | None]:
+    """The versions of what decides the bytes of a recipe's artifacts."""
+    names = {n for a in run.plan.actions for n in a.step.uses()}
+    versions = {name.replace("_", "-"): distributions.standing(name) for name in sorted(names)}
+    return {**toolchain.platform_facts(), **versions}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -34,11 +34,9 @@ class Request:
     cache: Path | None = None
     jobs: int = 0  # 0: as many as there are cores
     keep_going: bool = False
-    dry_run: bool = False
     force: bool = False
     only: str | None = None
     require_engines: bool = False
-    measure: bool = False  # verify: compare the published files again, build nothing
     write_back: bool = False  # put the nodes that a search kept in fp32 into the recipe
     lock: bool = False  # write what was built into the lock file beside the recipe
     locked: bool = False  # publish nothing but what the lock file says
@@ -76,7 +74,26 @@ def loaded(request: Request) -> Loaded:
         RecipeError: a path names nothing, or two recipes would write into one folder.
     """
     paths, notes = meant(request)
-    idle = _idle(request, paths)
+    return _beside(_idle(request, paths), paths, notes)
+
+
+def read(request: Request) -> Loaded:
+    """Find and read every recipe, also those with nothing to do: their actions are asked for.
+
+    Raises:
+        RecipeError: as ``loaded``.
+    """
+    return _beside({}, *meant(request))
+
+
+def _beside(
+    idle: Mapping[str, RecipeResult], paths: Sequence[Path], notes: Mapping[str, Diagnostic]
+) -> Loaded:
+    """These recipes, read, but for those that are known to have nothing to do.
+
+    Raises:
+        RecipeError: two of them would write into one folder.
+    """
     good, broken = [], []
     for path in paths:
         if str(path) in idle:
@@ -121,7 +138,7 @@ def _noted(result: RecipeResult, notes: Mapping[str, Diagnostic]) -> RecipeResul
 def _idle(request: Request, paths: Sequence[Path]) -> dict[str, RecipeResult]:
     """The last answers of the recipes with nothing to do: a change in one of a thousand recipes
     must not cost the reading of all the others."""
-    everything = request.force or request.only or request.measure or request.in_process
+    everything = request.force or request.only or request.in_process
     if everything or request.write_back or request.lock or request.locked:
         return {}
     recall = Recall(str(request.store().root), str(request.out.absolute()), os.getcwd())
@@ -150,29 +167,54 @@ def runs(request: Request, recipes: Loaded, store: Store) -> list[Run]:
     """A run for each recipe: all of its artifacts, or those that the request wants.
 
     Raises:
+        RecipeError: ``only`` matches nothing, or no one action is the one to run in this process.
+    """
+    made = [_run(request, path, todo, store) for path, todo in _planned(request, recipes)]
+    _must_match(request, recipes, made)
+    if request.in_process is not None:
+        _is_one(request.in_process, made)
+    return made
+
+
+def measuring(request: Request, recipes: Loaded, store: Store) -> list[Run]:
+    """A run for each recipe that measures its published files, or those that the request wants, again.
+
+    Raises:
         RecipeError: ``only`` matches nothing, or nothing that could be measured is published.
     """
-    device = toolchain.gpu() if any(r.engines for _, r in recipes.recipes) else None
     made = []
     unpublished: set[str] = set()
+    for path, todo in _planned(request, recipes):
+        folder = request.out / todo.recipe.name
+        todo = todo.measuring(folder.absolute())
+        absent = {a.name for a in todo.artifacts if not (folder / a.name).is_file()}
+        todo = todo.only(lambda a, absent=absent: a.name not in absent)  # type: ignore[misc]
+        unpublished |= absent
+        made.append(_run(request, path, todo, store))
+    if unpublished and not any(r.plan.artifacts for r in made):
+        raise _nothing_to_measure(request.out, sorted(unpublished))
+    _must_match(request, recipes, made)
+    return made
+
+
+def _planned(request: Request, recipes: Loaded) -> Iterator[tuple[Path, Plan]]:
+    """What there is to do for the artifacts of each recipe that the request wants."""
+    device = toolchain.gpu() if any(r.engines for _, r in recipes.recipes) else None
     for path, recipe in recipes.recipes:
         todo = plan(recipe, gpu=device.target if device else None)
         if request.only:
             todo = todo.only(lambda a: fnmatch.fnmatch(a.name, str(request.only)))
-        if request.measure:
-            todo = todo.measuring((request.out / recipe.name).absolute())
-            absent = {a.name for a in todo.artifacts if not (request.out / recipe.name / a.name).is_file()}
-            todo = todo.only(lambda a, absent=absent: a.name not in absent)  # type: ignore[misc]
-            unpublished |= absent
-        around = Surroundings(path.absolute().parent, Path.cwd(), store.root, request.out.absolute())
-        made.append(Run(todo, str(path), around, str(path.absolute())))
-    if unpublished and not any(r.plan.artifacts for r in made):
-        raise _nothing_to_measure(request.out, sorted(unpublished))
+        yield path, todo
+
+
+def _run(request: Request, path: Path, todo: Plan, store: Store) -> Run:
+    around = Surroundings(path.absolute().parent, Path.cwd(), store.root, request.out.absolute())
+    return Run(todo, str(path), around, str(path.absolute()))
+
+
+def _must_match(request: Request, recipes: Loaded, made: Sequence[Run]) -> None:
     if request.only and request.changed_since is None and not any(r.plan.artifacts for r in made):
         raise _nothing_matches(request, [plan(r) for _, r in recipes.recipes])
-    if request.in_process is not None:
-        _is_one(request.in_process, made)
-    return made
 
 
 def _is_one(action: str, runs: Sequence[Run]) -> None:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from modelbuild.base.results import RecipeResult
-from modelbuild.building.publishing import Publisher
+from modelbuild.building.answering import Answers, ForeseenAnswers
+from modelbuild.building.publishing import foreseen
 from modelbuild.building.request import Request
 from modelbuild.building.scheduling.judging import Judge
-from modelbuild.building.scheduling.runs import Options, Reporter, Run
-from modelbuild.building.scheduling.scheduler import Scheduler
+from modelbuild.building.scheduling.runs import Reporter, Run
+from modelbuild.building.scheduling.walking import walk
 from modelbuild.store import Store
 
 
@@ -20,17 +21,18 @@ class Standing:
     """Runs that were judged: ``run.ended`` says of each action how it stands."""
 
     runs: Sequence[Run]
-    publisher: Publisher
+    answers: Answers
     judge: Judge
 
     def result(self, run: Run) -> RecipeResult:
         """As a dry run answers it."""
-        return self.publisher.result(run)
+        return self.answers.result(run)
 
 
 def judged(runs: Sequence[Run], request: Request, store: Store, reporter: Reporter) -> Standing:
     """Judge every action of these runs."""
-    publisher = Publisher(store, request.out, dry_run=True)
-    scheduler = Scheduler(runs, store, Options(1, dry_run=True), reporter, publisher)
-    scheduler.run()
-    return Standing(runs, publisher, scheduler.judge)
+    judge = Judge(store, store.folder, request.force)
+    for run in runs:
+        for action, ended in walk(run, judge, request.require_engines):
+            reporter.ended(run.path, action.id, ended)
+    return Standing(runs, ForeseenAnswers(request.out, foreseen(runs, request.out)), judge)

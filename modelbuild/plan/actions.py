@@ -12,7 +12,7 @@ from modelbuild.base.tensors import Axis, distinct, sampled_sizes, traced_sizes
 from modelbuild.base.tolerance import Tolerance
 from modelbuild.recipe.schema import Bf16, Engine, Fp16, Recipe, Reduced, ReducedName
 from modelbuild.steps.adopt import Adopt, AdoptedReference
-from modelbuild.steps.base import ModelStep, Step
+from modelbuild.steps.base import Step
 from modelbuild.steps.checkpoints import Weights
 from modelbuild.steps.engine import ENGINES
 from modelbuild.steps.export import Export
@@ -49,7 +49,7 @@ class Action:
 
     @property
     def beside_model(self) -> bool:
-        return isinstance(self.step, ModelStep)
+        return self.step.beside_model
 
     @property
     def before(self) -> tuple[str, ...]:
@@ -67,6 +67,11 @@ class Artifact:
     action: str
     proof: str | None
     backend: str | None = None
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The actions that must have succeeded before it is given out."""
+        return (self.action,) if self.proof is None else (self.action, self.proof)
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ class Plan:
         """By action: the artifacts that it makes or proves."""
         found: dict[str, tuple[Artifact, ...]] = {}
         for artifact in self.artifacts:
-            for action in dict.fromkeys(filter(None, (artifact.action, artifact.proof))):
+            for action in dict.fromkeys(artifact.needed):
                 found[action] = (*found.get(action, ()), artifact)
         return found
 
@@ -100,7 +105,7 @@ class Plan:
         need an action that is the first, and none for the run of PyTorch at all sizes."""
         owner: dict[str, str] = {}
         for artifact in self.artifacts:
-            todo = [i for i in (artifact.action, artifact.proof) if i]
+            todo = list(artifact.needed)
             for action in todo:
                 if action in self.by_id and action not in owner:
                     owner[action] = artifact.name
@@ -121,7 +126,7 @@ class Plan:
 
     def needed(self) -> set[str]:
         """The actions that some artifact comes from."""
-        found = {i for a in self.artifacts for i in (a.action, a.proof) if i}
+        found = {i for a in self.artifacts for i in a.needed}
         for action in reversed(self.actions):
             if action.id in found:
                 found.update(action.before)

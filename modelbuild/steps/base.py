@@ -42,6 +42,7 @@ class Step:
     version: ClassVar[int] = 1
     packages: ClassVar[tuple[str, ...]] = ()
     of_pytorch: ClassVar[tuple[str, ...]] = ()  # those that do where PyTorch's own error is asked for
+    beside_model: ClassVar[bool] = False  # whether it runs beside the PyTorch model, by ``run_beside``
 
     @property
     def on_gpu(self) -> bool:
@@ -112,6 +113,8 @@ class Step:
 @dataclass(frozen=True)
 class ModelStep(Step):
     """A step that needs the PyTorch model in memory; it runs in a fork of the process that made it."""
+
+    beside_model: ClassVar[bool] = True
 
     def run_beside(self, model: LiveModel, given: Mapping[str, Path], out: Path) -> Outcome:
         """As ``run``, with the model."""

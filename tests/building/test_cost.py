@@ -16,7 +16,7 @@ import pytest
 from modelbuild.base.keys import digest, full_key
 from modelbuild.base.tensors import Axis, sampled_sizes, traced_sizes
 from modelbuild.building import checking, explaining
-from modelbuild.building.builds import build
+from modelbuild.building.builds import build, foresee
 from modelbuild.building.request import Request, loaded, runs
 from modelbuild.building.scheduling.judging import Judge
 from modelbuild.building.scheduling.runs import Ended, Silent
@@ -52,7 +52,7 @@ def _filled(request: Request) -> Request:
     """With a result for every action in the cache."""
     store = request.store()
     (run,) = runs(request, loaded(request), store)
-    judge = Judge(store)
+    judge = Judge(store, store.folder)
     for action in run.plan.actions:
         work = store.workspace()
         for artifact in run.plan.of_action.get(action.id, ()):
@@ -98,12 +98,8 @@ _COMMANDS: dict[str, Callable[[Request], object]] = {
     "graph": lambda r: drawing.tree(drawing.draw(r, Silent())),
     "graph --format dot": lambda r: drawing.dot(drawing.draw(r, Silent())),
     "why": lambda r: reasons.render(explaining.why("r.fp16.batch3.onnx", r, Silent()), facts=True),
-    "build --dry-run": lambda r: summary.render(build(_dry(r), Silent())),
+    "build --dry-run": lambda r: summary.render(foresee(r, Silent())),
 }
-
-
-def _dry(request: Request) -> Request:
-    return Request(request.recipes, request.out, request.cache, dry_run=True)
 
 
 @pytest.mark.parametrize("fill", [False, True], ids=["never-built", "in-the-cache"])

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import NoReturn, cast
 
 from modelbuild import quick
-from modelbuild.building.scheduling.scheduler import PRELOAD, WITH_TORCH
+from modelbuild.building.scheduling.crew import PRELOAD, WITH_TORCH
 from modelbuild.machine.environment import ENVIRONMENT
 from modelbuild.machine.isolate import die_with_parent
 from modelbuild.worker import client

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,17 @@ class Judge:
     """Asks for one command; what it has looked up once it does not look up again."""
 
     def __init__(
-        self, store: Store, force: bool = False, pinning: bool = False, in_process: str | None = None
+        self,
+        store: Store,
+        find: Callable[[Tree], Path | None],
+        force: bool = False,
+        in_process: str | None = None,
     ) -> None:
+        """``find`` is ``store.folder``, or ``store.pin`` of a build: a pin holds off the collector."""
         self.store = store
         self.force = force
+        self._find = find
         self._in_process = in_process
-        self._find = store.pin if pinning else store.folder  # a pin holds off the collector
         self.memories: dict[str, dict[str, Any]] = {}
         self.damaged: list[Tree] = []  # objects that an entry names and that are not whole
         self._known: dict[tuple[str, str], dict[str, Any]] = {}

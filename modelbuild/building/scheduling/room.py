@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from modelbuild.building.scheduling.costs import Budget, Costs, Memory, heights, peaks_by_kind
 from modelbuild.building.scheduling.runs import Run
 from modelbuild.machine import memory, toolchain
-from modelbuild.plan.actions import Action
+from modelbuild.plan.actions import Action, Plan
 
 
 class Room:
     """Of one command, for up to ``jobs`` actions at a time."""
 
-    def __init__(self, runs: Sequence[Run], memories: Sequence[Memory], jobs: int) -> None:
+    def __init__(self, runs: Sequence[Run], remembered: Callable[[Run], Memory], jobs: int) -> None:
         self._runs = runs
         self._jobs = jobs
-        self._kinds = peaks_by_kind(memories)
-        self._costs: dict[str, Costs] = {}
-        self._heights: dict[str, dict[str, float]] = {}
-        for run, own in zip(runs, memories, strict=True):
-            self.learn(run, own)
+        self._remembered = remembered
+        self._kinds = peaks_by_kind([remembered(run) for run in runs])
+        self._known: dict[str, tuple[Plan, Costs, dict[str, float]]] = {}
         self._budget = Budget(memory.available(), memory.available)
 
-    def learn(self, run: Run, own: Memory) -> None:
-        """What the actions of a run's plan cost, which is new or has another road now."""
-        self._costs[run.identity] = Costs.of(run.plan, own, self._kinds)
-        self._heights[run.identity] = heights(run.plan.actions, self._costs[run.identity].seconds)
+    def _costs(self, run: Run) -> Costs:
+        return self._learnt(run)[1]
+
+    def _learnt(self, run: Run) -> tuple[Plan, Costs, dict[str, float]]:
+        """What the actions of a run's plan cost, and the chains that they begin; anew where the plan has
+        another road."""
+        known = self._known.get(run.identity)
+        if known is None or known[0] is not run.plan:
+            costs = Costs.of(run.plan, self._remembered(run), self._kinds)
+            known = (run.plan, costs, heights(run.plan.actions, costs.seconds))
+            self._known[run.identity] = known
+        return known
 
     def taken(self) -> int:
         """The places in which something runs."""
@@ -41,15 +47,13 @@ class Room:
 
     def in_order(self, ready: Iterable[tuple[Run, Action]]) -> list[tuple[Run, Action]]:
         """What has begun comes first, so that models in memory stay few; then the longest chain."""
-        return sorted(
-            ready, key=lambda row: (row[0].host is None, -self._heights[row[0].identity][row[1].id])
-        )
+        return sorted(ready, key=lambda row: (row[0].host is None, -self._learnt(row[0])[2][row[1].id]))
 
     def admits(self, run: Run, action: Action) -> bool:
         """Whether memory, and the one GPU, have room for the action beside what runs."""
         if on_gpu(action) and any(on_gpu(r.actions[a]) for r in self._runs for a in r.running):
             return False
-        costs = self._costs[run.identity]
+        costs = self._costs(run)
         need = costs.peaks[action.id]
         if action.beside_model and run.host_state == "none":
             if sum(r.host_state in ("starting", "ready") for r in self._runs) >= self._jobs:
@@ -57,7 +61,7 @@ class Room:
             need = max(need, costs.host)
         running = []
         for other in self._runs:
-            of = self._costs[other.identity]
+            of = self._costs(other)
             running += [of.peaks[a] for a in other.running]
             beside = any(other.actions[a].beside_model for a in other.running)
             if other.host_state in ("starting", "ready") and not beside and other is not run:

@@ -16,13 +16,13 @@ from modelbuild.store import Entry, Lock, Tree
 from modelbuild.worker.client import Link
 from modelbuild.worker.jobs import Surroundings
 
+HOST = "model"  # the name under which a model's process is reported and logged
 Status = Literal["cached", "built", "stale", "failed", "blocked", "skipped"]
 
 
 @dataclass(frozen=True)
 class Options:
     jobs: int
-    dry_run: bool = False
     force: bool = False
     require_engines: bool = False
     in_process: str | None = None  # the action that runs in this process, fresh or not
@@ -96,6 +96,13 @@ class Publishing(Protocol):
         ...
 
 
+class Nowhere:
+    """Who takes no artifact: nothing is published."""
+
+    def publish(self, run: Run, artifact: Artifact) -> bool:
+        return True
+
+
 class Run:
     """One recipe's plan on its way."""
 
@@ -125,6 +132,13 @@ class Run:
 
     def waiting(self) -> list[Action]:
         return [a for a in self.plan.actions if a.id not in self.ended and a.id not in self.running]
+
+    def is_ready(self, action: Action) -> bool:
+        """Whether all that the action waits for has come to its end."""
+        return all(name in self.ended for name in action.before)
+
+    def ended_before(self, action: Action) -> list[Ended]:
+        return [self.ended[name] for name in action.before]
 
     def reroute(self, refused: str, data: Mapping[str, Any]) -> bool:
         """Go around an action that was refused, with these data. False if there is no way around it."""
@@ -161,3 +175,7 @@ class Run:
         """The files of an artifact; None if they were not made."""
         ended = self.ended.get(artifact.action)
         return ended.tree if ended is not None else None
+
+    def is_good(self, artifact: Artifact) -> bool:
+        """Whether an artifact is there and proven, published or not."""
+        return all(name in self.ended and self.ended[name].good for name in artifact.needed)

@@ -2,51 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from modelbuild.base.catalogue import EXIT_STEP_FAILED
-from modelbuild.base.errors import Diagnostic, ModelbuildError
-from modelbuild.base.keys import digest, full_key
-from modelbuild.base.records import REFUSED
-from modelbuild.base.results import GOOD
 from modelbuild.building.scheduling import words
+from modelbuild.building.scheduling.crew import Crew
+from modelbuild.building.scheduling.holding import Holding
 from modelbuild.building.scheduling.judging import Judge
+from modelbuild.building.scheduling.noting import Clerk
 from modelbuild.building.scheduling.room import Room, on_gpu
-from modelbuild.building.scheduling.runs import Ended, Options, Publishing, Reporter, Run
+from modelbuild.building.scheduling.runs import HOST, Ended, Options, Publishing, Reporter, Run
+from modelbuild.building.scheduling.walking import around, looked_up, without_looking
 from modelbuild.machine import cores
-from modelbuild.machine.environment import ENVIRONMENT
 from modelbuild.plan.actions import Action
 from modelbuild.plan.freshness import Verdict
 from modelbuild.steps.base import Outcome
-from modelbuild.store import Entry, Store
-from modelbuild.worker import here
-from modelbuild.worker.client import Finished, Told, Workers
-from modelbuild.worker.jobs import Done, HostModel, Ready, RunStep
+from modelbuild.store import Store
+from modelbuild.worker.client import Finished, Told
+from modelbuild.worker.jobs import Done, RunStep
 
-# In this order: forks made early share what is there already.
-WITH_TORCH = ("torch",)
-PRELOAD = (
-    "onnx", "onnx.shape_inference", "onnxruntime", "modelbuild.worker.jobs",
-    "modelbuild.graph.simplification", "onnxsim", "modelbuild.graph.precision",
-    "modelbuild.graph.simulate", "modelbuild.graph.runtime", "modelbuild.steps.proof",
-)  # fmt: skip
-
-HOST = "model"  # the name under which a model's process is reported and logged
 _TICK = 0.1  # seconds between two looks at other builds' locks and at the clock
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What a worker was asked for: an action, or (None) a model's host."""
-
-    run: Run
-    action: Action | None
-    number: int
 
 
 class Scheduler:
@@ -65,15 +43,15 @@ class Scheduler:
         self.options = options
         self.reporter = reporter
         self.publisher = publisher
-        self.workers: Workers | None = None
-        self.judge = Judge(store, options.force, pinning=not options.dry_run, in_process=options.in_process)
-        self._room = Room(runs, [self.judge.memory(r) for r in runs], options.jobs)
+        self.judge = Judge(store, store.pin, options.force, options.in_process)
+        self._clerk = Clerk(store, self.judge)
+        self._crew = Crew(runs, store, reporter, options.in_process)
+        self._holding = Holding(store, reporter)
+        self._room = Room(runs, self.judge.memory, options.jobs)
         self._work: dict[tuple[str, str], Path] = {}
         self._whole: set[str] = set()  # objects whose bytes were looked at, or made, by this command
         self._redone: dict[tuple[str, str], str] = {}
-        self._told: set[tuple[str, str]] = set()
         self._share = cores.available()
-        self._numbers = 0
 
     def run(self) -> None:
         """Bring every action to an end.
@@ -86,20 +64,17 @@ class Scheduler:
                 self._advance()
                 if all(r.all_ended() for r in self.runs):
                     return
-                if self.workers is None:  # other builds are at work on everything that is left
-                    time.sleep(_TICK)
-                else:
-                    for news in self.workers.wait(_TICK):
+                if self._crew.at_work():
+                    for news in self._crew.news(_TICK):
                         self._heard(news)
+                else:  # other builds are at work on everything that is left
+                    time.sleep(_TICK)
                 self.reporter.tick()
         finally:
-            if self.workers is not None:
-                self.workers.end()
+            self._crew.end()
             for folder in self._work.values():
                 self.store.discard(folder)
-            for run in self.runs:
-                for action in list(run.locks):
-                    self._unlock(run, action)
+            self._holding.release_all(self.runs)
 
     def remember(self) -> None:
         """Keep the facts of this build, so that the next one can say what moved.
@@ -132,66 +107,41 @@ class Scheduler:
 
     def _settle(self, run: Run, action: Action) -> bool:
         """Judge an action whose inputs are there. True if it has come to its end."""
-        if action.id in run.judged:
+        if action.id in run.judged or not run.is_ready(action):
             return False
-        before = [run.ended[i] for i in action.before if i in run.ended]
-        if len(before) < len(action.before):
+        known = without_looking(run, action, self.options.require_engines) or self._looked_up(run, action)
+        if isinstance(known, Ended):
+            self._end(run, action, known)
+            return True
+        if (made := self._without_work(run, action)) is None:
+            run.judged[action.id] = known
             return False
-        states = [b.status for b in before]
-        if any(s in ("failed", "blocked", "skipped") for s in states):
-            skipped = all(s in (*GOOD, "stale", "skipped") for s in states)
-            self._end(run, action, Ended("skipped" if skipped else "blocked"))
-            return True
-        if missing := action.step.missing():
-            self._end(run, action, words.without(missing, self.options.require_engines))
-            return True
-        if "stale" in states:
-            reason = next(b.reason for b in before if b.status == "stale")
-            self._end(run, action, Ended("stale", reason=reason))
-            return True
-        verdict = self._judged(run, action)
-        if verdict is None:
-            return True
-        if self.options.dry_run:
-            self._end(run, action, Ended("stale", reason=verdict.reason, changes=verdict.changes))
-            return True
+        done, peak = made
+        self._made(run, action, known, done, peak)
+        return True
+
+    def _looked_up(self, run: Run, action: Action) -> Ended | Verdict:
+        """What the ledger has of an action. What turns out to be damaged there is set aside."""
+        known = looked_up(run, action, self.judge)
+        for tree in self.judge.damaged:
+            self._set_aside(run, action, tree.digest)
+        self.judge.damaged.clear()
+        return known
+
+    def _without_work(self, run: Run, action: Action) -> tuple[Done, int] | None:
+        """What an action would make, and its peak in bytes, if its proof came with what it proves, or if
+        what it measures was measured before."""
         if not self._is_here(action) and (proof := _proof_at_hand(run, action)) is not None:
             tree = self.store.put(self.store.workspace())
-            run.running[action.id] = verdict
             met = run.passing.get(action.needs["model"], ())
-            self._record(run, action, Done(tree, proof.diagnostics, proof.data, passing=met), 0)
-            return True
-        if (known := self.judge.recorded(run, action)) is not None:
-            entry, outcome = known
-            if outcome.proof is not None:
-                run.proofs[action.id] = outcome.proof
-            run.running[action.id] = verdict
-            outlines = entry.data.get("outlines", {})
-            done = Done(entry.tree, outcome.diagnostics, outcome.data, entry.discovered, outlines)
-            self._record(run, action, done, entry.peak)
-            return True
-        run.judged[action.id] = verdict
-        return False
-
-    def _judged(self, run: Run, action: Action) -> Verdict | None:
-        """What is to be done and why; None if the action has come to its end."""
-        try:
-            verdict = self.judge.verdict(run, action)
-        except ModelbuildError as error:
-            self._end(run, action, Ended("failed", diagnostics=error.diagnostics, exit_code=error.exit_code))
+            return Done(tree, proof.diagnostics, proof.data, passing=met), 0
+        if (known := self.judge.recorded(run, action)) is None:
             return None
-        if self.judge.damaged and not self.options.dry_run:
-            for tree in self.judge.damaged:
-                self._set_aside(run, action, tree.digest)
-        self.judge.damaged.clear()
-        if verdict.entry is None:
-            return verdict
-        if REFUSED in verdict.entry.data:
-            ended = words.refused(verdict.entry, self.store.log(run.name, action.id))
-            self._end(run, action, self._around(run, action, ended))
-        else:
-            self._end(run, action, _from_entry("cached", verdict.entry))
-        return None
+        entry, outcome = known
+        if outcome.proof is not None:
+            run.proofs[action.id] = outcome.proof
+        outlines = entry.data.get("outlines", {})
+        return Done(entry.tree, outcome.diagnostics, outcome.data, entry.discovered, outlines), entry.peak
 
     # ---- starting ----
 
@@ -204,11 +154,8 @@ class Scheduler:
         if not self._room.admits(run, action) or not self._locked(run, action):
             return
         in_process = self._is_here(action)
-        if action.beside_model and not in_process:
-            if run.host_state == "none":
-                self._start_host(run)
-            if run.host is None:
-                return
+        if action.beside_model and not in_process and not self._crew.has_host(run):
+            return
         work = self.store.workspace()
         self._work[run.identity, action.id] = work
         job = RunStep(
@@ -222,22 +169,11 @@ class Scheduler:
             needs=("modelbuild.worker.jobs",),
         )
         run.running[action.id] = run.judged.pop(action.id)
-        token = self._job(run, action)
         self.reporter.started(run.path, action.id, run.running[action.id].reason)
         if in_process:
-            self._run_here(token, job)
+            self._finished(run, action, self._crew.does_here(run, action, job))
         else:
-            workers = self._pool()
-            workers.submit(run.host if action.beside_model and run.host else workers.first, job, token)
-
-    def _run_here(self, token: _Job, job: RunStep) -> None:
-        run, action = token.run, token.action
-        assert action is not None
-        host = HostModel(run.plan.source, run.around, "") if action.beside_model else None
-        ended = here.run(
-            job, host, self._preload(), lambda word: self.reporter.told(run.path, action.id, word), token
-        )
-        self._finished(run, action, ended)
+            self._crew.does(run, action, job)
 
     def _is_here(self, action: Action) -> bool:
         return action.id == self.options.in_process
@@ -250,80 +186,21 @@ class Scheduler:
         """Take the action's lock, and look once more: another build may have had it until now."""
         if action.id in run.locks or not action.remembered:
             return True
-        if action.beside_model and not self._taken(run, HOST, action, [_model_lock(run)]):
-            return False
-        names = [f"action {run.judged[action.id].cheap}"] + (["gpu"] if on_gpu(action) else [])
-        if not self._taken(run, action.id, action, names):
+        if not self._holding.takes(run, action, on_gpu(action)):
             return False
         run.judged.pop(action.id)
-        verdict = self._judged(run, action)
-        if verdict is None:
-            self._unlock(run, action.id)
+        known = self._looked_up(run, action)
+        if isinstance(known, Ended):
+            self._end(run, action, known)
             return False
-        run.judged[action.id] = verdict
+        run.judged[action.id] = known
         return True
-
-    def _taken(self, run: Run, holder: str, action: Action, names: Sequence[str]) -> bool:
-        """Take these locks for ``holder``, all or none, unless it has them."""
-        if holder in run.locks:
-            return True
-        for name in names:
-            lock = self.store.lock(name)
-            if lock is None:
-                self._unlock(run, holder)
-                self._tell_waiting(run, action, name)
-                return False
-            run.locks.setdefault(holder, []).append(lock)
-        return True
-
-    def _unlock(self, run: Run, holder: str) -> None:
-        for lock in run.locks.pop(holder, ()):
-            lock.release()
-
-    def _tell_waiting(self, run: Run, action: Action, name: str) -> None:
-        if (run.identity, action.id) not in self._told:
-            self._told.add((run.identity, action.id))
-            holder = self.store.holder(name)
-            who = f"another build (process {holder})" if holder else "another build"
-            if holder == os.getpid():
-                who = "another recipe of this command"
-            self.reporter.told(run.path, action.id, f"{who} is at it; waiting for its result")
-
-    def _start_host(self, run: Run) -> None:
-        assert run.plan.source is not None
-        run.host_state = "starting"
-        job = HostModel(run.plan.source, run.around, str(self.store.log(run.name, HOST)))
-        token = self._job(run, None)
-        run.host_number = token.number
-        self._pool().submit(self._pool().first, job, token)
-        self.reporter.started(run.path, HOST, None)
 
     def _let_go(self, run: Run) -> None:
         """End a model's host when nothing will run beside the model any more."""
-        if any(a.beside_model for a in run.waiting()) or any(
-            run.actions[a].beside_model for a in run.running
-        ):
-            return
-        self._unlock(run, HOST)
-        if run.host is not None:
-            assert self.workers is not None
-            self.workers.close(run.host)
-            run.host, run.host_state, run.host_number = None, "none", 0
-
-    def _pool(self) -> Workers:
-        if self.workers is None:
-            # Where one step is debugged, breakpoint() stops there, and does not fail the others.
-            quiet = {"PYTHONBREAKPOINT": "0"} if self.options.in_process else {}
-            self.workers = Workers(self._preload(), {**ENVIRONMENT, **quiet})
-        return self.workers
-
-    def _preload(self) -> tuple[str, ...]:
-        with_torch = any(r.plan.source is not None for r in self.runs)
-        return (*WITH_TORCH, *PRELOAD) if with_torch else PRELOAD
-
-    def _job(self, run: Run, action: Action | None) -> _Job:
-        self._numbers += 1
-        return _Job(run, action, self._numbers)
+        if not any(a.beside_model for a in (*run.waiting(), *map(run.actions.__getitem__, run.running))):
+            self._holding.release(run, HOST)
+            self._crew.let_go(run)
 
     # ---- objects ----
 
@@ -347,7 +224,7 @@ class Scheduler:
         self._set_aside(run, run.actions[maker], tree.digest)
         for other in run.plan.dependents(maker):
             run.judged.pop(other, None)
-            self._unlock(run, other)
+            self._holding.release(run, other)
         run.published -= {a.name for a in run.plan.artifacts if maker in (a.action, a.proof)}
 
     def _set_aside(self, run: Run, action: Action, digest: str) -> None:
@@ -367,154 +244,66 @@ class Scheduler:
 
     def _finished(self, run: Run, action: Action, finished: Finished) -> None:
         work = self._work.pop((run.identity, action.id))
+        verdict = run.running.pop(action.id)
         done = finished.result
         if not isinstance(done, Done):
             done = words.crashed(action.id, finished.status or 0, self._log(run, action))
         if done.tree is None:
             self.store.discard(work)
-            self._failed(run, action, done, finished.peak)
+            self._failed(run, action, verdict, done, finished.peak)
             return
         if done.proof is not None:
             run.proofs[action.id] = done.proof
-        self._record(run, action, done, finished.peak)
+        self._made(run, action, verdict, done, finished.peak)
 
-    def _failed(self, run: Run, action: Action, done: Done, peak: int) -> None:
+    def _failed(self, run: Run, action: Action, verdict: Verdict, done: Done, peak: int) -> None:
         """End an action that made nothing; go around it if it was refused, and write that down."""
-        verdict = run.running.pop(action.id)
         said = words.with_log(done.diagnostics, self._log(run, action))
         ended = Ended("failed", None, verdict.reason, verdict.changes, said, done.data, done.seconds,
                       done.exit_code or EXIT_STEP_FAILED)  # fmt: skip
-        if "record" in done.data and not action.discovers:
-            with contextlib.suppress(OSError):  # what was measured stands, by whatever bounds
-                empty = self.store.put(self.store.workspace())
-                self._keep_record(run, action, replace(done, tree=empty), peak)
+        self._clerk.failed(run, action, done, peak)
         if done.refused:
-            ended = self._around(run, action, ended)
-            lasting = done.data.get("lasting", True) and not (done.unstable or done.passing)
-            # Variants may be fine: they shall not wait for it again.
-            if lasting and action.remembered and run.plan.references:
-                data = {**done.data, REFUSED: done.exit_code or EXIT_STEP_FAILED}
-                with contextlib.suppress(OSError):  # a full disk: then it is refused anew next time
-                    tree = self.store.put(self.store.workspace())
-                    entry = self._entry(run, action, replace(done, tree=tree, data=data), peak)
-                    self.store.record(verdict.cheap, entry)
-                    ended = replace(ended, entry=entry)
+            ended = around(run, action, ended)
+            ended = replace(ended, entry=self._clerk.refused(run, action, verdict, done, peak))
         self._end(run, action, ended)
 
-    def _around(self, run: Run, action: Action, ended: Ended) -> Ended:
-        """How an action that was refused ends: skipped, if no file needs it by another way now."""
-        if not run.reroute(action.id, ended.data):
-            return ended
-        self._room.learn(run, self.judge.memory(run))
-        if action.id in run.plan.needed():
-            return ended
-        return replace(ended, status="skipped", diagnostics=(), exit_code=0)
-
-    def _entry(self, run: Run, action: Action, done: Done, peak: int) -> Entry:
-        """What the ledger keeps of a result."""
+    def _made(self, run: Run, action: Action, verdict: Verdict, done: Done, peak: int) -> None:
         assert done.tree is not None
-        known = self.judge.facts_of(run, action)
-        data = {name: value for name, value in done.data.items() if name != "record"}
-        if done.outlines:
-            data["outlines"] = done.outlines
-        return Entry(
-            full_key(known, done.discovered), done.tree, known, dict(done.discovered),
-            tuple(d.as_json() for d in done.diagnostics), data, done.seconds, peak,
-        )  # fmt: skip
-
-    def _keep_record(self, run: Run, action: Action, done: Done, peak: int) -> None:
-        """Write down what was measured, to be judged anew where nothing but its bounds moves."""
-        known = self.judge.record_facts(run, action)
-        if known is not None and "record" in done.data and action.remembered and not done.passing:
-            entry = self._entry(run, action, done, peak)
-            data = {**entry.data, "record": done.data["record"]}
-            key = full_key(known, done.discovered)
-            self.store.record(digest(known), replace(entry, key=key, facts=known, diagnostics=(), data=data))
-
-    def _record(self, run: Run, action: Action, done: Done, peak: int) -> None:
-        """Write down what an action made, and end it."""
-        verdict = run.running.pop(action.id)
-        entry = self._entry(run, action, done, peak)
-        said: list[Diagnostic] = []
-        if done.unstable:
-            run.unstable[action.id] = done.unstable
-            said.append(words.unstable(action.id, done.unstable))
-        elif done.passing:
-            run.passing[action.id] = done.passing
-            said.append(words.passing(action.id, done.passing))
-        elif action.remembered:
-            try:
-                self.store.record(verdict.cheap, entry)
-                self._keep_record(run, action, done, peak)
-            except OSError as error:
-                said.append(words.unrecorded(action.id, self.store.root, error))
-        self._whole.add(entry.tree.digest)
-        built = _from_entry("built", entry)
-        said = [*built.diagnostics, *said]
-        self._end(
-            run,
-            action,
-            replace(
-                built,
-                reason=verdict.reason,
-                changes=verdict.changes,
-                seconds=done.seconds,
-                diagnostics=tuple(said),
-            ),
-        )
+        ended = self._clerk.made(run, action, verdict, done, peak)
+        self._whole.add(done.tree.digest)
+        self._end(run, action, ended)
 
     def _host_finished(self, run: Run, finished: Finished) -> None:
-        if finished.token.number != run.host_number:
-            return  # it was let go
-        if isinstance(finished.result, Ready) and finished.status is None:
-            assert self.workers is not None
-            run.host = self.workers.adopt(finished.token, self.workers.first)
-            run.host_state = "ready"
-            self.reporter.ended(run.path, HOST, Ended("built", seconds=finished.result.seconds))
+        ended = self._crew.host_ended(run, finished)
+        if ended is None or ended.good:
             return
-        log = self.store.log(run.name, HOST)
-        done = finished.result
-        if not isinstance(done, Done):
-            done = words.crashed("the model's process", finished.status or 0, log)
-        run.host, run.host_state = None, "failed"
-        self._unlock(run, HOST)
-        run.host_diagnostics = words.with_log(done.diagnostics, log)
-        failed = Ended("failed", diagnostics=run.host_diagnostics, exit_code=done.exit_code)
-        self.reporter.ended(run.path, HOST, failed)
+        self._holding.release(run, HOST)
         for action in run.waiting():
             if action.beside_model:
                 run.judged.pop(action.id, None)
-                self._end(run, action, Ended("failed", exit_code=done.exit_code))
+                self._end(run, action, Ended("failed", exit_code=ended.exit_code))
 
     def _end(self, run: Run, action: Action, ended: Ended) -> None:
         if action.id in run.damaged and ended.status == "built":
             ended = replace(ended, diagnostics=(*ended.diagnostics, run.damaged.pop(action.id)))
         run.ended[action.id] = ended
-        self._unlock(run, action.id)
+        self._holding.release(run, action.id)
         self.reporter.ended(run.path, action.id, ended)
         redone = self._redone.pop((run.identity, action.id), None)
         if redone is not None and ended.tree is not None and ended.tree.digest != redone:
             for other in run.plan.dependents(action.id):  # they were judged by the lost bytes
                 run.ended.pop(other, None)
-        if ended.entry is not None and not self.options.dry_run:
+        if ended.entry is not None:
             self.judge.remember(run, action, ended)
         self._publish(run, action)
 
     def _publish(self, run: Run, action: Action) -> None:
         """Hand over what is proven with this action, and make again what turns out to be damaged."""
         for artifact in run.plan.of_action.get(action.id, ()):
-            needed = [i for i in (artifact.action, artifact.proof) if i]
-            if artifact.name not in run.published and all(i in run.ended for i in needed):
+            if artifact.name not in run.published and all(i in run.ended for i in artifact.needed):
                 run.published.add(artifact.name)
                 if not self.publisher.publish(run, artifact):
                     self._redo(run, artifact.action)
-
-
-def _model_lock(run: Run) -> str:
-    """One build makes a model for these actions, and the others wait for all of them at once: with
-    a lock per action alone, two builds would each get one and both make the model."""
-    return "model " + digest(sorted(run.judged[a.id].cheap for a in run.waiting() if a.beside_model
-                                    and a.id in run.judged))  # fmt: skip
 
 
 def _proof_at_hand(run: Run, action: Action) -> Outcome | None:
@@ -523,8 +312,3 @@ def _proof_at_hand(run: Run, action: Action) -> Outcome | None:
     if maker is None or maker not in run.proofs or action.discovers:
         return None
     return run.proofs[maker] if run.actions[maker].step.proven_by == action.step else None
-
-
-def _from_entry(status: str, entry: Entry) -> Ended:
-    said = tuple(Diagnostic.from_json(dict(d)) for d in entry.diagnostics)
-    return Ended("built" if status == "built" else "cached", entry, diagnostics=said, data=entry.data)

@@ -11,17 +11,24 @@ from modelbuild.cli.terminal import github
 from modelbuild.wording import output
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from modelbuild.base.results import BuildResult
     from modelbuild.building.request import Request
+    from modelbuild.building.scheduling.runs import Reporter
 
 
 def as_json(data: Any) -> None:
     output.say(json.dumps(data, indent=1))
 
 
-def built(request: Request, how: str, volume: int = settings.NORMAL) -> int:
-    """Run a build with its progress on standard error, and answer."""
-    from modelbuild.building import builds as building
+def built(
+    does: Callable[[Request, Reporter], BuildResult],
+    request: Request,
+    how: str,
+    volume: int = settings.NORMAL,
+) -> int:
+    """Do this (a function of ``building.builds``) with its progress on standard error, and answer."""
     from modelbuild.cli.terminal import progress
 
     started = time.monotonic()
@@ -29,7 +36,7 @@ def built(request: Request, how: str, volume: int = settings.NORMAL) -> int:
         output.tell(progress.places(request))
     reporter = progress.reporter(volume, shared=request.in_process is not None)
     try:
-        result = building.build(request, reporter)
+        result = does(request, reporter)
     finally:
         if isinstance(reporter, progress.Live):
             reporter.close()

@@ -47,12 +47,13 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from modelbuild.building import builds
+
     if options.in_process is not None:
         _make_way(options)
     request = taken.request(
         options,
         keep_going=options.keep_going,
-        dry_run=options.dry_run,
         force=options.force,
         require_engines=options.require_engines,
         write_back=options.write_back,
@@ -60,7 +61,8 @@ def run(options: argparse.Namespace) -> int:
         lock=options.lock,
         locked=options.locked,
     )
-    return answers.built(request, options.format, options.volume)
+    does = builds.foresee if options.dry_run else builds.build
+    return answers.built(does, request, options.format, options.volume)
 
 
 def _make_way(options: argparse.Namespace) -> None:

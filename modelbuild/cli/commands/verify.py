@@ -19,4 +19,6 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    return answers.built(taken.request(options, measure=True), options.format, options.volume)
+    from modelbuild.building import builds
+
+    return answers.built(builds.verify, taken.request(options), options.format, options.volume)

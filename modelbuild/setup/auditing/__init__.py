@@ -18,7 +18,7 @@ from typing import Any
 from modelbuild.base.catalogue import EXIT_STEP_FAILED, EXIT_USAGE
 from modelbuild.base.errors import Diagnostic, RecipeError
 from modelbuild.base.results import BuildResult, RecipeResult
-from modelbuild.building.scheduling.scheduler import WITH_TORCH
+from modelbuild.building.scheduling.crew import WITH_TORCH
 from modelbuild.machine import cores
 from modelbuild.machine.environment import ENVIRONMENT
 from modelbuild.machine.isolate import describe

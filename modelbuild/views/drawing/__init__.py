@@ -6,8 +6,6 @@ model's code runs, and nothing is built or written.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from modelbuild.base.results import RecipeResult
 from modelbuild.building import request as requests
 from modelbuild.building.request import Request
@@ -27,8 +25,7 @@ def draw(request: Request, reporter: Reporter) -> Drawing:
     Raises:
         RecipeError: a path or ``only`` names nothing, or two recipes have one name.
     """
-    # Forced: with their actions, also those with nothing to do.
-    recipes = requests.loaded(replace(request, force=True))
+    recipes = requests.read(request)
     store = request.store()
     stands = judged(requests.runs(request, recipes, store), request, store, reporter)
     graphs = {run.path: _graph(run, stands.result(run)) for run in stands.runs}

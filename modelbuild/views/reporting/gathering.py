@@ -57,7 +57,7 @@ def gather(request: Request, reporter: Reporter) -> list[ShownModel]:
     done: list[ShownModel] = []
     told: set[str] = set()
     if asked:
-        recipes = requests.loaded(replace(request, recipes=asked, force=True))
+        recipes = requests.read(replace(request, recipes=asked))
         for model in _judged(request, recipes, published, reporter):
             done.append(model)
             told.add(model.name)

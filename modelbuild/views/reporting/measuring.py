@@ -5,23 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from modelbuild.building.publishing import SourceLines
-from modelbuild.building.scheduling.runs import Ended, Options, Reporter, Run
+from modelbuild.building.answering import SourceLines
+from modelbuild.building.scheduling.runs import Ended, Nowhere, Options, Reporter, Run
 from modelbuild.building.scheduling.scheduler import Scheduler
 from modelbuild.graph import sources
-from modelbuild.plan.actions import Action, Artifact
+from modelbuild.plan.actions import Action
 from modelbuild.steps.ranges import Ranges as Measuring
 from modelbuild.store import Store
 from modelbuild.views.reporting.values import ShownRange, ShownRanges
 
 _UNBUILT = "Not measured: what it takes was not built, or is not in the cache any more."
-
-
-class _Nobody:
-    """Nothing is published."""
-
-    def publish(self, run: Run, artifact: Artifact) -> bool:
-        return True
 
 
 def measured(
@@ -32,7 +25,7 @@ def measured(
     trouble = None
     if todo:
         try:
-            Scheduler(todo, store, Options(jobs), reporter, _Nobody()).run()
+            Scheduler(todo, store, Options(jobs), reporter, Nowhere()).run()
         except OSError as error:  # nothing can be written into this cache
             trouble = f"Not measured: {error.strerror or error}."
         finally:

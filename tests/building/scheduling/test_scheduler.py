@@ -13,9 +13,11 @@ import pytest
 
 from modelbuild.building import builds as building
 from modelbuild.building.request import Request
-from modelbuild.building.scheduling import scheduler
-from modelbuild.building.scheduling.runs import Ended, Options, Run
+from modelbuild.building.scheduling import crew
+from modelbuild.building.scheduling.judging import Judge
+from modelbuild.building.scheduling.runs import Ended, Nowhere, Options, Run
 from modelbuild.building.scheduling.scheduler import Scheduler
+from modelbuild.building.scheduling.walking import walk
 from modelbuild.machine import memory, toolchain
 from modelbuild.plan.actions import Action, Artifact, Plan
 from modelbuild.recipe.loading import parse
@@ -68,13 +70,6 @@ class Recorder:
         return max(itertools.accumulate(steps))
 
 
-class Nobody:
-    """A publisher that leaves everything where it is."""
-
-    def publish(self, run: Any, artifact: Any) -> bool:
-        return True
-
-
 def _recipe(name: str) -> Recipe:
     text = "model: {onnx: x.onnx}\ninputs: {x: {shape: [batch]}}\nstatic: [{batch: 1}]\n"
     return parse(text + "dynamic_axes: {batch: {min: 1, opt: 2, max: 4}}\n", f"{name}.yaml", name)
@@ -95,11 +90,19 @@ class Loop:
         plans = [Plan(_recipe(f"r{i}"), tuple(a.values()), (), None) for i, a in enumerate(recipes)]
         return self.carry_out(Options(jobs, force=force), *plans)
 
-    def carry_out(self, options: Options, *plans: Plan) -> Recorder:
+    def runs(self, *plans: Plan) -> list[Run]:
         around = Surroundings(self.folder, self.folder, self.store.root, self.folder / "build")
-        runs = [Run(p, f"{p.recipe.name}.yaml", around, self.identity(p.recipe.name)) for p in plans]
+        return [Run(p, f"{p.recipe.name}.yaml", around, self.identity(p.recipe.name)) for p in plans]
+
+    def walked(self, *plans: Plan) -> dict[str, str]:
+        """How the actions of these stand, as who only reads is told."""
+        judge = Judge(self.store, self.store.folder)
+        return {action.id: ended.status for run in self.runs(*plans) for action, ended in walk(run, judge)}
+
+    def carry_out(self, options: Options, *plans: Plan) -> Recorder:
+        runs = self.runs(*plans)
         recorder = Recorder()
-        loop = Scheduler(runs, self.store, options, recorder, Nobody())
+        loop = Scheduler(runs, self.store, options, recorder, Nowhere())
         loop.run()
         loop.remember()
         return recorder
@@ -122,7 +125,7 @@ class Loop:
 @pytest.fixture
 def loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Loop:
     monkeypatch.setenv("PYTHONPATH", ROOT)
-    monkeypatch.setattr(scheduler, "PRELOAD", ())  # these steps need none of the libraries
+    monkeypatch.setattr(crew, "PRELOAD", ())  # these steps need none of the libraries
     return Loop(tmp_path)
 
 
@@ -268,7 +271,7 @@ def test_what_was_refused_is_not_tried_again_and_said_again(loop: Loop) -> None:
         "export": "failed", "fp32": "blocked", "export fp32.batch1": "cached", "fp32.batch1": "cached",
     }  # fmt: skip
     assert (again.codes, again.said["export"]) == (first.codes, first.said["export"])
-    assert loop.carry_out(Options(2, dry_run=True), _refused(loop)).statuses == again.statuses
+    assert loop.walked(_refused(loop)) == again.statuses
     assert _times(loop) == 1
 
 
@@ -325,6 +328,34 @@ def test_a_refused_export_that_no_wanted_file_needs_is_skipped(loop: Loop) -> No
     seen = loop.carry_out(Options(2), _refused(loop))  # and where it is asked for, it fails as ever
     assert (seen.statuses["export"], seen.codes["export"]) == ("failed", 1)
     assert _times(loop) == 1
+
+
+# ---- only read ----------------------------------------------------------------------------------
+
+
+def test_a_walk_says_what_a_build_would_run_and_runs_and_writes_nothing(loop: Loop) -> None:
+    plan = Plan(
+        _recipe("r0"), (*small("a").values(), *after("b", "a").values(), *small("c").values()), (), None
+    )
+    assert loop.walked(plan) == {"a": "stale", "b": "stale", "c": "stale"}
+    assert not loop.store.root.exists()
+    loop.run(2, {**small("a"), **after("b", "a")})
+    before = sorted(loop.store.root.rglob("*"))
+    assert loop.walked(plan) == {"a": "cached", "b": "cached", "c": "stale"}
+    assert sorted(loop.store.root.rglob("*")) == before
+
+
+def test_a_walk_says_of_a_damaged_result_what_a_build_does_and_leaves_it_where_it_is(loop: Loop) -> None:
+    loop.run(2, _chain("same", "c"))
+    digest = loop.store.history(loop.identity("r0"))["a"]["tree"].rpartition(":")[2]
+    (stored,) = loop.store.root.glob(f"objects/*/{digest}/text")
+    stored.chmod(0o644)
+    stored.write_text("cut")
+    plan = Plan(_recipe("r0"), tuple(_chain("same", "c").values()), (), None)
+    assert loop.walked(plan) == {"a": "stale", "b": "stale", "c": "stale"}
+    assert stored.read_text() == "cut"
+    assert loop.run(2, _chain("same", "c")).order == ["a"]
+    assert loop.walked(plan) == {"a": "cached", "b": "cached", "c": "cached"}
 
 
 # ---- made again --------------------------------------------------------------------------------
