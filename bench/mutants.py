@@ -40,8 +40,10 @@ RECORD = "tests/steps/test_record.py"
 COMPARE = ("tests/steps/test_compare.py", "tests/steps/test_slices.py", "tests/steps/test_proof.py")
 HALF = ("tests/graph/test_precision.py", "tests/graph/test_precision_any.py")
 MODULES: dict[str, tuple[str, ...]] = {
-    "modelbuild/plan/actions.py": ("tests/plan/test_actions.py",),
+    "modelbuild/plan/actions.py": ("tests/plan/test_planning.py",),
     "modelbuild/plan/freshness.py": ("tests/plan/test_freshness.py",),
+    "modelbuild/plan/planning.py": ("tests/plan/test_planning.py",),
+    "modelbuild/plan/precisions.py": ("tests/plan/test_planning.py",),
     "modelbuild/plan/rerouting.py": ("tests/plan/test_rerouting.py",),
     "modelbuild/steps/compare.py": (*COMPARE, RECORD),
     "modelbuild/steps/figures.py": (*COMPARE, RECORD),

@@ -14,7 +14,7 @@ from modelbuild.building.answering import Delivery
 from modelbuild.building.manifest import MANIFEST, Rows, actions, rows, toolchain_of
 from modelbuild.building.scheduling.runs import Run
 from modelbuild.machine import toolchain
-from modelbuild.plan.actions import plan
+from modelbuild.plan.planning import plan
 from modelbuild.store import write_atomically
 
 

@@ -14,7 +14,7 @@ from modelbuild.base.results import GOOD, RecipeResult
 from modelbuild.building.manifest import toolchain_of
 from modelbuild.building.scheduling.runs import Run
 from modelbuild.lockfile import Lock, agreement
-from modelbuild.plan.actions import plan
+from modelbuild.plan.planning import plan
 from modelbuild.store import Store
 from modelbuild.wording.phrases import few
 

@@ -15,7 +15,8 @@ from modelbuild.base.results import RecipeResult
 from modelbuild.building.scheduling.runs import Run
 from modelbuild.changes import selecting
 from modelbuild.machine import cores, home, toolchain
-from modelbuild.plan.actions import Plan, plan
+from modelbuild.plan.actions import Plan
+from modelbuild.plan.planning import plan
 from modelbuild.recipe.finding import find
 from modelbuild.recipe.loading import load
 from modelbuild.recipe.schema import Recipe

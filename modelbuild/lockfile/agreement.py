@@ -22,7 +22,8 @@ from modelbuild.base.results import RecipeResult
 from modelbuild.git import Repository
 from modelbuild.lockfile.naming import FAR
 from modelbuild.lockfile.values import CONTENT, OUTLINE, Lock
-from modelbuild.plan.actions import Plan, plan
+from modelbuild.plan.actions import Plan
+from modelbuild.plan.planning import plan
 from modelbuild.recipe.problems import clean
 from modelbuild.recipe.schema import DEFAULT_OPSET, Recipe
 from modelbuild.trace import facts

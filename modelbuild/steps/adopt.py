@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from modelbuild.steps.samples import Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Adopt(Step):
     """Check the file against the recipe and give it the recipe's interface."""
 
@@ -79,7 +79,7 @@ class Adopt(Step):
         return made, (Diagnostic("opset-mismatch", said, level="info"),)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AdoptedReference(Step):
     """Run the source file in ONNX Runtime on a CPU: there is no PyTorch model to ask."""
 

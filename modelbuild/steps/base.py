@@ -30,9 +30,9 @@ class Outcome:
     proof: Outcome | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Step:
-    """One kind of work. The fields of a subclass are its knobs; each is a fact of its key.
+    """One kind of work. The fields of a subclass are its knobs, by name; each is a fact of its key.
 
     ``version`` goes up when the same input would give other bytes, and ``tests/seal`` asks whenever the
     code behind it moves. ``packages`` are the modules of others that decide the bytes.
@@ -110,7 +110,7 @@ class Step:
         return self.run(given, out)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelStep(Step):
     """A step that needs the PyTorch model in memory; it runs in a fork of the process that made it."""
 

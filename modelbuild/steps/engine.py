@@ -34,7 +34,7 @@ RTX_TARGETS = ("sm80", "sm86", "sm89", "sm120", "sm121")
 CURRENT = "current"  # the target that means the GPU in this machine
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BuildEngine(Step):
     """One engine. Use the subclass of the backend, or ``ENGINES[backend]``.
 
@@ -141,7 +141,7 @@ class BuildEngine(Step):
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BuildRtxEngine(BuildEngine):
     """An engine of TensorRT-RTX, built without a GPU and compiled for the real one when loaded.
 
@@ -194,7 +194,7 @@ class BuildRtxEngine(BuildEngine):
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BuildTensorrtEngine(BuildEngine):
     """An engine of TensorRT, built on and for the GPU of this machine."""
 

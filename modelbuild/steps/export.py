@@ -33,7 +33,7 @@ DYNAMO_FROM = 18
 """The lowest opset that the dynamo exporter writes: asked for less, it mostly returns this."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Export(ModelStep):
     """Export the model at ``traced`` sizes, with its weights in one file beside the graph.
 

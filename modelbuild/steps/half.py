@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from modelbuild.graph.precision import HalfOptions
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Half(Step):
     """Convert the simplified fp32 graph; the option names are onnxconverter-common's.
 

@@ -29,7 +29,7 @@ _NAMED = 5  # nodes or weights that a message names
 _OF_ROUNDING = frozenset({"parity-failed", "not-finite", "fp16-overflow", "fp16-underflow"})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Mixed(Half):
     """Convert and prove; if the proof fails, find what to keep in fp32 so that it does not.
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from modelbuild.steps.samples import Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Ranges(Step):
     """Run the file in float32, without rounding, on one recorded input per size and on the recipe's
     own: the figures of a tensor settle with its size, and a largest input takes seconds."""

@@ -83,7 +83,7 @@ class Sampling:
         return max(min(self.samples, int(allowed)), min(self.samples, 2))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reference(ModelStep):
     """Run PyTorch in fp32 on every input; refuse a model that does not agree with itself."""
 

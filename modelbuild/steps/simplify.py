@@ -11,7 +11,7 @@ from modelbuild.base.errors import Diagnostic
 from modelbuild.steps.base import Outcome, Step
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Simplify(Step):
     """Fold constants and remove what does nothing; the interface stays as it is."""
 

@@ -11,7 +11,7 @@ from modelbuild.base.errors import Diagnostic
 from modelbuild.steps.base import Outcome, Step
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Static(Step):
     """Pin ``sizes`` in the interface, infer shapes again, simplify again; other axes stay dynamic."""
 

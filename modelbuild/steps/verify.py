@@ -36,7 +36,7 @@ _ASKED = 3  # inputs of a failed proof on which PyTorch is held against itself
 _WRONG_VALUES = frozenset({"parity-failed", "not-finite"})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Verify(Step):
     """Compare one ONNX file with the recorded reference at every size that fits it."""
 
@@ -361,7 +361,7 @@ class Verify(Step):
                 )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class VerifyEngine(Verify):
     """Compare an engine with the recorded reference, on the GPU of this machine."""
 

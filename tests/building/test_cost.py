@@ -22,7 +22,8 @@ from modelbuild.building.scheduling.judging import Judge
 from modelbuild.building.scheduling.runs import Ended, Silent
 from modelbuild.changes.review.effects import outlook
 from modelbuild.cli.terminal import reasons, summary
-from modelbuild.plan.actions import Plan, plan
+from modelbuild.plan.actions import Plan
+from modelbuild.plan.planning import plan
 from modelbuild.recipe.loading import parse
 from modelbuild.store import Entry
 from modelbuild.views import drawing, reporting

@@ -13,7 +13,7 @@ from modelbuild import lockfile
 from modelbuild.base.keys import canonical
 from modelbuild.changes import selecting
 from modelbuild.lockfile import Lock, Onnx
-from modelbuild.plan.actions import plan
+from modelbuild.plan.planning import plan
 from modelbuild.recipe.loading import load
 from modelbuild.steps.verify import Verify
 from modelbuild.store import Store

@@ -9,7 +9,7 @@ import pytest
 
 from modelbuild.changes import selecting
 from modelbuild.git import Repository
-from modelbuild.plan.actions import plan
+from modelbuild.plan.planning import plan
 from modelbuild.recipe.loading import load
 from modelbuild.store import Store
 from modelbuild.trace import kinds

@@ -14,7 +14,7 @@ import torch
 from modelbuild.engines.kit import load as load_kit
 from modelbuild.engines.parsing import parse
 from modelbuild.engines.profiles import profile_shapes
-from modelbuild.plan.actions import plan
+from modelbuild.plan.planning import plan
 from modelbuild.recipe.loading import load
 from modelbuild.steps.engine import BuildEngine
 from tests.examples.workshop import EXAMPLES, FLOAT, HALF, Workshop, dims, edge_types, node_types, of

@@ -107,10 +107,19 @@ def test_a_caller_who_gives_other_weights_gets_the_model_with_those(exporter: An
     exported.mkdir()
     out.mkdir()
     Export(
-        ModelSource("a:b"), spec, ("y",), {"batch": 2}, {"batch": (1, 4)}, 18, exporter, True,
+        source=ModelSource("a:b"),
+        inputs=spec,
+        outputs=("y",),
+        traced={"batch": 2},
+        ranges={"batch": (1, 4)},
+        opset=18,
+        exporter=exporter,
+        constant_folding=True,
         initializer_names=names,
-    ).run_beside(model, {}, exported)  # fmt: skip
-    Simplify("net.onnx", True, True, names).run({"model": exported}, out)
+    ).run_beside(model, {}, exported)
+    Simplify(filename="net.onnx", enabled=True, constant_folding=True, keep_initializers_as_inputs=names).run(
+        {"model": exported}, out
+    )
     assert [i.name for i in files.read(out / "net.onnx").proto.graph.input] == ["x", *names]
     other = forms.asleep(Normalised())
     state = {n: v for n, v in other.state_dict().items() if "num_batches" not in n}
@@ -124,5 +133,14 @@ def test_a_caller_who_gives_other_weights_gets_the_model_with_those(exporter: An
 
 
 def test_an_export_without_names_has_the_key_that_it_had() -> None:
-    step = Export(ModelSource("a:b"), (), None, {}, {}, 18, "auto", True)
+    step = Export(
+        source=ModelSource("a:b"),
+        inputs=(),
+        outputs=None,
+        traced={},
+        ranges={},
+        opset=18,
+        exporter="auto",
+        constant_folding=True,
+    )
     assert "initializer_names" not in step.knobs()

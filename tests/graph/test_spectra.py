@@ -135,7 +135,9 @@ def test_a_file_that_is_published_has_the_product(enabled: bool, tmp_path: Path)
     (tmp_path / "out").mkdir()
     proto = _model("N, 12, 1", "axis = 1, onesided = 1")
     onnx.save(proto, tmp_path / "given" / "model.onnx")
-    step = Simplify("net.onnx", enabled, constant_folding=True, keep_initializers_as_inputs=False)
+    step = Simplify(
+        filename="net.onnx", enabled=enabled, constant_folding=True, keep_initializers_as_inputs=False
+    )
     step.run({"model": tmp_path / "given"}, tmp_path / "out")
     made = onnx.load(tmp_path / "out" / "net.onnx")
     assert _operators(made) == ["Reshape", "MatMul", "Reshape"]

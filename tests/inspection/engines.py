@@ -27,7 +27,7 @@ def build_engine(folder: Path, **knobs: Any) -> Path:
     proto = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 18]> {graph}')
     onnx.save(proto, str(folder / "given" / "m.onnx"))
     profiles = ((("batch", (1, 1, 1)),), (("batch", (1, 3, 8)),))
-    step = BuildRtxEngine("m.engine", (("x", ("batch", 4)),), profiles, **knobs)
+    step = BuildRtxEngine(filename="m.engine", inputs=(("x", ("batch", 4)),), profiles=profiles, **knobs)
     ended = in_child(lambda: step.run({"model": folder / "given"}, folder))
     assert ended.ok, ended
     return folder / "m.engine"

@@ -9,8 +9,9 @@ import pytest
 
 from modelbuild import trace
 from modelbuild.base.keys import digest, moved
-from modelbuild.plan.actions import Action, plan
+from modelbuild.plan.actions import Action
 from modelbuild.plan.freshness import World, facts, judge
+from modelbuild.plan.planning import plan
 from modelbuild.recipe.loading import parse
 from modelbuild.store import Entry, Tree
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from modelbuild.plan.actions import Action, Plan, plan
+from modelbuild.plan.actions import Action, Plan
+from modelbuild.plan.planning import plan
 from modelbuild.plan.rerouting import rerouted, road
 from modelbuild.recipe.loading import parse
 

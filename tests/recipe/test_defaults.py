@@ -15,7 +15,7 @@ import modelbuild
 from modelbuild.base.errors import RecipeError
 from modelbuild.base.scalars import flow, meaning
 from modelbuild.cli import main as cli
-from modelbuild.plan.actions import plan
+from modelbuild.plan.planning import plan
 from modelbuild.recipe import defaults
 from modelbuild.recipe.defaults import NONE, Defaults
 from modelbuild.recipe.loading import load, parse

@@ -12,7 +12,7 @@ import pytest
 
 from modelbuild.base.errors import RecipeError
 from modelbuild.base.tensors import DTYPES, Axis, TensorSpec, Values
-from modelbuild.plan.actions import plan
+from modelbuild.plan.planning import plan
 from modelbuild.recipe.loading import parse
 from modelbuild.recipe.schema import DType, Recipe, Tolerance
 from modelbuild.steps.verify import Verify

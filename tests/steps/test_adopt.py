@@ -58,7 +58,9 @@ def _adopt(
 ) -> tuple[Path, tuple[Diagnostic, ...]]:
     onnx.save(model, str(folder / "source.onnx"))
     (folder / "out").mkdir()
-    ended = Adopt("source.onnx", specs, None, opset).run_at(folder, {}, folder / "out")
+    ended = Adopt(path="source.onnx", inputs=specs, outputs=None, opset=opset).run_at(
+        folder, {}, folder / "out"
+    )
     return folder / "out" / "model.onnx", ended.diagnostics
 
 
@@ -214,7 +216,7 @@ def test_outputs_of_a_file_keep_their_names_or_it_is_told(
 def _reference(folder: Path, model: ModelProto) -> Mapping[str, np.ndarray]:
     onnx.save(model, str(folder / "source.onnx"))
     (folder / "out").mkdir()
-    AdoptedReference("source.onnx", SAMPLING).run_at(folder, {}, folder / "out")
+    AdoptedReference(path="source.onnx", sampling=SAMPLING).run_at(folder, {}, folder / "out")
     ((_, arrays, outs),) = recorded(folder / "out")
     return {**arrays, "y": outs[0]}
 
@@ -256,7 +258,7 @@ def test_data_files_of_constants_are_read_too(tmp_path: Path) -> None:
     model.graph.node[0].CopyFrom(helper.make_node("Constant", [], ["w"], value=value))
     onnx.save(model, str(tmp_path / "source.onnx"), save_as_external_data=True, location="w.bin",
               size_threshold=0, convert_attribute=True)  # fmt: skip
-    step = Adopt("source.onnx", (X,), None, None)
+    step = Adopt(path="source.onnx", inputs=(X,), outputs=None, opset=None)
     assert [p.name for p in step.reads(tmp_path)] == ["source.onnx", "w.bin"]
 
 
@@ -315,7 +317,10 @@ def _with_values(where: str, location: str) -> onnx.ModelProto:
 def test_values_in_a_file_are_read_wherever_the_graph_has_them(tmp_path: Path, where: str) -> None:
     (tmp_path / "source.onnx").write_bytes(_with_values(where, "w.bin").SerializeToString())
     np.array([1, 2, 3], np.float32).tofile(tmp_path / "w.bin")
-    for step in (Adopt("source.onnx", (X,), None, None), AdoptedReference("source.onnx", SAMPLING)):
+    for step in (
+        Adopt(path="source.onnx", inputs=(X,), outputs=None, opset=None),
+        AdoptedReference(path="source.onnx", sampling=SAMPLING),
+    ):
         assert [p.name for p in step.reads(tmp_path)] == ["source.onnx", "w.bin"]
     model = files.read(tmp_path / "source.onnx")
     got = session(model).run(None, {"x": VALUES})[0]
@@ -330,7 +335,10 @@ def test_values_in_a_file_elsewhere_are_not_read(tmp_path: Path, where: str, loc
     np.array([1, 2, 3], np.float32).tofile(tmp_path / "secret")
     (folder / "link").symlink_to(tmp_path / "secret")
     (folder / "source.onnx").write_bytes(_with_values(where, location).SerializeToString())
-    for step in (Adopt("source.onnx", (X,), None, None), AdoptedReference("source.onnx", SAMPLING)):
+    for step in (
+        Adopt(path="source.onnx", inputs=(X,), outputs=None, opset=None),
+        AdoptedReference(path="source.onnx", sampling=SAMPLING),
+    ):
         assert step.reads(folder) == (folder / "source.onnx",)
         with pytest.raises(StepError, match="lies outside the model's folder"):
             step.run_at(folder, {}, tmp_path)

@@ -119,7 +119,16 @@ def test_an_exported_program_gives_a_file_with_the_recipes_names_and_axes(
     program: nn.Module, writer: str, tmp_path: Path
 ) -> None:
     specs = tuple(TensorSpec(n, "float32", ("rows", 4)) for n in ("left", "right"))
-    step = Export(ModelSource("a:b"), specs, None, {"rows": 3}, {"rows": (1, 8)}, 18, "auto", True)
+    step = Export(
+        source=ModelSource("a:b"),
+        inputs=specs,
+        outputs=None,
+        traced={"rows": 3},
+        ranges={"rows": (1, 8)},
+        opset=18,
+        exporter="auto",
+        constant_folding=True,
+    )
     graph = step._export(writer, program, [torch.ones(3, 4), torch.ones(3, 4)], tmp_path).proto.graph
     found = {i.name: [d.dim_param or d.dim_value for d in i.type.tensor_type.shape.dim] for i in graph.input}
     assert found == {"left": ["rows", 4], "right": ["rows", 4]}

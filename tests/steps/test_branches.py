@@ -173,7 +173,16 @@ def judged(act: Any, folder: Path, spec: TensorSpec = X) -> tuple[tuple[Diagnost
     import onnx
 
     model = LiveModel(Net(act).eval(), ModelSource("none"), Path(__file__).parent, None)  # type: ignore[arg-type]
-    step = Export(model.source, (spec,), None, {"batch": 2}, {"batch": (1, 4)}, 17, "auto", True)
+    step = Export(
+        source=model.source,
+        inputs=(spec,),
+        outputs=None,
+        traced={"batch": 2},
+        ranges={"batch": (1, 4)},
+        opset=17,
+        exporter="auto",
+        constant_folding=True,
+    )
     x = samples.as_tensors(samples.random_inputs([spec], {"batch": 2}, (0, 1)))
     with concrete.while_traced(1) as spots:
         graph = step._export("torchscript", model.module, x, folder)

@@ -20,9 +20,15 @@ from modelbuild.steps.model import LiveModel, ModelSource
 
 def _export(opset: int, exporter: Any = "auto") -> Export:
     return Export(
-        ModelSource("a:b"), (TensorSpec("x", "float32", ("batch", 4)),), None, {"batch": 2},
-        {"batch": (1, 4)}, opset, exporter, True,
-    )  # fmt: skip
+        source=ModelSource("a:b"),
+        inputs=(TensorSpec("x", "float32", ("batch", 4)),),
+        outputs=None,
+        traced={"batch": 2},
+        ranges={"batch": (1, 4)},
+        opset=opset,
+        exporter=exporter,
+        constant_folding=True,
+    )
 
 
 @pytest.mark.parametrize(
@@ -90,7 +96,16 @@ def test_an_old_opset_gives_a_file_of_that_opset_with_the_same_values(opset: int
 
     spec = (TensorSpec("x", "float32", ("batch", 3, 4)),)
     x = torch.randn(2, 3, 4)
-    step = Export(ModelSource("a:b"), spec, None, {"batch": 2}, {"batch": (1, 4)}, opset, "auto", True)
+    step = Export(
+        source=ModelSource("a:b"),
+        inputs=spec,
+        outputs=None,
+        traced={"batch": 2},
+        ranges={"batch": (1, 4)},
+        opset=opset,
+        exporter="auto",
+        constant_folding=True,
+    )
     model = step._export("torchscript", Net().eval(), [x], tmp_path)
     assert model.opset == opset
     onnx.save(model.proto, tmp_path / "net.onnx")
@@ -115,9 +130,15 @@ class OneOfTwo(nn.Module):
 
 def _traced_at(length: int, module: nn.Module, exporter: Any, out: Path) -> Export:
     step = Export(
-        ModelSource("none"), (TensorSpec("x", "float32", ("batch", "length")),), None,
-        {"batch": 2, "length": length}, {"batch": (1, 5), "length": (4, 40)}, 18, exporter, True,
-    )  # fmt: skip
+        source=ModelSource("none"),
+        inputs=(TensorSpec("x", "float32", ("batch", "length")),),
+        outputs=None,
+        traced={"batch": 2, "length": length},
+        ranges={"batch": (1, 5), "length": (4, 40)},
+        opset=18,
+        exporter=exporter,
+        constant_folding=True,
+    )
     model = LiveModel(module.eval(), ModelSource("none"), Path(__file__).parent, None)  # type: ignore[arg-type]
     try:
         step.run_beside(model, {}, out)

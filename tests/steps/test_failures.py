@@ -52,7 +52,16 @@ def test_an_operator_that_is_not_pytorchs_own_is_named(
     operator: Callable[[torch.Tensor], Any], writer: str, tmp_path: Path
 ) -> None:
     specs = (TensorSpec("x", "float32", (2, 4)),)
-    step = Export(ModelSource("a:b"), specs, None, {}, {}, 18, "auto", True)
+    step = Export(
+        source=ModelSource("a:b"),
+        inputs=specs,
+        outputs=None,
+        traced={},
+        ranges={},
+        opset=18,
+        exporter="auto",
+        constant_folding=True,
+    )
     with pytest.raises(Exception) as caught:  # noqa: PT011  # each exporter has its own
         step._export(writer, Net(operator), [torch.ones(2, 4)], tmp_path)
     (said,) = failures.of_exporter(writer, caught.value, specs, "the recipe's shapes").diagnostics
@@ -144,7 +153,9 @@ def test_what_onnx_runtime_cannot_run_is_told_by_its_cause(
     opsets = [helper.make_opsetid("", 18), *([helper.make_opsetid(domain, 1)] if domain else [])]
     proto = helper.make_model(graph, opset_imports=opsets, ir_version=9)
     onnx.save(proto, tmp_path / "net.fp32.onnx")
-    step = Verify("net.fp32.onnx", "fp32", (), {}, None, Tolerance())
+    step = Verify(
+        filename="net.fp32.onnx", precision="fp32", inputs=(), sizes={}, rows=None, tolerance=Tolerance()
+    )
     with pytest.raises(failures.StepError) as caught:
         step._running(tmp_path / "net.fp32.onnx", Model(proto))
     (said,) = caught.value.diagnostics
@@ -155,7 +166,16 @@ def test_what_onnx_runtime_cannot_run_is_told_by_its_cause(
 def _refused(writer: str, operator: Callable[[torch.Tensor], Any], tmp_path: Path) -> Diagnostic:
     specs = (TensorSpec("x", "float32", (2, 4)),)
     found: dict[str, Any] = {}
-    step = Export(ModelSource("a:b"), specs, None, {}, {}, 18, "auto", True)
+    step = Export(
+        source=ModelSource("a:b"),
+        inputs=specs,
+        outputs=None,
+        traced={},
+        ranges={},
+        opset=18,
+        exporter="auto",
+        constant_folding=True,
+    )
     names = {"write": step._export, "given": (writer, Net(operator), [torch.ones(2, 4)])}
     # From code without a file, so that no line of this one is on the way.
     exec(

@@ -22,12 +22,24 @@ HALF = Half(
     node_block_list=(), min_positive_val=None, max_finite_val=None, keep_initializers_as_inputs=True,
 )  # fmt: skip
 STEPS = {
-    "simplified": (Simplify("m.onnx", False, True, True), {"h": ["batch", 3], "r": [None, 3]}),
+    "simplified": (
+        Simplify(filename="m.onnx", enabled=False, constant_folding=True, keep_initializers_as_inputs=True),
+        {"h": ["batch", 3], "r": [None, 3]},
+    ),
     "half": (
         HALF,
         {"x_fp16": ["batch", 4], "h": ["batch", 3], "r": [None, 3], "y_fp16": [None, 2]},
     ),
-    "static": (Static("m.onnx", {"batch": 5}, False, True, True), {"h": [5, 3], "r": [5, 3]}),
+    "static": (
+        Static(
+            filename="m.onnx",
+            sizes={"batch": 5},
+            simplify=False,
+            constant_folding=True,
+            keep_initializers_as_inputs=True,
+        ),
+        {"h": [5, 3], "r": [5, 3]},
+    ),
 }
 
 

@@ -57,9 +57,16 @@ class NeedsSingle(nn.Module):
 def _wrong(module: nn.Module, out: Path, *, batch: int | None = None, **knobs: Any) -> StepError:
     """What the export of a model raises whose batch is free, or this one."""
     step = Export(
-        ModelSource("none"), (TensorSpec("x", "float32", (batch or "batch", 6)),), None,
-        {} if batch else {"batch": 2}, {} if batch else {"batch": (1, 8)}, 18, "dynamo", True, **knobs,
-    )  # fmt: skip
+        source=ModelSource("none"),
+        inputs=(TensorSpec("x", "float32", (batch or "batch", 6)),),
+        outputs=None,
+        traced={} if batch else {"batch": 2},
+        ranges={} if batch else {"batch": (1, 8)},
+        opset=18,
+        exporter="dynamo",
+        constant_folding=True,
+        **knobs,
+    )
     model = LiveModel(module.eval(), ModelSource("none"), Path(__file__).parent, None)  # type: ignore[arg-type]
     with pytest.raises(StepError) as raised:
         step.run_beside(model, {}, out)

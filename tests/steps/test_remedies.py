@@ -249,7 +249,17 @@ def test_the_line_is_that_of_the_users_code_and_else_of_the_library() -> None:
 def test_a_call_before_the_export_has_the_same_remedies(folder: Path, precision: Any) -> None:
     (folder / "table.txt").touch()
     net = resolve({"import": "a_failing_file:Net"}, folder)
-    step = Export(ModelSource("a:b"), (), None, {"batch": 2}, {}, 18, "auto", True, precision)
+    step = Export(
+        source=ModelSource("a:b"),
+        inputs=(),
+        outputs=None,
+        traced={"batch": 2},
+        ranges={},
+        opset=18,
+        exporter="auto",
+        constant_folding=True,
+        precision=precision,
+    )
     model = LiveModel(net, step.source, folder, Trace(folder))
     (said,) = step._refused(raised(lambda: net(torch.ones(1))), model).diagnostics
     assert said.message.endswith(" 'table.txt' (a_failing_file.py:5 in reads)")

@@ -43,12 +43,20 @@ def prove(
     onnx.save(proto, str(folder / "source.onnx"))
     (folder / "reference").mkdir()
     inputs = (TensorSpec("x", dtype, (2, 4), values or Values()),)
-    AdoptedReference("source.onnx", Sampling(inputs, (), ({},), 2, 0)).run_at(
+    AdoptedReference(path="source.onnx", sampling=Sampling(inputs, (), ({},), 2, 0)).run_at(
         folder, {}, folder / "reference"
     )
     half, _ = convert(Model(proto), HalfOptions(keep_io_types=keep, dtype=ELEM_TYPES[precision]))
     files.write(half if published is None else Model(published), folder / "m.onnx")
-    step = Verify("m.onnx", precision, inputs, {}, None, Tolerance(relative_l2=5e-2), keep)
+    step = Verify(
+        filename="m.onnx",
+        precision=precision,
+        inputs=inputs,
+        sizes={},
+        rows=None,
+        tolerance=Tolerance(relative_l2=5e-2),
+        keep_io_types=keep,
+    )
     return step.run({"model": folder, "reference": folder / "reference"}, folder)
 
 

@@ -14,7 +14,7 @@ from modelbuild.changes.naming import Named, Role, locked, named
 from modelbuild.changes.review.effects import role
 from modelbuild.changes.seeing import seen
 from modelbuild.changes.sides import inside
-from modelbuild.plan.actions import plan
+from modelbuild.plan.planning import plan
 from modelbuild.recipe.problems import clean
 from modelbuild.recipe.schema import Recipe
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from modelbuild.base.keys import digest
 from modelbuild.changes.naming import Role
 from modelbuild.changes.review.values import Effect, Fate
-from modelbuild.plan.actions import Action, Artifact, Plan, plan
+from modelbuild.plan.actions import Action, Artifact, Plan
 from modelbuild.plan.freshness import facts
+from modelbuild.plan.planning import plan
 from modelbuild.recipe.schema import Recipe
 from modelbuild.steps.mixed import Mixed
 from modelbuild.steps.verify import Verify

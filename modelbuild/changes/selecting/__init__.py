@@ -25,7 +25,8 @@ from modelbuild.changes.selecting.changes import Changes
 from modelbuild.git import Repository
 from modelbuild.lockfile import Lock
 from modelbuild.lockfile.agreement import disagreements, named
-from modelbuild.plan.actions import Plan, plan
+from modelbuild.plan.actions import Plan
+from modelbuild.plan.planning import plan
 from modelbuild.recipe.finding import LOCKS, SUFFIXES
 from modelbuild.recipe.loading import load
 from modelbuild.state.format import unpacked_facts

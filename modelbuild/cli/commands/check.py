@@ -75,7 +75,7 @@ def _resolved(result: BuildResult, how: str) -> int:
 
 def _planned(path: Path) -> str:
     """What the recipe would make, and where its defaults come from."""
-    from modelbuild.plan.actions import plan
+    from modelbuild.plan.planning import plan
     from modelbuild.recipe import defaults
     from modelbuild.recipe.loading import load
 

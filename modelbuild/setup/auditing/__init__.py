@@ -22,7 +22,8 @@ from modelbuild.building.scheduling.crew import WITH_TORCH
 from modelbuild.machine import cores
 from modelbuild.machine.environment import ENVIRONMENT
 from modelbuild.machine.isolate import describe
-from modelbuild.plan.actions import Plan, plan
+from modelbuild.plan.actions import Plan
+from modelbuild.plan.planning import plan
 from modelbuild.recipe.finding import find
 from modelbuild.recipe.loading import load
 from modelbuild.setup.auditing import strace

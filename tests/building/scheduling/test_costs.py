@@ -8,7 +8,7 @@ import pytest
 
 from modelbuild.building.scheduling.costs import Budget, Costs, heights, peaks_by_kind
 from modelbuild.machine.memory import available
-from modelbuild.plan.actions import plan
+from modelbuild.plan.planning import plan
 from modelbuild.recipe.loading import parse
 
 GIB = 1 << 30

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
+import pkgutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from modelbuild.plan.actions import Plan, plan
+from modelbuild import steps
+from modelbuild.base.tolerance import DEFAULTS, Tolerance
+from modelbuild.plan.actions import Plan
+from modelbuild.plan.planning import plan
+from modelbuild.plan.precisions import FP32, Precision, precisions
 from modelbuild.recipe.loading import parse
+from modelbuild.steps.base import Step
 
 TEXT = """\
 model: {import: "net:Net"}
@@ -262,3 +271,47 @@ def test_weights_that_a_caller_can_give_are_in_every_file_of_the_recipe() -> Non
         if one.step.knobs() != other.step.knobs()
     }
     assert {"fp32", "fp16", "fp16.batch1"} <= changed
+
+
+def test_a_precision_has_the_bounds_that_hold_and_its_blocked_nodes_in_one_order() -> None:
+    text = TEXT.replace(
+        "precision: {fp32: {}, fp16: {}}",
+        "precision: {bf16: {tolerance: {mismatch: 0.5}}, fp32: {tolerance: {rtol: 0.01}}, "
+        "fp16: {method: convert, node_block_list: [b, a, b]}}",
+    )
+    fp32, fp16, bf16 = precisions(parse(text, "net.yaml", "net"))
+    assert fp32 == Precision(name="fp32", tolerance=Tolerance(rtol=0.01, atol=0.0))
+    assert (fp16.name, fp16.method, fp16.node_block_list) == ("fp16", "convert", ("a", "b"))
+    assert (fp16.tolerance, fp16.op_block_list) == (DEFAULTS["fp16"], None)
+    assert (fp16.min_positive_val, fp16.max_finite_val) == (1e-7, 65504.0)
+    assert (bf16.min_positive_val, bf16.max_finite_val) == (None, None)
+    assert bf16.tolerance == Tolerance(relative_l2=5e-2, cosine=0.99, mismatch=0.5)
+
+
+@pytest.mark.parametrize(
+    ("method", "exported", "search"),
+    [
+        (None, True, None), ("half", True, None), ("autocast", True, None),
+        ("convert", False, None), ("mixed", False, "mixed"), ("auto", False, "auto"),
+    ],
+)  # fmt: skip
+def test_how_a_precision_is_made_says_whether_it_takes_an_export_or_a_search(
+    method: Any, exported: bool, search: str | None
+) -> None:
+    made = dataclasses.replace(FP32, method=method)
+    assert (made.is_exported, made.search) == (exported, search)
+
+
+def _of_ours(above: type[Step]) -> list[type[Step]]:
+    below = [s for s in above.__subclasses__() if s.__module__.startswith("modelbuild.")]
+    return [above, *(found for step in below for found in _of_ours(step))]
+
+
+def test_a_step_takes_its_knobs_by_their_names_alone() -> None:
+    """A key is made of names, and two knobs of one type are exchanged unseen."""
+    for module in pkgutil.iter_modules(steps.__path__, "modelbuild.steps."):
+        importlib.import_module(module.name)
+    made = [step for step in _of_ours(Step) if dataclasses.fields(step)]
+    assert len(made) >= 13
+    by_place = [f"{s.__name__}.{f.name}" for s in made for f in dataclasses.fields(s) if not f.kw_only]
+    assert by_place == []
