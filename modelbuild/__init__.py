@@ -100,14 +100,14 @@ def build(
         RecipeError: a path or ``only`` names nothing, two recipes have one name, ``lock`` comes
             with ``dry_run`` or ``only``, or a lock file to hold to is missing or damaged.
     """
-    from modelbuild.building import builds
-    from modelbuild.building.scheduling.runs import Silent
-
     request = _request(
         recipes, out, cache_dir, jobs=jobs, keep_going=keep_going, force=force, only=only,
         require_engines=require_engines, write_back=write_back, lock=lock, locked=locked,
         changed_since=changed_since,
     )  # fmt: skip
+    from modelbuild.building import builds
+    from modelbuild.building.scheduling.runs import Silent
+
     return (builds.foresee if dry_run else builds.build)(request, Silent())
 
 
@@ -161,10 +161,11 @@ def verify(
     Raises:
         RecipeError: a path or ``only`` names nothing.
     """
+    request = _request(recipes, out, cache_dir, jobs=jobs, only=only)
     from modelbuild.building import builds
     from modelbuild.building.scheduling.runs import Silent
 
-    return builds.verify(_request(recipes, out, cache_dir, jobs=jobs, only=only), Silent())
+    return builds.verify(request, Silent())
 
 
 def check(

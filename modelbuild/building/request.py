@@ -32,7 +32,7 @@ class Request:
 
     recipes: Sequence[str]
     out: Path = Path("build")
-    cache: Path | None = None
+    cache_dir: Path | None = None
     jobs: int = 0  # 0: as many as there are cores
     keep_going: bool = False
     force: bool = False
@@ -48,7 +48,7 @@ class Request:
         return self.jobs or cores.available()
 
     def store(self) -> Store:
-        return Store((self.cache or home.default_root()).absolute())
+        return Store((self.cache_dir or home.default_root()).absolute())
 
 
 @dataclass(frozen=True)

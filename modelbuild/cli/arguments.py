@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from modelbuild import settings
 from modelbuild.base.catalogue import EXIT_USAGE
 from modelbuild.base.escaping import line
 from modelbuild.cli import commands
+from modelbuild.cli.commands import options
 from modelbuild.wording import output
 from modelbuild.wording.phrases import meant, nearest
 
@@ -27,6 +29,7 @@ class _Parser(argparse.ArgumentParser):
     """Also of each command: an option that it does not have is told with those that it has."""
 
     meant: str | None = None  # the word for one that it does not know, if one is near
+    behind_dashes: str | None = None  # the name of the words after ``--``, if it takes such
 
     def error(self, message: str) -> NoReturn:
         hint = meant(self.meant) or f"`{self.prog} --help` shows what there is"
@@ -35,7 +38,12 @@ class _Parser(argparse.ArgumentParser):
         raise Misused(message, hint)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        known, unknown = super().parse_known_args(args, namespace)
+        words, behind = args, list[str]()
+        if self.behind_dashes:  # argparse forgets where ``--`` stood, and a path would be taken for a word
+            words, behind = _parted(args or ())
+        known, unknown = super().parse_known_args(words, namespace)
+        if self.behind_dashes:
+            setattr(known, self.behind_dashes, tuple(behind))
         if unknown:
             options = {name.lstrip("-"): name for name in self._option_string_actions}
             near = nearest(unknown[0].partition("=")[0].lstrip("-"), options)
@@ -65,10 +73,17 @@ def parser() -> argparse.ArgumentParser:
             name, help=about, description=about[0].upper() + about[1:] + ".", epilog=command.EXAMPLES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )  # fmt: skip
-        one.set_defaults(run=command.run)
-        command.options(one)
+        one.set_defaults(run=command.run, command=name)
+        options.add(name, one)
+        one.behind_dashes = next((o.name for o in options.of(name) if o.behind_dashes), None)
     parser.set_defaults(parser=parser)  # completion is about all of it
     return parser
+
+
+def _parted(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What stands before ``--``, and behind it."""
+    at = words.index("--") if "--" in words else len(words)
+    return list(words[:at]), list(words[at + 1 :])
 
 
 def _epilog() -> str:

@@ -1,5 +1,5 @@
-"""The commands, one file each: ``ABOUT`` and ``EXAMPLES`` for the help, ``options`` adds what it takes
-to a parser, ``run`` does it and returns the exit code.
+"""The commands, one file each: ``ABOUT`` and ``EXAMPLES`` for the help, ``run`` does it and returns the exit
+code. What each takes is in the table of ``options``.
 
 What a command needs is imported in ``run``: the command line knows all of them each time it starts.
 """

@@ -23,44 +23,12 @@ exit codes: 0 all right, 1 a step failed, 2 the recipe or the command line is wr
 """
 
 
-def options(parser: argparse.ArgumentParser) -> None:
-    taken.recipes(parser)
-    taken.since(parser)
-    taken.work(parser)
-    parser.add_argument("--keep-going", action="store_true",
-                        help="build the other recipes even if one is invalid")  # fmt: skip
-    parser.add_argument("--dry-run", action="store_true", help="say what would be built, and why")
-    parser.add_argument("--force", action="store_true", help="build even what is fresh")
-    parser.add_argument("--require-engines", action="store_true",
-                        help="a missing engine backend is an error (exit code 4), not a skip")  # fmt: skip
-    parser.add_argument("--write-back", action="store_true",
-                        help="put the nodes that a search kept in fp32 into the recipe")  # fmt: skip
-    parser.add_argument("--in-process", metavar="ACTION",
-                        help="run this one here, for pdb or a profiler (graph lists them)")  # fmt: skip
-    lock = parser.add_mutually_exclusive_group()
-    lock.add_argument("--lock", action="store_true",
-                      help="write what was built into RECIPE's .lock.yaml, for review")  # fmt: skip
-    lock.add_argument("--locked", action="store_true",
-                      help="publish nothing that differs from the lock file, and say where")  # fmt: skip
-    taken.output(parser)
-    taken.volume(parser)
-
-
 def run(options: argparse.Namespace) -> int:
     from modelbuild.building import builds
 
     if options.in_process is not None:
         _make_way(options)
-    request = taken.request(
-        options,
-        keep_going=options.keep_going,
-        force=options.force,
-        require_engines=options.require_engines,
-        write_back=options.write_back,
-        in_process=options.in_process,
-        lock=options.lock,
-        locked=options.locked,
-    )
+    request = taken.request(options)
     does = builds.foresee if options.dry_run else builds.build
     return answers.built(does, request, options.format, options.volume)
 

@@ -9,7 +9,6 @@ from typing import Any
 from modelbuild.base.catalogue import EXIT_STEP_FAILED
 from modelbuild.base.errors import Diagnostic, RecipeError
 from modelbuild.cli.commands import answers
-from modelbuild.cli.commands import options as taken
 from modelbuild.wording import output
 
 ABOUT = "look after the cache: stats, verify, gc"
@@ -19,17 +18,6 @@ examples:
   modelbuild cache verify
   modelbuild cache gc --max-size 20GiB --max-age 30d
 """
-
-
-def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("job", choices=("stats", "verify", "gc"),
-                        help="what it holds and saved; hash it all again; delete the least used")  # fmt: skip
-    parser.add_argument("--max-size", type=_size, metavar="SIZE",
-                        help="gc: bytes to leave, least recently used first: 500MiB, 20GiB")  # fmt: skip
-    parser.add_argument("--max-age", type=_age, metavar="AGE",
-                        help="gc: delete what was not used for as long: 12h, 30d")  # fmt: skip
-    taken.cache_folder(parser)
-    taken.output(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -70,26 +58,3 @@ def _plain(data: Any) -> Any:
     if isinstance(data, list | tuple):
         return [_plain(v) for v in data]
     return str(data) if isinstance(data, Path) else data
-
-
-_SIZES = {"": 1, "B": 1, **{f"{p}{s}": 1024**n for n, p in enumerate("KMGT", 1) for s in ("", "B", "iB")}}
-_AGES = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-
-
-def _size(text: str) -> int:
-    return int(_measure(text, _SIZES, "a size: 500MiB, 20GiB"))
-
-
-def _age(text: str) -> float:
-    return _measure(text, _AGES, "an age: 12h, 30d")
-
-
-def _measure(text: str, units: dict[str, int], what: str) -> float:
-    number = text.rstrip("BbiKMGTsmhdw")
-    try:
-        value = float(number) * units[text[len(number) :]]
-    except (ValueError, KeyError):
-        raise argparse.ArgumentTypeError(f"{text!r} is not {what}") from None
-    if not 0 <= value < 1e18:
-        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
-    return value

@@ -26,26 +26,10 @@ examples:
 """
 
 
-def options(parser: argparse.ArgumentParser) -> None:
-    taken.recipes(parser)
-    taken.since(parser)
-    parser.add_argument("--locked", action="store_true",
-                        help="also that each lock file is of its recipe and of today's files")  # fmt: skip
-    parser.add_argument("--resolved", action="store_true",
-                        help="print each recipe with every default, and where it comes from")  # fmt: skip
-    taken.cache_folder(parser)
-    taken.output(parser)
-    taken.volume(parser)
-
-
 def run(options: argparse.Namespace) -> int:
     from modelbuild.building import checking
-    from modelbuild.building.request import Request
 
-    request = Request(
-        options.recipes, cache=options.cache_dir, changed_since=options.changed_since, locked=options.locked
-    )
-    result = checking.check(request)
+    result = checking.check(taken.request(options))
     if options.resolved:
         return _resolved(result, options.format)
     answers.answer(result, options.format, options.volume, since=options.changed_since)

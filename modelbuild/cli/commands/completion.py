@@ -30,10 +30,6 @@ _RECIPES = {
 }
 
 
-def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("shell", choices=tuple(_RECIPES), help="the shell that will read it")
-
-
 def run(options: argparse.Namespace) -> int:
     import shtab
 

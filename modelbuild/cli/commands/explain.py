@@ -14,10 +14,6 @@ examples:
 """
 
 
-def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("code", nargs="?", metavar="CODE", help="as in error[CODE]: all of them if left out")
-
-
 def run(options: argparse.Namespace) -> int:
     from modelbuild.views import explanations
 

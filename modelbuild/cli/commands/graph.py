@@ -17,14 +17,6 @@ examples:
 """
 
 
-def options(parser: argparse.ArgumentParser) -> None:
-    taken.recipes(parser)
-    taken.places(parser)
-    taken.only(parser)
-    parser.add_argument("--format", choices=("text", "dot", "mermaid", "json"),
-                        help="a tree, Graphviz, Mermaid for Markdown, or one object")  # fmt: skip
-
-
 def run(options: argparse.Namespace) -> int:
     from modelbuild.building.scheduling.runs import Silent
     from modelbuild.views import drawing

@@ -18,18 +18,6 @@ examples:
 """
 
 
-def options(parser: argparse.ArgumentParser) -> None:
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("model", metavar="IMPORT", nargs="?",
-                      help="package.module:attribute: a model, its class, or what returns one")  # fmt: skip
-    what.add_argument("--from-onnx", type=Path, metavar="FILE", help="an ONNX file instead")
-    what.add_argument("--ci", action="store_true", help="workflows for CI, into this folder")
-    parser.add_argument("--patience", type=_seconds, metavar="SECONDS",
-                        help="how long to try the model (30); 0: only read it")  # fmt: skip
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE",
-                        help="write the recipe there; standard output otherwise")  # fmt: skip
-
-
 def run(options: argparse.Namespace) -> int:
     if options.ci:
         return _ci(options)
@@ -65,13 +53,3 @@ def _ci(options: argparse.Namespace) -> int:
     for path in ci.write(Path.cwd()):
         output.show(f"wrote {path}")
     return 0
-
-
-def _seconds(text: str) -> float:
-    try:
-        found = float(text)
-    except ValueError:
-        found = -1.0
-    if not 0 <= found <= 86400:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, from 0 to 86400")
-    return found

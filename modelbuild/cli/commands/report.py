@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from modelbuild import settings
 from modelbuild.base.escaping import line
@@ -19,15 +18,6 @@ examples:
 
 nothing of the models' code runs; the file needs no network and no other file
 """
-
-
-def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipes", nargs="*", metavar="RECIPE",
-                        help="a recipe, a folder of recipes, or a glob (all that were built)")  # fmt: skip
-    parser.add_argument("-o", "--output", type=Path, default=Path("report.html"), metavar="FILE",
-                        help="the file to write (report.html)")  # fmt: skip
-    taken.places(parser)
-    taken.volume(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -10,10 +10,6 @@ ABOUT = "print the recipe's JSON schema"
 EXAMPLES = "example:\n  modelbuild schema > schemas/recipe.schema.json\n"
 
 
-def options(parser: argparse.ArgumentParser) -> None:
-    """It takes none."""
-
-
 def run(options: argparse.Namespace) -> int:
     from modelbuild.recipe.json_schema import schema_text
 

@@ -16,15 +16,6 @@ examples:
 """
 
 
-def options(parser: argparse.ArgumentParser) -> None:
-    taken.recipes(parser)
-    taken.since(parser)
-    taken.places(parser)
-    taken.only(parser)
-    taken.output(parser)
-    taken.volume(parser)
-
-
 def run(options: argparse.Namespace) -> int:
     from modelbuild import settings
     from modelbuild.building import explaining

@@ -11,13 +11,6 @@ ABOUT = "measure the published artifacts against PyTorch again"
 EXAMPLES = "example:\n  modelbuild verify configs/resnet50.yaml --format json\n"
 
 
-def options(parser: argparse.ArgumentParser) -> None:
-    taken.recipes(parser)
-    taken.work(parser)
-    taken.output(parser)
-    taken.volume(parser)
-
-
 def run(options: argparse.Namespace) -> int:
     from modelbuild.building import builds
 

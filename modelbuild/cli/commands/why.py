@@ -16,14 +16,6 @@ examples:
 """
 
 
-def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("artifact", metavar="ARTIFACT", help="its file's name")
-    taken.recipes(parser)
-    taken.places(parser)
-    parser.add_argument("--facts", action="store_true", help="print every fact of the keys behind it")
-    taken.output(parser)
-
-
 def run(options: argparse.Namespace) -> int:
     from modelbuild.building import explaining
     from modelbuild.building.scheduling.runs import Silent

@@ -393,7 +393,7 @@ def test_a_model_is_let_go_and_made_again_when_it_is_needed_again(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project.folder)
-    request = Request(["net.yaml"], cache=project.folder / "cache", jobs=1)
+    request = Request(["net.yaml"], cache_dir=project.folder / "cache", jobs=1)
     first = Recorder()
     assert building.build(request, first).ok
     assert first.order.count("model") == 1
