@@ -1,7 +1,7 @@
-"""The short way of ``modelbuild build``: when there is nothing to do, say so and end.
+"""The fast path of ``modelbuild build``: when there is nothing to do, say so and end.
 
 Every command starts here. What it asks for is answered from state files if all of it can be, and
-else by the whole command line. A row that does not hold sends nobody the long way by itself: the
+else by the whole command line. A row that does not hold sends nobody down the slow path by itself: the
 facts behind it are looked at again, and if they are what they were, only the row is new. So a
 ``touch`` and a fresh checkout cost one hash of what was touched, once.
 """
@@ -87,14 +87,14 @@ def answer(arguments: "Sequence[str]") -> int | None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (OSError, ValueError, AttributeError, LookupError, TypeError, RecursionError):
-        return None  # the long way says what is wrong, with the recipe, the cache or standard output
+        return None  # the slow path says what is wrong, with the recipe, the cache or standard output
 
 
 # ---- what is asked -----------------------------------------------------------------------------
 
 
 class Asked:
-    """A command line that the short way understands."""
+    """A command line that the fast path understands."""
 
     def __init__(self) -> None:
         self.recipes: list[str] = []
