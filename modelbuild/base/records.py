@@ -31,7 +31,7 @@ DIAGNOSTIC = record(
      "level": one_of("error", "warning", "info")},
 )  # fmt: skip
 
-_NUMBERS = dict.fromkeys(("relative_l2", "headroom", "max_abs", "max_rel", "cosine"), maybe(number))
+_NUMBERS = dict.fromkeys(("relative_l2", "headroom", "max_abs", "max_rel", "cosine", "sqnr"), maybe(number))
 _JUDGED = record({"measure": text, "value": number, "bound": number}, open=True)
 _ERRORS = record(
     {"relative_l2": maybe(number), "headroom": maybe(number)},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-MEASURED = ("rtol", "atol", "relative_l2", "cosine")
+MEASURED = ("rtol", "atol", "relative_l2", "cosine", "sqnr")
 """The bounds of outputs that are measured; ``mismatch`` is that of outputs that are counted."""
 
 
@@ -15,15 +15,17 @@ class Tolerance:
 
     ``rtol`` and ``atol`` are one bound, numpy's: |candidate - reference| <= atol + rtol * |reference|,
     element by element. ``relative_l2`` is ||candidate - reference|| / ||reference||. ``cosine`` is a
-    lower bound. ``mismatch`` is the share of the elements of an integer or bool output that may differ
-    where floats decide them. ``conditioning`` is how many times PyTorch's own error is allowed where the
-    others do not hold. ``outputs`` has the bounds of outputs that have their own.
+    lower bound, and ``sqnr`` too: the ratio of signal to noise in dB, -20 * log10(relative_l2). ``mismatch``
+    is the share of the elements of an integer or bool output that may differ where floats decide them.
+    ``conditioning`` is how many times PyTorch's own error is allowed where the others do not hold.
+    ``outputs`` has the bounds of outputs that have their own.
     """
 
     rtol: float | None = None
     atol: float | None = None
     relative_l2: float | None = None
     cosine: float | None = None
+    sqnr: float | None = None
     mismatch: float | None = None
     conditioning: float | None = None
     outputs: Mapping[str, Tolerance] = field(default_factory=dict)

@@ -54,9 +54,10 @@ mismatch: 1e-2}`, bf16 `{relative_l2: 5e-2, cosine: 0.99, mismatch: 5e-2}`. `mis
 bools, the others for floats; where only the one kind is named, the other keeps its default. Of `rtol` and
 `atol`, one that is not named beside the other is 0. `conditioning: 4` allows an fp32
 file that misses them four times what PyTorch is off by itself, its float32 against its float64: for models
-that magnify rounding. `relative_l2` and `cosine` hold for every slice of an output that has a size of its
-own, as scores beside boxes, not only for the whole. What an output names under `outputs` holds for it
-instead of the rest. `{}` bounds nothing: `verify.function` decides alone.
+that magnify rounding. `relative_l2`, `cosine` and `sqnr` (in dB, as people who quantize tell it) hold for
+every slice of an output that has a size of its own, as scores beside boxes, not only for the whole. What
+an output names under `outputs` holds for it instead of the rest. `{}` bounds nothing: `verify.function`
+decides alone.
 """,
     "Fp16": """\
 `half` and `autocast` export the model itself in half precision, so the block lists mean nothing

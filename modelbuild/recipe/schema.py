@@ -142,6 +142,9 @@ class Bounds(Part):
     cosine: Annotated[Number, Field(gt=0, le=1)] | None = Field(
         default=None, description="Cosine of the angle between the two, at least."
     )
+    sqnr: Annotated[Number, Field(gt=0)] | None = Field(
+        default=None, description="The ratio of signal to noise in dB, at least: 40 is a relative_l2 of 1e-2."
+    )
     mismatch: Annotated[Number, Field(ge=0, le=1)] | None = Field(
         default=None,
         description="Of integers and bools that floats decide, the share that may differ.",

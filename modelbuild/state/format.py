@@ -84,8 +84,11 @@ def unpacked(data: bytes) -> State | None:
     if len(parts) != 4 or not _plain(parts[0]):
         return None
     head, rows, environment, facts = parts
-    program, recipe, out, cwd, given, name, told, counts, answer = _text(head).split("\n")
-    cached, skipped, warnings = map(int, counts.split(" "))
+    try:
+        program, recipe, out, cwd, given, name, told, counts, answer = _text(head).split("\n")
+        cached, skipped, warnings = map(int, counts.split(" "))
+    except ValueError:  # somebody else's, with a checksum that is right
+        return None
     variables = []
     for line in _text(environment).split("\n") if environment else ():
         variable, _, value = line.partition("\t")

@@ -139,6 +139,8 @@ def strains(reference: Array, candidate: Array, tolerance: Tolerance) -> list[fl
         bounds.append(Tolerance(rtol=tolerance.rtol, atol=tolerance.atol))
     if tolerance.relative_l2 is not None:
         bounds.append(Tolerance(relative_l2=tolerance.relative_l2))
+    if tolerance.sqnr is not None:
+        bounds.append(Tolerance(sqnr=tolerance.sqnr))
     if tolerance.cosine is not None:
         bounds.append(Tolerance(cosine=tolerance.cosine))
     figures, found = measured(reference, candidate), []

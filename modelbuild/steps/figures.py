@@ -54,6 +54,7 @@ class Distance:
         names = ("max_abs", "max_rel", "relative_l2", "cosine", "headroom")
         numbers = {n: _json_number(getattr(self, n)) for n in names}
         told = self.judged is not None and math.isfinite(self.judged.value)
+        numbers["sqnr"] = _json_number(decibels(self.relative_l2))
         return {**numbers, "judged": asdict(self.judged) if self.judged is not None and told else None}
 
 
@@ -125,6 +126,9 @@ class Figures:
         """Each bound's headroom, and what it was held against."""
         if (most := tolerance.relative_l2) is not None:
             yield _ratio(most, self.relative_l2), Judged("relative_l2", self.relative_l2, most)
+        if (least := tolerance.sqnr) is not None:
+            held = Judged("sqnr", decibels(self.relative_l2), least)
+            yield _ratio(_amplitude(least), self.relative_l2), held
         if (least := tolerance.cosine) is not None:
             yield _ratio(1 - least, self.gap), Judged("cosine", 1 - self.gap, least)
         names = [n for n in ("rtol", "atol") if getattr(tolerance, n) is not None]
@@ -156,10 +160,23 @@ class Figures:
         return cls(**own, hull=tuple((float(size), float(error)) for size, error in points))
 
 
+def decibels(relative_l2: float) -> float:
+    """The ratio of signal to noise of an error relative to its signal; infinite where there is no error."""
+    return -20 * math.log10(relative_l2) if relative_l2 > 0 else math.inf
+
+
+def _amplitude(sqnr: float) -> float:
+    """The error relative to its signal at so many dB."""
+    return float(10 ** (-sqnr / 20))
+
+
 def level_of(tolerance: Tolerance) -> float | None:
     """The error relative to its size that a part may have: an error e costs at most e^2 / 2 of cosine."""
-    if tolerance.relative_l2 is not None:
-        return tolerance.relative_l2
+    named = [] if tolerance.relative_l2 is None else [tolerance.relative_l2]
+    if tolerance.sqnr is not None:
+        named.append(_amplitude(tolerance.sqnr))
+    if named:
+        return min(named)
     return None if tolerance.cosine is None else math.sqrt(2 * (1 - tolerance.cosine))
 
 

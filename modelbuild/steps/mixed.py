@@ -13,6 +13,7 @@ from modelbuild.base.errors import Diagnostic, ProofError, first_line
 from modelbuild.base.telling import tell
 from modelbuild.steps import clamps, variant_rows
 from modelbuild.steps.base import Outcome, Step
+from modelbuild.steps.figures import decibels
 from modelbuild.steps.half import Half
 from modelbuild.steps.model import import_attribute
 from modelbuild.steps.verify import Verify
@@ -314,8 +315,10 @@ class Mixed(Half):
         if not math.isfinite(strain):
             return "scale the values into its range"
         factor = strain**0.5 * 1.5
-        named = {k: v for k, v in self.proof.tolerance.named().items() if k != "cosine"}
+        named = {k: v for k, v in self.proof.tolerance.named().items() if k not in ("cosine", "sqnr")}
         bounds = ", ".join(f"{k}: {v * factor:.1g}" for k, v in named.items() if v)
+        if self.proof.tolerance.sqnr is not None:
+            bounds += f"{', ' * bool(bounds)}sqnr: {self.proof.tolerance.sqnr + decibels(factor):.0f}"
         return f"a tolerance of about {{{bounds}}} can be held" if bounds else "loosen the tolerance"
 
 

@@ -350,8 +350,9 @@ class Proof:
                 "" if name in self.counted else ": integers alone make them"
             )
         else:
+            noise = "" if bounds.sqnr is None else f" ({figures.decibels(worst.relative_l2):.1f} dB)"
             said = (
-                f"relative L2 {worst.relative_l2:.3g}, largest error {worst.max_abs:.3g}, cosine "
+                f"relative L2 {worst.relative_l2:.3g}{noise}, largest error {worst.max_abs:.3g}, cosine "
                 f"{worst.cosine:.6f}, against {replace(bounds, mismatch=None, conditioning=None)}; "
                 f"{far} are beyond it"
             )

@@ -112,6 +112,8 @@ def against(judged: Mapping[str, Any] | None) -> str:
     measure, value, bound = judged["measure"], judged["value"], judged["bound"]
     if measure == "cosine":
         return f"cosine {value:.6g}, least {bound:g}"
+    if measure == "sqnr":
+        return f"sqnr {value:.1f} dB, least {bound:g}"
     if measure == "mismatch":
         return f"mismatch {value:.2g} of {bound:g}"
     return f"{measure} {_short(value)} of {_short(bound)}"

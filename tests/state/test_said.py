@@ -17,6 +17,7 @@ from modelbuild.base.results import BuildResult
 from modelbuild.cli.terminal import summary
 from modelbuild.recipe.finding import find
 from modelbuild.recipe.loading import load
+from modelbuild.state import format as state
 from modelbuild.state import keeping
 from tests.state.conftest import Small
 
@@ -136,3 +137,16 @@ def test_a_folder_has_the_same_recipes_both_ways(here: Path) -> None:
     (here / "sub" / "x.yaml").touch()
     for arguments in (["."], ["./"], [str(here)], ["sub", "."], ["b.yaml", "sub/"]):
         assert quick._recipes(arguments) == [str(p) for p in find(arguments)]
+
+
+def test_a_state_with_other_fields_and_a_right_checksum_is_none(here: Path) -> None:
+    made = Small(here)
+    made.keep()
+    (place,) = (p for p in (here / "cache" / "state").iterdir() if p.suffix != ".json")
+    data = place.read_bytes()
+    known = state.unpacked(data)
+    assert known is not None
+    for told in ("one\nmore line", known.told):
+        known.told = told
+        known.counts = (1, 2, 3) if "\n" in told else (1, 2)  # type: ignore[assignment]
+        assert state.unpacked(known.packed()) is None

@@ -238,3 +238,27 @@ def test_the_headroom_is_that_of_the_bound_that_decided(
     found = distance(reference, reference + noise, Tolerance(relative_l2=bound, rtol=bound, atol=bound))
     if found.judged is not None and found.judged.measure != "cosine":
         assert found.judged.bound / found.judged.value == pytest.approx(found.headroom)
+
+
+@given(arrays, st.floats(5, 60), st.integers(0, 5))
+def test_sqnr_is_relative_l2_in_decibels(reference: np.ndarray, least: float, seed: int) -> None:
+    noise = np.random.default_rng(seed).normal(0, 5e-3, reference.shape).astype(np.float32)
+    found = distance(reference, reference + noise, Tolerance(sqnr=least))
+    alike = distance(reference, reference + noise, Tolerance(relative_l2=10 ** (-least / 20)))
+    assert found.headroom == pytest.approx(alike.headroom)
+    assert found.passed == alike.passed
+    told = found.as_json()["sqnr"]
+    if told is not None:
+        assert told == pytest.approx(-20 * math.log10(found.relative_l2))
+
+
+def test_the_ratio_of_signal_to_noise_holds_for_every_part_of_an_output() -> None:
+    boxes, scores = np.full((1, 4, 50), 300.0), np.full((1, 2, 50), 0.5)
+    reference = np.concatenate([boxes, scores], axis=1).astype(np.float32)
+    candidate = np.concatenate([boxes, scores * 0.5], axis=1).astype(np.float32)
+    found = distance(reference, candidate, Tolerance(sqnr=20))
+    assert not found.passed, "the boxes are 3000 times the scores, of which nothing is left"
+    assert found.judged is not None
+    assert found.judged.measure == "relative_l2 of a part"
+    whole = distance(reference, candidate, Tolerance(rtol=1, sqnr=20, atol=0)).as_json()
+    assert whole["sqnr"] > 60

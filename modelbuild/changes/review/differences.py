@@ -24,7 +24,7 @@ _UNSET = {
     "opset": "the file's own", "outputs": "the exporter's names", "op_block_list": "the default list",
     "profiles": "as dynamic_axes", "optimization_level": "the builder's", "workspace": "the builder's",
     "rtol": "not asked", "atol": "not asked", "relative_l2": "not asked", "cosine": "not asked",
-    "mismatch": "not asked", "conditioning": "not asked",
+    "sqnr": "not asked",     "mismatch": "not asked", "conditioning": "not asked",
 }  # fmt: skip
 _LONGEST, _LONGEST_VALUE = 200, 5000
 _PLAIN = re.compile(r"""(?!\s)(?:[^{}\[\],#'"\n:]|:(?! ))+(?<!\s)""")  # what a person reads as one word

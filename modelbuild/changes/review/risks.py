@@ -101,7 +101,7 @@ def _looser(bound: str, old: float, tolerance: Bounds, spare: float | None) -> s
         new = spare
     if new is None:
         return f"{old:g} -> not asked"
-    loosened = new < old if bound == "cosine" else new > old
+    loosened = new < old if bound in ("cosine", "sqnr") else new > old
     return f"{old:g} -> {new:g}" if loosened else None
 
 
