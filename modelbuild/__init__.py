@@ -249,6 +249,7 @@ def report(
 
     Raises:
         RecipeError: a path names nothing, two recipes have one name, or nothing was built.
+        ToolchainError: the extra ``report`` is not installed.
         ModelbuildError: the file cannot be written.
     """
     _supported()

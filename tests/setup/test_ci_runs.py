@@ -125,7 +125,7 @@ ALL = ["Install", "Name the cache", "Check", "Build", "Trim the cache", "Report"
 def test_the_workflow_builds_everything_on_main_and_then_what_a_pull_request_touches(runner: Runner) -> None:
     workflow = read((runner.folder / ci.WORKFLOWS / "modelbuild.yml").read_text())
     assert runner.run(workflow, {}) == dict.fromkeys(ALL, 0)
-    assert "pip -m pip install modelbuild[cpu]" in runner.log
+    assert "pip -m pip install modelbuild[cpu,report]" in runner.log
     assert (runner.folder / "report.html").stat().st_size > 1000
     shutil.copytree(runner.cache, runner.saved)
     outputs = (runner.folder.parent / "GITHUB_OUTPUT").read_text()

@@ -40,12 +40,15 @@ def write(request: Request, path: Path, reporter: Reporter) -> Written:
 
     Raises:
         RecipeError: a path names nothing, two recipes have one name, or nothing was built.
+        ToolchainError: ``extra-missing``: what draws the plots is not installed; it is asked first.
         ModelbuildError: ``report-unwritable``.
     """
     from modelbuild.store import write_atomically
+    from modelbuild.views.reporting import scripts
     from modelbuild.views.reporting.gathering import gather
     from modelbuild.views.reporting.page import render
 
+    scripts.need()
     models = gather(request, reporter)
     text = render(models)
     try:

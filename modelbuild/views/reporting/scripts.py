@@ -6,6 +6,9 @@ import base64
 import functools
 import hashlib
 from importlib.resources import files
+from importlib.util import find_spec
+
+from modelbuild.base.errors import Diagnostic, ToolchainError
 
 # Vega compiles its expressions, which are its own and those of our specs: hence 'unsafe-eval'. No
 # script runs that is not one of the two that are named by digest, and nothing is fetched.
@@ -17,6 +20,17 @@ _POLICY = (
 
 # What Vega is for the page's script: one function.
 _SNIPPET = "window.vegaEmbed = vegaEmbed;"
+
+
+def need() -> None:
+    """Is there what the plots are drawn with? It is looked for, not imported.
+
+    Raises:
+        ToolchainError: ``extra-missing``: it is an extra, and not installed.
+    """
+    if find_spec("vl_convert") is None:
+        message = "a report needs vl-convert-python, which is not installed"
+        raise ToolchainError(Diagnostic("extra-missing", message, 'pip install "modelbuild[report]"'))
 
 
 @functools.cache
