@@ -14,7 +14,7 @@ was measured; a failure is recorded only as a refusal, with what it read.
     work/<session>/pins           the objects that it uses
     work/<session>/<n>/           its steps at work
     locks/<digest>                who builds what
-    logs/<recipe>/<action>.log    what the libraries said
+    logs/<project>/<recipe>/<action>.log  what the libraries said
     stats.jsonl                   a line per build
     gate                          a lock: shared by those who pin, exclusive for a collection
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from modelbuild.base.errors import Diagnostic, ModelbuildError
 from modelbuild.machine import home
-from modelbuild.store import inside, locks, sessions, tally
+from modelbuild.store import inside, locks, logs, sessions, tally
 from modelbuild.store.entries import Entry
 from modelbuild.store.layout import Layout
 from modelbuild.store.ledger import Ledger
@@ -142,11 +142,13 @@ class Store:
         """
         self._ledger.remember(recipe, actions)
 
-    def log(self, recipe: str, action: str) -> Path:
-        """Where an action's output goes."""
-        path = self.layout.log(recipe, action)
-        inside.made(path.parent, self.root)
-        return path
+    def log(self, base: Path, recipe: str, action: str) -> Path:
+        """Where an action's output goes, of the recipe of this name in ``base``; its folder is there."""
+        return logs.made(self.layout, base, recipe, action)
+
+    def log_path(self, base: Path, recipe: str, action: str) -> Path:
+        """As ``log``, for who only says where that is."""
+        return logs.path(self.layout, base, recipe, action)
 
     def count(self, hits: int, misses: int, seconds_saved: float, bytes_reused: int) -> None:
         """Add a build to what the cache was good for; a build never fails for that."""

@@ -13,7 +13,7 @@ from modelbuild.base.keys import digest
 
 GONE = ".gone"
 
-_DEPTHS = {"objects": 2, "ledger": 3, "logs": 2}  # of the last folders with a meaning; of the others 1
+_DEPTHS = {"objects": 2, "ledger": 3, "logs": 3}  # of the last folders with a meaning; of the others 1
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,12 @@ class Layout:
     def lock(self, name: str) -> Path:
         return self.root / "locks" / _plain(digest(name))[:32]
 
-    def log(self, recipe: str, action: str) -> Path:
-        return self.root / "logs" / _name(recipe) / _name(f"{action.replace(' ', '-')}.log")
+    def log(self, project: str, recipe: str, action: str) -> Path:
+        return self.root / "logs" / _name(project) / _name(recipe) / _name(f"{action.replace(' ', '-')}.log")
+
+    def log_folders(self) -> Iterator[Path]:
+        """The folders of the projects that have logs."""
+        yield from _folders(self.root / "logs")
 
     def objects(self) -> Iterator[tuple[str, Path]]:
         """Every object that is in its place: digest and folder."""

@@ -131,7 +131,7 @@ def test_what_an_entry_says_is_what_a_step_says(poisoned: Project, pristine: Pro
     _is_right(poisoned.build(), poisoned, pristine)
 
 
-PLACES = ["objects", "ledger", "logs/net"]
+PLACES = ["objects", "ledger", "logs/*", "logs/*/net"]
 
 
 def test_links_in_a_cache_lead_nowhere(poisoned: Project, pristine: Project) -> None:
@@ -145,7 +145,7 @@ def test_links_in_a_cache_lead_nowhere(poisoned: Project, pristine: Project) -> 
         shutil.rmtree(cache)
         shutil.copytree(pristine.folder / "cache", cache)
         shutil.rmtree(poisoned.folder / "build", ignore_errors=True)
-        path = cache / place
+        (path,) = cache.glob(place)
         if path.is_dir():
             shutil.rmtree(path)
         else:

@@ -158,12 +158,12 @@ def test_what_says_nothing_any_more_goes_too(store: Store, tmp_path: Path) -> No
     _remember(store, tmp_path / "gone.yaml", gone)
     store.set_aside(made(store, "damaged").digest)
     store.close()
-    old = [store.log("net", "export"), store.root / "state/a/net.txt"]
+    old = [store.log(tmp_path, "net", "export"), store.root / "state/a/net.txt"]
     old[1].parent.mkdir(parents=True)
     for path in old:
         path.write_text("")
         os.utime(path, (NOW - 40, NOW - 40))
-    young = [store.log("net", "young"), store.root / "state/young.txt"]
+    young = [store.log(tmp_path, "net", "young"), store.root / "state/young.txt"]
     for path in young:
         path.write_text("")
     for path in (*young, *store.layout.history_files()):

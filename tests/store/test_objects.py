@@ -155,7 +155,7 @@ def test_a_cache_that_cannot_be_written_can_be_read(disk: Callable[[str], Path])
     with pytest.raises(OSError, match="Read-only file system"):
         made(store)
     with pytest.raises(OSError, match="Read-only file system"):
-        store.log("r", "export")
+        store.log(store.root, "r", "export")
     store.close()
 
 

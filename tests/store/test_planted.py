@@ -88,7 +88,7 @@ def _grown(store: Store) -> None:
     store.record(lookup_key(), entry(tree))
     store.remember("r", {"export": {**ACTION, "tree": tree.digest}})
     store.set_aside(made(store, "damaged").digest)
-    store.log(RECIPE, "export").write_text("said\n")
+    store.log(store.root, RECIPE, "export").write_text("said\n")
     store.count(1, 0, 1.0, 10)
     write(store.root / "state/net.yaml.00000000", "state")
     write(store.layout.lock(LOCK), "123\n")
@@ -100,7 +100,8 @@ def _grown(store: Store) -> None:
 PLACES = [
     "objects", "objects/*", "objects/*/*", "objects/*/*/model", "ledger", "ledger/*", "ledger/*/*",
     "ledger/*/*/*.json", "history", "history/*.json", "history/*-draft", "aside", "aside/*", "work", "locks",
-    "locks/*", "logs", "logs/net", "logs/net/export.log", "state", "state/*", "stats.jsonl", "gate",
+    "locks/*", "logs", "logs/*", "logs/*/net", "logs/*/net/export.log", "state", "state/*", "stats.jsonl",
+    "gate",
 ]  # fmt: skip
 
 
@@ -111,7 +112,7 @@ def _used(store: Store) -> None:
         lambda: store.record(lookup_key(), entry(named({}))), lambda: store.entries(lookup_key()),
         lambda: store.remember("r", {"export": ACTION}), lambda: store.history("r"),
         lambda: store.set_aside(made(store).digest), lambda: store.count(1, 0, 1.0, 10),
-        lambda: store.log(RECIPE, "export"), lambda: _locked(store), lambda: store.holder(LOCK),
+        lambda: store.log(store.root, RECIPE, "export"), lambda: _locked(store), lambda: store.holder(LOCK),
         lambda: stats(store), lambda: check(store), store.sweep, store.close,
         lambda: collect(store, 0, 0.0, NOW),
     ):  # fmt: skip

@@ -190,9 +190,11 @@ def test_only_a_digest_becomes_a_path(store: Store, name: str) -> None:
         with pytest.raises(ValueError, match="is no digest"):
             place(name)
     with pytest.raises(ValueError, match="is no name of a file"):
-        store.layout.log("..", "export")
+        store.layout.log("shop", "..", "export")
     with pytest.raises(ValueError, match="is no name of a file"):
-        store.layout.log("net", "../export")
+        store.layout.log("shop", "net", "../export")
+    with pytest.raises(ValueError, match="is no name of a file"):
+        store.layout.log("../shop", "net", "export")
 
 
 # ---- sessions ------------------------------------------------------------------------------------

@@ -100,7 +100,7 @@ class Crew:
         return ended
 
     def _lost_host(self, run: Run, finished: Finished) -> tuple[Done, tuple[Diagnostic, ...]]:
-        log = self._store.log(run.name, HOST)
+        log = self._store.log(run.around.base, run.name, HOST)
         done = finished.result
         if not isinstance(done, Done):
             done = words.crashed("the model's process", finished.status or 0, log)
@@ -109,7 +109,7 @@ class Crew:
     def _start_host(self, run: Run) -> None:
         assert run.plan.source is not None
         run.host_state = "starting"
-        job = HostModel(run.plan.source, run.around, str(self._store.log(run.name, HOST)))
+        job = HostModel(run.plan.source, run.around, str(self._store.log(run.around.base, run.name, HOST)))
         token = self._token(run, None)
         run.host_number = token.number
         self._pool().submit(self._pool().first, job, token)

@@ -163,7 +163,7 @@ class Scheduler:
             {**given, **action.folders},
             work,
             run.around,
-            str(self.store.log(run.name, action.id)),
+            str(self.store.log(run.around.base, run.name, action.id)),
             traced=action.discovers,
             threads=self._share,
             needs=("modelbuild.worker.jobs",),
@@ -180,7 +180,7 @@ class Scheduler:
 
     def _log(self, run: Run, action: Action) -> Path | None:
         """Where what it says is written down, if that is not seen here."""
-        return None if self._is_here(action) else self.store.log(run.name, action.id)
+        return None if self._is_here(action) else self.store.log(run.around.base, run.name, action.id)
 
     def _locked(self, run: Run, action: Action) -> bool:
         """Take the action's lock, and look once more: another build may have had it until now."""

@@ -62,7 +62,8 @@ def looked_up(run: Run, action: Action, judge: Judge) -> Ended | Verdict:
     if verdict.entry is None:
         return verdict
     if REFUSED in verdict.entry.data:
-        return around(run, action, words.refused(verdict.entry, judge.store.log(run.name, action.id)))
+        log = judge.store.log_path(run.around.base, run.name, action.id)
+        return around(run, action, words.refused(verdict.entry, log))
     return ended_with("cached", verdict.entry)
 
 

@@ -102,7 +102,7 @@ def places(request: Request) -> str:
         (
             f"artifacts: {request.out}",
             f"cache: {root}",
-            f"logs: {root}/logs, in a folder per recipe",
+            f"logs: {root}/logs, in a folder per project and recipe",
             f"actions side by side: {request.job_count()}",
         )
     )

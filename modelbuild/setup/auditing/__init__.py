@@ -120,13 +120,14 @@ def _run(todo: Plan, around: Surroundings, trace: Path) -> _Seen:
         host: Link | None = None
         for action in actions:
             if action.beside_model and host is None:
-                model = HostModel(todo.source, around, str(store.log(name, "model")))
+                model = HostModel(todo.source, around, str(store.log(around.base, name, "model")))
                 made = _result(workers, workers.first, model, "model")
                 if not isinstance(made, Ready):
                     return _failure(made, "the model's process")
                 host = workers.adopt("model", workers.first)
+            log = str(store.log(around.base, name, action.id))
             step = RunStep(
-                action.step, action.folders, store.workspace(), around, str(store.log(name, action.id)),
+                action.step, action.folders, store.workspace(), around, log,
                 traced=True, threads=cores.available(), needs=("modelbuild.worker.jobs",),
             )  # fmt: skip
             done = _result(workers, host if host and action.beside_model else workers.first, step, action.id)
