@@ -88,22 +88,26 @@ Code = Literal[
 
 @dataclass(frozen=True)
 class Row:
-    """A code: the levels at which it is told, and the exit codes that an error of it may end with."""
+    """A code: the levels at which it is told, and the exit codes that an error of it may end with.
+
+    ``act`` says that it tells what a command did, and nothing of a result: it is told once, by that command.
+    """
 
     code: Code
     levels: tuple[Level, ...]
     exits: tuple[Exit, ...] = ()
+    act: bool = False
 
 
 _ROWS = (
     Row("artifact-dropped", ("warning",)),
-    Row("artifact-removed", ("info",)),
+    Row("artifact-removed", ("info",), act=True),
     Row("backend-missing", ("error", "info"), (EXIT_TOOLCHAIN,)),
     Row("baked-axis", ("error",), (EXIT_STEP_FAILED, EXIT_PROOF_FAILED)),
     Row("branch-on-values", ("error", "warning"), (EXIT_STEP_FAILED,)),
-    Row("cache-corrupt", ("warning",)),
+    Row("cache-corrupt", ("warning",), act=True),
     Row("cache-exposed", ("error",), (EXIT_STEP_FAILED,)),
-    Row("cache-unwritable", ("error", "warning"), (EXIT_STEP_FAILED,)),
+    Row("cache-unwritable", ("error", "warning"), (EXIT_STEP_FAILED,), act=True),
     Row("changed-while-read", ("warning",)),
     Row("changes-unknown", ("info",)),
     Row("data-converted", ("info",)),
@@ -125,8 +129,8 @@ _ROWS = (
     Row("lock-mismatch", ("error",), (EXIT_STEP_FAILED,)),
     Row("lock-missing", ("error",), (EXIT_STEP_FAILED, EXIT_USAGE)),
     Row("lock-stale", ("warning",)),
-    Row("lock-unwritten", ("warning",)),
-    Row("lock-written", ("info",)),
+    Row("lock-unwritten", ("warning",), act=True),
+    Row("lock-written", ("info",), act=True),
     Row("nondeterministic-reference", ("error",), (EXIT_PROOF_FAILED,)),
     Row("not-finite", ("error", "warning"), (EXIT_PROOF_FAILED,)),
     Row("not-kept", ("warning",)),
@@ -141,7 +145,7 @@ _ROWS = (
     Row("publish-failed", ("error",), (EXIT_STEP_FAILED,)),
     Row("range-narrowed", ("warning",)),
     Row("recipe-invalid", ("error", "warning"), (EXIT_USAGE,)),
-    Row("recipe-updated", ("info",)),
+    Row("recipe-updated", ("info",), act=True),
     Row("reference-failed", ("error",), (EXIT_STEP_FAILED,)),
     Row("report-unwritable", ("error",), (EXIT_STEP_FAILED,)),
     Row("review-unfinished", ("error",), (EXIT_USAGE,)),

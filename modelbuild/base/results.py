@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from modelbuild.base.catalogue import EXIT_INTERRUPTED, EXIT_OK
+from modelbuild.base.catalogue import CATALOGUE, EXIT_INTERRUPTED, EXIT_OK
 from modelbuild.base.errors import Diagnostic
 
 GOOD = ("cached", "built")  # the statuses of what is there and proven
@@ -89,12 +89,18 @@ class RecipeResult:
 
     def retold(self) -> RecipeResult:
         """As a later command answers it: all of it was told before."""
-        artifacts = tuple(replace(a, diagnostics=_again(a.diagnostics)) for a in self.artifacts)
-        return replace(self, diagnostics=_again(self.diagnostics), artifacts=artifacts)
+        return self._saying(lambda d: replace(d, again=True))
 
+    def lasting(self) -> RecipeResult:
+        """Without what tells of an act of the command that gave it."""
+        return self._saying(lambda d: None if CATALOGUE[d.code].act else d)
 
-def _again(diagnostics: Sequence[Diagnostic]) -> tuple[Diagnostic, ...]:
-    return tuple(replace(d, again=True) for d in diagnostics)
+    def _saying(self, said: Callable[[Diagnostic], Diagnostic | None]) -> RecipeResult:
+        def told(every: Sequence[Diagnostic]) -> tuple[Diagnostic, ...]:
+            return tuple(kept for d in every if (kept := said(d)) is not None)
+
+        artifacts = tuple(replace(a, diagnostics=told(a.diagnostics)) for a in self.artifacts)
+        return replace(self, diagnostics=told(self.diagnostics), artifacts=artifacts)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -62,10 +61,6 @@ def count(store: Store, runs: Sequence[Run]) -> None:
         store.count(len(hits), misses, sum(e.seconds for e in hits), size)
 
 
-# Said of what this build did, and not true of the next one.
-_OF_THIS_BUILD = frozenset({"artifact-removed", "lock-written", "lock-unwritten"})
-
-
 def _written_back(run: Run, result: RecipeResult, texts: Mapping[str, bytes]) -> RecipeResult:
     return writing_back.written_back(run.plan.recipe, result, texts)
 
@@ -81,11 +76,6 @@ def _keep(run: Run, result: RecipeResult, cache: Path, out: Path, started: tuple
         return
     if run.unstable or run.passing:
         return
-    lasting = tuple(d for d in result.diagnostics if d.code not in _OF_THIS_BUILD)
-    result = replace(result, diagnostics=lasting)
-    said = [*result.diagnostics, *(d for a in result.artifacts for d in a.diagnostics)]
-    if any(d.code.startswith("cache-") for d in said):
-        return  # it is said of this build, and would not be true of the next one
     read: dict[tuple[str, str], str | None] = {}
     for entry in (e.entry for e in run.ended.values() if e.entry is not None):
         packages = {n: v for n, v in entry.facts.items() if kinds.parted(n)[0] is kinds.PACKAGE}
@@ -98,4 +88,6 @@ def _keep(run: Run, result: RecipeResult, cache: Path, out: Path, started: tuple
     facts = tuple((name, value) for (name, _), value in read.items())
     with contextlib.suppress(OSError):
         files[folder / MANIFEST] = hash_file(folder / MANIFEST).sha256
-        keeping.keep(cache, Path(run.identity), run.path, out, result, facts, files, run.plan.recipe, started)
+        keeping.keep(
+            cache, Path(run.identity), run.path, out, result.lasting(), facts, files, run.plan.recipe, started
+        )

@@ -22,7 +22,7 @@ Outline = Mapping[str, str]  # of a Python file: its top-level definitions, each
 class Verdict:
     """``entry`` is the stored result if it can stand; otherwise ``changes`` says why it cannot."""
 
-    cheap: str
+    lookup_key: str
     entry: Entry | None
     changes: tuple[str, ...] = ()
 
@@ -64,14 +64,14 @@ def judge(
 
     The key alone decides; ``last`` only words the reason.
     """
-    cheap = digest(known)
+    lookup_key = digest(known)
     gone: tuple[str, ...] = ()
     for entry in entries:
         if all(world.current(name, value) == value for name, value in entry.discovered.items()):
             if world.usable(entry):
-                return Verdict(cheap, entry)
+                return Verdict(lookup_key, entry)
             gone = ("its stored result is gone",)
-    return Verdict(cheap, None, gone or changes(known, world, last) or ("its stored result is gone",))
+    return Verdict(lookup_key, None, gone or changes(known, world, last) or ("its stored result is gone",))
 
 
 def changes(known: Mapping[str, Any], world: World, last: Mapping[str, Any]) -> tuple[str, ...]:

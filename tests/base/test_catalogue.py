@@ -10,6 +10,7 @@ import pytest
 
 from modelbuild.base.catalogue import CATALOGUE, CODES, Code
 from modelbuild.base.errors import (
+    Diagnostic,
     ModelbuildError,
     ProofError,
     RecipeError,
@@ -17,6 +18,7 @@ from modelbuild.base.errors import (
     StepError,
     ToolchainError,
 )
+from modelbuild.base.results import ArtifactResult, RecipeResult
 from modelbuild.views import explanations
 from tests.docs.pages import ROOT
 
@@ -96,3 +98,13 @@ def test_a_page_tells_the_levels_and_exit_codes_of_the_catalogue(code: Code) -> 
 
 def test_only_an_error_has_an_exit_code() -> None:
     assert [r.code for r in CATALOGUE.values() if bool(r.exits) != ("error" in r.levels)] == []
+
+
+def test_what_a_command_did_is_no_part_of_a_result_that_a_later_one_answers_with() -> None:
+    done = Diagnostic("lock-written", "wrote net.lock.yaml", level="info")
+    mended = Diagnostic("cache-corrupt", "set aside and made again", level="warning")
+    lasts = Diagnostic("fp16-overflow", "values leave fp16's range", level="warning")
+    made = ArtifactResult("a.onnx", "onnx", "fp16", {}, "built", diagnostics=(mended, lasts))
+    result = RecipeResult("a.yaml", "a", "ok", (done, lasts), (made,)).lasting()
+    assert result.diagnostics == (lasts,)
+    assert result.artifacts[0].diagnostics == (lasts,)

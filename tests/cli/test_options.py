@@ -1,4 +1,4 @@
-"""One table of options: the Python functions and the short way have no others, and mean the same by them."""
+"""One table of options: the Python functions and the fast path have no others, and mean the same by them."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def _same(asked: quick.Asked, parsed: dict[str, Any]) -> None:
     for name, value in asked.options.items():
         known = parsed[name]
         assert (None if value is None else str(value)) == (None if known is None else str(known)), name
-    others = {o.name: o.default for o in options.of("build") if not o.short}
+    others = {o.name: o.default for o in options.of("build") if not o.fast}
     assert {name: parsed[name] for name in others if name not in asked.options} == {
         name: default for name, default in others.items() if name not in asked.options
     }
@@ -123,14 +123,12 @@ def test_the_short_way_understands_the_options_that_the_table_says_and_no_other(
     option: Option, words: list[str]
 ) -> None:
     asked, parsed = _both(["build", "r.yaml", *words])
-    assert (asked is not None) == option.short
+    assert (asked is not None) == option.fast
     if asked is not None:
         _same(asked, parsed)
 
 
-_SHORT = [
-    words for option in options.of("build") if option.short and option.flags for words in _typed(option)
-]
+_SHORT = [words for option in options.of("build") if option.fast and option.flags for words in _typed(option)]
 
 
 @pytest.mark.parametrize("first", _SHORT, ids=" ".join)

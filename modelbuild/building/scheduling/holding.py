@@ -24,7 +24,7 @@ class Holding:
         has one of them, which is said once."""
         if action.beside_model and not self._taken(run, HOST, action, [_model_lock(run)]):
             return False
-        names = [f"action {run.judged[action.id].cheap}"] + (["gpu"] if gpu else [])
+        names = [f"action {run.judged[action.id].lookup_key}"] + (["gpu"] if gpu else [])
         return self._taken(run, action.id, action, names)
 
     def release(self, run: Run, holder: str) -> None:
@@ -62,5 +62,5 @@ class Holding:
 def _model_lock(run: Run) -> str:
     """One build makes a model for these actions, and the others wait for all of them at once: with
     a lock per action alone, two builds would each get one and both make the model."""
-    return "model " + digest(sorted(run.judged[a.id].cheap for a in run.waiting() if a.beside_model
+    return "model " + digest(sorted(run.judged[a.id].lookup_key for a in run.waiting() if a.beside_model
                                     and a.id in run.judged))  # fmt: skip

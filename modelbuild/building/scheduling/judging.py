@@ -74,8 +74,8 @@ class Judge:
         verdict = judge(known, fitting, self._world(run), last)
         if verdict.entry is not None:
             again = self.runs_again(action)
-            return Verdict(verdict.cheap, None, (again,)) if again else verdict
-        return Verdict(verdict.cheap, None, self._in_makers_words(run, action, verdict.changes))
+            return Verdict(verdict.lookup_key, None, (again,)) if again else verdict
+        return Verdict(verdict.lookup_key, None, self._in_makers_words(run, action, verdict.changes))
 
     def runs_again(self, action: Action) -> str | None:
         """Why an action runs whether it is fresh or not."""

@@ -38,7 +38,7 @@ class Clerk:
             said.append(words.passing(action.id, done.passing))
         elif action.remembered:
             try:
-                self._store.record(verdict.cheap, entry)
+                self._store.record(verdict.lookup_key, entry)
                 self._measured(run, action, done, peak)
             except OSError as error:
                 said.append(words.unrecorded(action.id, self._store.root, error))
@@ -67,7 +67,7 @@ class Clerk:
         with contextlib.suppress(OSError):  # a full disk: then it is refused anew next time
             tree = self._store.put(self._store.workspace())
             entry = self._entry(run, action, replace(done, tree=tree, data=data), peak)
-            self._store.record(verdict.cheap, entry)
+            self._store.record(verdict.lookup_key, entry)
             return entry
         return None
 

@@ -1,6 +1,6 @@
 """Every option of every command, in one table: the parser is made of it, and so is a request.
 
-The Python functions and the short way have the same options in words of their own, as both are to import
+The Python functions and the fast path have the same options in words of their own, as both are to import
 nothing: ``tests/test_options.py`` holds them to this table.
 """
 
@@ -87,7 +87,7 @@ class Option:
     group: str | None = None
     python: tuple[str, ...] | None = None
     settled: bool = False  # left open, it is as the environment and the project file say
-    short: bool = False  # whether the short way of a build understands it
+    fast: bool = False  # whether the fast path of a build understands it
     behind_dashes: bool = False  # words after ``--``
 
     @property
@@ -112,7 +112,7 @@ _REQUIRED_GROUPS = {"what"}
 
 TABLE: tuple[Option, ...] = (
     Option(name="artifact", commands=("why",), metavar="ARTIFACT", help="its file's name"),
-    Option(name="recipes", commands=_OF_RECIPES, count="+", metavar="RECIPE", short=True,
+    Option(name="recipes", commands=_OF_RECIPES, count="+", metavar="RECIPE", fast=True,
            help="a recipe, a folder of recipes, or a glob"),
     Option(name="recipes", commands=("report",), count="*", metavar="RECIPE",
            help="a recipe, a folder of recipes, or a glob (all that were built)"),
@@ -124,17 +124,17 @@ TABLE: tuple[Option, ...] = (
     Option(name="changed_since", commands=_CHANGED, flags=("--changed-since",), metavar="REV",
            help="only recipes that a change since this git revision can touch"),
     Option(name="out", commands=_PUBLISHED, flags=("--out",), read=Path, metavar="DIR", settled=True,
-           short=True, help="where artifacts go, in a folder per recipe (build)"),
+           fast=True, help="where artifacts go, in a folder per recipe (build)"),
     Option(name="cache_dir", commands=(*_PUBLISHED, "cache"), flags=("--cache-dir",), read=Path,
-           metavar="DIR", settled=True, short=True, help="the store (the user's cache folder)"),
+           metavar="DIR", settled=True, fast=True, help="the store (the user's cache folder)"),
     Option(name="only", commands=_JUDGED, flags=("--only",), metavar="GLOB",
            help="only artifacts whose names match"),
     Option(name="jobs", commands=("build", "verify"), flags=("-j", "--jobs"), read=_count, metavar="N",
-           settled=True, short=True, help="actions side by side (as many as there are cores)"),
-    _flag("keep_going", ("build",), "build the other recipes even if one is invalid", short=True),
+           settled=True, fast=True, help="actions side by side (as many as there are cores)"),
+    _flag("keep_going", ("build",), "build the other recipes even if one is invalid", fast=True),
     _flag("dry_run", ("build",), "say what would be built, and why"),
     _flag("force", ("build",), "build even what is fresh"),
-    _flag("require_engines", ("build",), short=True,
+    _flag("require_engines", ("build",), fast=True,
           help="a missing engine backend is an error (exit code 4), not a skip"),
     _flag("write_back", ("build",), "put the nodes that a search kept in fp32 into the recipe"),
     Option(name="in_process", commands=("build",), flags=("--in-process",), metavar="ACTION", python=(),
@@ -168,7 +168,7 @@ TABLE: tuple[Option, ...] = (
     Option(name="output", commands=("init",), flags=("-o", "--output"), read=Path, metavar="FILE",
            help="write the recipe there; standard output otherwise"),
     Option(name="format", commands=_EITHER, flags=_FORMAT, choices=("text", "json"), settled=True,
-           short=True, python=(),
+           fast=True, python=(),
            help="json: one object on standard output, progress on standard error"),
     Option(name="format", commands=("graph",), flags=_FORMAT, choices=("text", "dot", "mermaid", "json"),
            settled=True, python=(), help="a tree, Graphviz, Mermaid for Markdown, or one object"),
@@ -180,7 +180,7 @@ TABLE: tuple[Option, ...] = (
     Option(name="cache_dir", commands=("diff",), flags=("--cache-dir",), read=Path, metavar="DIR",
            help="the store: what rebuilds took last time"),
     Option(name="volume", commands=_TOLD, flags=("-q", "--quiet"), value=settings.QUIET, group="volume",
-           settled=True, short=True, python=(), help="print errors only, on standard error"),
+           settled=True, fast=True, python=(), help="print errors only, on standard error"),
     Option(name="volume", commands=_TOLD, flags=("-v", "--verbose"), value=settings.VERBOSE,
            group="volume", settled=True, python=(),
            help="print more: every table and reason in full, and where things are"),
