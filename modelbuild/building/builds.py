@@ -24,6 +24,7 @@ from modelbuild.building.scheduling.runs import Nowhere, Options, Reporter, Run
 from modelbuild.building.scheduling.scheduler import Scheduler
 from modelbuild.building.standing import judged
 from modelbuild.lockfile import Lock
+from modelbuild.machine import toolchain
 from modelbuild.recipe.finding import find
 from modelbuild.store import Store
 from modelbuild.worker import here
@@ -38,6 +39,7 @@ def build(request: Request, reporter: Reporter) -> BuildResult:
     Raises:
         RecipeError: a path or ``only`` names nothing, two recipes have one name, or the options do not
             go together.
+        ToolchainError: there is something to do, and no onnxruntime to prove it with.
     """
     started = stat_rows.now()
     texts = writing_back.loaded(find(request.recipes)) if request.write_back else {}
@@ -49,6 +51,8 @@ def build(request: Request, reporter: Reporter) -> BuildResult:
     recipes, locked = _locks(recipes) if request.locked else (recipes, {})
     if recipes.broken and not request.keep_going:
         return BuildResult(tuple(recipes.broken))
+    if recipes.recipes:
+        toolchain.need_runtime()
     store = request.store()
     runs = requests.runs(request, recipes, store)
     publisher = Publisher(store, request.out, locked)
@@ -62,7 +66,7 @@ def build(request: Request, reporter: Reporter) -> BuildResult:
     if not interrupted:
         results = finished(runs, results, finishers(request, publisher, texts, started))
         store.close()
-    return BuildResult(recipes.in_order(results), interrupted)
+    return BuildResult(recipes.in_order(_with_runtime(results)), interrupted)
 
 
 def foresee(request: Request, reporter: Reporter) -> BuildResult:
@@ -91,15 +95,17 @@ def verify(request: Request, reporter: Reporter) -> BuildResult:
 
     Raises:
         RecipeError: a path or ``only`` names nothing, or nothing is published.
+        ToolchainError: there is no onnxruntime to measure with.
     """
     recipes = requests.read(request)
     if recipes.broken:
         return BuildResult(tuple(recipes.broken))
+    toolchain.need_runtime()
     store = request.store()
     runs = requests.measuring(request, recipes, store)
     interrupted = _is_interrupted(Scheduler(runs, store, _options(request), reporter, Nowhere()))
     results = _results(runs, MeasuredAnswers(request.out), interrupted)
-    return BuildResult(recipes.in_order(results), interrupted)
+    return BuildResult(recipes.in_order(_with_runtime(results)), interrupted)
 
 
 _ABOUT_ALL = "--lock goes with neither --only nor --dry-run: it is about all that is built"
@@ -132,6 +138,15 @@ def _results(runs: Sequence[Run], answers: Answers, interrupted: bool) -> list[R
     if not interrupted:
         return done
     return [r if run.all_ended() else replace(r, status="failed") for run, r in zip(runs, done, strict=True)]
+
+
+def _with_runtime(results: list[RecipeResult]) -> list[RecipeResult]:
+    """With a word on what ran the files, once for a command, where that is wrong."""
+    if not results or not (doubled := toolchain.doubled_runtime()):
+        return results
+    said = Diagnostic("runtime-doubled", doubled, level="warning")
+    first, *rest = results
+    return [replace(first, diagnostics=(*first.diagnostics, said)), *rest]
 
 
 def _ready_for_a_step() -> None:

@@ -18,9 +18,16 @@ from typing import Any
 
 # backend -> its module, the library that the module loads, the extra that installs it
 _BACKENDS = {
-    "tensorrt": ("tensorrt", "nvinfer", "modelbuild[tensorrt]"),
-    "tensorrt-rtx": ("tensorrt_rtx", "tensorrt_rtx", "modelbuild[rtx]"),
+    "tensorrt": ("tensorrt", "nvinfer", '"modelbuild[tensorrt]"'),
+    "tensorrt-rtx": ("tensorrt_rtx", "tensorrt_rtx", '"modelbuild[rtx]"'),
 }
+
+# The extras [cpu] and [gpu] install these, which have the same module.
+_RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
+_AFRESH = (
+    f"pip uninstall -y {' '.join(_RUNTIMES)}, then one of "
+    'pip install "modelbuild[cpu]" and pip install "modelbuild[gpu]"'
+)
 
 # cuInit takes 0.1 to 0.5 s; a driver that hangs for longer is not there.
 _DRIVER_SECONDS = 20.0
@@ -86,12 +93,39 @@ def missing_runtime() -> str | None:
     """Why no file can be run and proven here, and what to install; None if one can."""
     from importlib.util import find_spec
 
-    if find_spec("onnxruntime") is None:
+    spec = find_spec("onnxruntime")
+    if spec is None:
         return (
             "onnxruntime is not installed, without which nothing can be proven: "
-            "pip install modelbuild[cpu], or modelbuild[gpu] where there is a GPU"
+            'pip install "modelbuild[cpu]", or "modelbuild[gpu]" where there is a GPU'
+        )
+    if spec.origin is None:  # a folder without __init__.py
+        return (
+            "onnxruntime is installed in part, as where one of its distributions was removed and another one "
+            f"stayed: {_AFRESH}"
         )
     return None
+
+
+def doubled_runtime() -> str | None:
+    """That several distributions have installed onnxruntime, of which each overwrites the other's files, and
+    what to do; None if there is one at most."""
+    found = [f"{name} {number}" for name, number in versions(_RUNTIMES).items() if number is not None]
+    if len(found) < 2:
+        return None
+    return f"{' and '.join(found)} are both installed, into one folder, and which runs is chance: {_AFRESH}"
+
+
+def need_runtime() -> None:
+    """Asked by what runs files, before anything else is done.
+
+    Raises:
+        ToolchainError: ``backend-missing``: there is no onnxruntime here.
+    """
+    if missing := missing_runtime():
+        from modelbuild.base.errors import Diagnostic, ToolchainError  # a script has no package beside it
+
+        raise ToolchainError(Diagnostic("backend-missing", missing))
 
 
 def _has_library(module: str, library: str) -> bool:

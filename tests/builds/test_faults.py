@@ -377,3 +377,17 @@ def test_an_output_folder_that_cannot_be_written_is_no_fault_where_nothing_is_to
         assert "cannot be written" in answer.said("publish-failed")
     finally:
         subprocess.run(["umount", "--lazy", out], check=True)
+
+
+def test_two_distributions_of_onnxruntime_are_told_by_the_build_that_runs_it(warm: Project) -> None:
+    warm.write(
+        "lib/onnxruntime_gpu-1.27.0.dist-info/METADATA",
+        "Metadata-Version: 2.1\nName: onnxruntime-gpu\nVersion: 1.27.0\n",
+    )
+    warm.environment["PYTHONPATH"] = str(warm.folder / "lib")
+
+    first = warm.build()
+
+    assert first.code == 0
+    assert " and onnxruntime-gpu 1.27.0 are both installed" in first.said("runtime-doubled")
+    assert [d["code"] for d in warm.build().diagnostics] == []

@@ -91,23 +91,23 @@ LIBRARY = "tensorrt_rtx_libs/libtensorrt_rtx.so.1"
     [
         pytest.param(
             "tensorrt", [],
-            "tensorrt is not installed: pip install modelbuild[tensorrt]",
+            "tensorrt is not installed: pip install \"modelbuild[tensorrt]\"",
             id="no-tensorrt",
         ),
         pytest.param(
             "tensorrt-rtx", ["polygraphy/__init__.py"],
-            "tensorrt-rtx is not installed: pip install modelbuild[rtx]",
+            "tensorrt-rtx is not installed: pip install \"modelbuild[rtx]\"",
             id="no-rtx",
         ),
         pytest.param(
             "tensorrt-rtx", ["tensorrt_rtx/__init__.py"],
-            "polygraphy is not installed: pip install modelbuild[rtx]",
+            "polygraphy is not installed: pip install \"modelbuild[rtx]\"",
             id="no-polygraphy",
         ),
         pytest.param(
             "tensorrt-rtx", ["polygraphy/__init__.py", "tensorrt_rtx/__init__.py"],
             "tensorrt-rtx is installed without its libraries (libtensorrt_rtx): "
-            "pip install modelbuild[rtx], or add their folder to LD_LIBRARY_PATH",
+            "pip install \"modelbuild[rtx]\", or add their folder to LD_LIBRARY_PATH",
             id="no-libraries",
         ),
         pytest.param(
@@ -127,14 +127,26 @@ def test_a_missing_backend_says_what_to_install(
     assert toolchain.missing_backend(backend) == reason
 
 
+AFRESH = (
+    "pip uninstall -y onnxruntime onnxruntime-gpu, then one of "
+    'pip install "modelbuild[cpu]" and pip install "modelbuild[gpu]"'
+)
+
+
 @pytest.mark.parametrize(
     ("installed", "reason"),
     [
         pytest.param(
             [],
-            "onnxruntime is not installed, without which nothing can be proven: pip install modelbuild[cpu], "
-            "or modelbuild[gpu] where there is a GPU",
+            "onnxruntime is not installed, without which nothing can be proven: "
+            'pip install "modelbuild[cpu]", or "modelbuild[gpu]" where there is a GPU',
             id="nothing",
+        ),
+        pytest.param(
+            ["onnxruntime/capi/_pybind_state.py"],
+            "onnxruntime is installed in part, as where one of its distributions was removed and another one "
+            f"stayed: {AFRESH}",
+            id="half-removed",
         ),
         pytest.param(["onnxruntime/__init__.py"], None, id="installed"),
     ],
@@ -145,6 +157,20 @@ def test_a_missing_runtime_says_what_to_install(
     install(packages, *installed)
 
     assert toolchain.missing_runtime() == reason
+
+
+def test_two_distributions_of_the_runtime_are_told(packages: Path) -> None:
+    metadata = "Metadata-Version: 2.1\nName: {}\nVersion: {}\n"
+    for name, number in (("onnxruntime", "1.32.0"), ("onnxruntime-gpu", "1.27.0")):
+        assert toolchain.doubled_runtime() is None
+        install(packages, f"{name.replace('-', '_')}-{number}.dist-info/METADATA")
+        info = packages / f"{name.replace('-', '_')}-{number}.dist-info"
+        (info / "METADATA").write_text(metadata.format(name, number))
+
+    assert toolchain.doubled_runtime() == (
+        "onnxruntime 1.32.0 and onnxruntime-gpu 1.27.0 are both installed, into one folder, and which runs "
+        f"is chance: {AFRESH}"
+    )
 
 
 @pytest.mark.parametrize("how", ["LD_LIBRARY_PATH", "the system"])

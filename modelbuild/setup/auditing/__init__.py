@@ -19,7 +19,7 @@ from modelbuild.base.catalogue import EXIT_STEP_FAILED, EXIT_USAGE
 from modelbuild.base.errors import Diagnostic, RecipeError
 from modelbuild.base.results import BuildResult, RecipeResult
 from modelbuild.building.scheduling.crew import WITH_TORCH
-from modelbuild.machine import cores
+from modelbuild.machine import cores, toolchain
 from modelbuild.machine.environment import ENVIRONMENT
 from modelbuild.machine.isolate import describe
 from modelbuild.plan.actions import Plan
@@ -54,9 +54,11 @@ def audit(arguments: Sequence[str]) -> BuildResult:
 
     Raises:
         RecipeError: an argument names nothing.
-        ToolchainError: ``tracer-missing``: there is no tracer, or it may not trace here.
+        ToolchainError: ``tracer-missing``: there is no tracer, or it may not trace here; ``backend-missing``:
+            there is no onnxruntime, which the export needs.
     """
     paths = find(arguments)
+    toolchain.need_runtime()
     strace.command(Path(os.devnull))
     return BuildResult(tuple(_audited(path) for path in paths))
 

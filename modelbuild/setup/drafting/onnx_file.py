@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from modelbuild.base.errors import Diagnostic, RecipeError, StepError, first_line
 from modelbuild.base.escaping import line
 from modelbuild.base.tensors import DTYPES, Values
+from modelbuild.machine import toolchain
 from modelbuild.recipe.words import TENSOR
 from modelbuild.setup.drafting.ranges import is_batch
 from modelbuild.setup.drafting.trying import Run
@@ -80,7 +81,9 @@ def runner(path: Path) -> Run:
 
     Raises:
         StepError: ``import-failed``: it does not load.
+        ToolchainError: there is no onnxruntime.
     """
+    toolchain.need_runtime()
     from modelbuild.graph import runtime
 
     try:
