@@ -19,6 +19,14 @@ def show(text: str) -> None:
     write(fitting.fitted(text, fitting.width(sys.stdout)), sys.stdout)
 
 
+def page(text: str) -> None:
+    """A page of Markdown, on standard output, as a terminal shows it."""
+    from modelbuild.wording import markdown
+
+    shown = markdown.rendered(visible(text), fitting.width(sys.stdout), colours.wanted(sys.stdout))
+    print(shown, file=sys.stdout)
+
+
 def tell(text: str) -> None:
     """What there is to say beside it, on standard error, as wide as the terminal is."""
     write(fitting.fitted(text, fitting.width(sys.stderr)), sys.stderr)

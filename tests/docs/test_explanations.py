@@ -10,6 +10,7 @@ from modelbuild.base.catalogue import CODES
 from modelbuild.base.errors import RecipeError
 from modelbuild.cli import main as cli
 from modelbuild.views import explanations
+from modelbuild.wording.markdown import rendered
 from tests.docs.pages import ROOT
 
 SECTIONS = ["What it means", "Why it happens", "What to do"]
@@ -43,9 +44,11 @@ def test_a_message_in_a_page_is_of_its_code() -> None:
         assert set(shown) <= {code}
 
 
-def test_explain_prints_the_page(capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_prints_the_page(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
     assert cli.main(["explain", "baked-axis"]) == 0
-    assert capsys.readouterr().out == (ROOT / "modelbuild/views/explanations/baked-axis.md").read_text()
+    page = (ROOT / "modelbuild/views/explanations/baked-axis.md").read_text()
+    assert capsys.readouterr().out == rendered(page, None, styled=False) + "\n"
 
 
 def test_explain_takes_the_code_as_it_stands_in_a_message() -> None:

@@ -18,10 +18,10 @@ def run(options: argparse.Namespace) -> int:
     from modelbuild.views import explanations
 
     if options.code is not None:
-        output.say(explanations.explain(options.code).text, end="")
+        output.page(explanations.explain(options.code).text)
         return 0
     every = [explanations.explain(code) for code in explanations.codes()]
     width = max(len(page.code) for page in every)
     for page in every:
-        output.say(f"{page.code:{width}}  {page.about}")
+        output.show(f"{page.code:{width}}  {page.about}")
     return 0
