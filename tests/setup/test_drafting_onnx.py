@@ -143,7 +143,7 @@ def test_the_path_is_relative_to_where_the_recipe_is_written(here: Path) -> None
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ([], "one of the arguments IMPORT --from-onnx --ci is required"),
+        ([], "one of the arguments IMPORT --from-onnx --from --ci is required"),
         (["a:B", "--ci"], "not allowed with argument"),
         (["a:B", "--from-onnx", "x.onnx"], "not allowed with argument"),
         (["--ci", "--from-onnx", "x.onnx"], "not allowed with argument"),

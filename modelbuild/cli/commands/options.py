@@ -82,6 +82,7 @@ class Option:
     read: Callable[[str], Any] = str
     choices: tuple[str, ...] | None = None
     count: str | None = None  # of words: argparse's nargs
+    repeated: bool = False  # given several times, each counts
     value: Any = _TYPED
     default: Any = None
     group: str | None = None
@@ -162,7 +163,14 @@ TABLE: tuple[Option, ...] = (
            help="package.module:attribute: a model, its class, or what returns one"),
     Option(name="from_onnx", commands=("init",), flags=("--from-onnx",), read=Path, metavar="FILE",
            group="what", help="an ONNX file instead"),
+    Option(name="begun", commands=("init",), flags=("--from",), read=Path, metavar="RECIPE", group="what",
+           help="a recipe to go on from, which has its `model` at least"),
     _flag("ci", ("init",), "workflows for CI, into this folder", group="what"),
+    Option(name="kwargs", commands=("init",), flags=("--kwargs",), metavar="YAML",
+           help="what the model is made with: `{depth: 18}`; JSON is YAML, too"),
+    Option(name="inputs", commands=("init",), flags=("--input",), metavar="NAME:SHAPE[:DTYPE]", repeated=True,
+           help="an input, as `x:1x3x224x224` or `ids:batchx128:int64`: a named axis is dynamic; "
+           "`x:[boxes,4]` where a name holds an x. May be repeated"),
     Option(name="patience", commands=("init",), flags=("--patience",), read=_seconds, metavar="SECONDS",
            help="how long to try the model (30); 0: only read it"),
     Option(name="output", commands=("init",), flags=("-o", "--output"), read=Path, metavar="FILE",
@@ -215,9 +223,11 @@ def _as_argparse_has_it(option: Option) -> dict[str, Any]:
         known["dest"] = option.name
     if option.value is not _TYPED:
         return {**known, "action": "store_const", "const": option.value}
+    action = "append" if option.repeated else "store"
     more = {"metavar": option.metavar, "choices": option.choices, "nargs": option.count}
     return {
         **known,
+        "action": action,
         "type": option.read,
         **{name: value for name, value in more.items() if value is not None},
     }

@@ -20,18 +20,21 @@ from modelbuild.base.errors import Diagnostic, ModelbuildError, RecipeError, Ste
 from modelbuild.base.escaping import line
 from modelbuild.machine import isolate
 from modelbuild.recipe.words import IMPORT
-from modelbuild.setup.drafting import proposing
+from modelbuild.setup.drafting import going_on, proposing
+from modelbuild.setup.drafting.asked import NOTHING, Asked
+from modelbuild.setup.drafting.text import Draft
 
 PATIENCE = 30.0
 """Seconds for trying a model, 0 to leave it alone; importing and making it are not counted."""
 
 
-def draft(model: str, patience: float = PATIENCE) -> str:
+def draft(model: str, patience: float = PATIENCE, asked: Asked = NOTHING) -> str:
     """The text of a recipe for ``package.module:attribute``, which ``modelbuild check`` accepts.
 
     Raises:
         RecipeError: ``model`` is not an import path.
-        StepError: ``import-failed``, or ``inputs-mismatch`` where forward() takes no tensor.
+        StepError: ``import-failed``, or ``inputs-mismatch`` where forward() takes no tensor, or none of a
+            name that is asked for.
     """
     if not re.fullmatch(IMPORT, model):
         raise RecipeError(
@@ -41,13 +44,32 @@ def draft(model: str, patience: float = PATIENCE) -> str:
                 "write `package.module:attribute`, as in `transformers:BertModel`",
             )
         )
+    return _draft(model, patience, asked).text
+
+
+def draft_from(recipe: Path, place: Path | None, patience: float = PATIENCE) -> str:
+    """A recipe that may lack its inputs, outputs and axes, with these; to be written to ``place``.
+
+    Raises:
+        RecipeError: the recipe cannot be read, what it says is wrong, it is of an ONNX file, or ``place`` is
+            in another folder, where its paths would be others.
+        StepError: as ``draft``.
+    """
+    if place is not None and place.absolute().parent.resolve() != recipe.absolute().parent.resolve():
+        message = f"{place} is in another folder than {recipe}, whose paths are relative to its own"
+        raise RecipeError(Diagnostic("recipe-invalid", message, "write beside the recipe"))
+    document, model, asked = going_on.known(recipe)
+    return going_on.completed(document, _draft(model, patience, asked))
+
+
+def _draft(model: str, patience: float, asked: Asked) -> Draft:
     import torch  # noqa: F401 - once, for both children
 
-    def drafted(patience: float | None, said: str | None) -> str:
-        here = str(Path.cwd())
-        if here not in sys.path:
-            sys.path.insert(0, here)
-        return proposing.for_import(model, patience, said)
+    def drafted(patience: float | None, said: str | None) -> Draft:
+        for folder in dict.fromkeys((str(Path.cwd()), str(asked.base.absolute()))):
+            if folder not in sys.path:
+                sys.path.insert(0, folder)
+        return proposing.for_import(model, asked, patience, said)
 
     what = f"importing `{model}` ended the process"
     return _in_child(drafted, patience, what, "import it in a Python shell to see where it fails")
@@ -66,7 +88,7 @@ def draft_of_onnx(path: Path, recipe: Path | None, patience: float = PATIENCE) -
     return _in_child(
         lambda patience, said: proposing.for_onnx(path, name, patience, said), patience,
         f"reading {path} ended the process", "is it a valid ONNX file?",
-    )  # fmt: skip
+    ).text  # fmt: skip
 
 
 def save(text: str, path: Path) -> None:
@@ -98,7 +120,9 @@ def _exists(path: Path) -> RecipeError:
     )
 
 
-def _in_child(draft: Callable[[float | None, str | None], str], patience: float, what: str, hint: str) -> str:
+def _in_child(
+    draft: Callable[[float | None, str | None], Draft], patience: float, what: str, hint: str
+) -> Draft:
     """Draft in a child that tries the model; if that kills it, in one that only reads it.
 
     Raises:
@@ -117,11 +141,11 @@ def _in_child(draft: Callable[[float | None, str | None], str], patience: float,
     return found
 
 
-def _drafted(draft: Callable[[], str], hint: str) -> tuple[str | None, str]:
+def _drafted(draft: Callable[[], Draft], hint: str) -> tuple[Draft | None, str]:
     """The draft that a child makes, or how the child died. What the model prints is not the recipe's."""
     with tempfile.TemporaryFile() as log:
 
-        def silenced() -> str:
+        def silenced() -> Draft:
             for stream in (1, 2):
                 os.dup2(log.fileno(), stream)
             # A caller may have put something else there than these streams.

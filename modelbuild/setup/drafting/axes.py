@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from modelbuild.base.tensors import Axis, reorders, sampled_sizes, traced_sizes
-from modelbuild.setup.drafting.ranges import is_batch, usual
+from modelbuild.setup.drafting.ranges import Ranges, is_batch
 from modelbuild.setup.drafting.trying import Attempt, OutOfTime
 from modelbuild.setup.drafting.values import GuessedRange, Input, base
 
@@ -27,20 +27,15 @@ class Freed:
     notes: tuple[str, ...] = ()
 
 
-def free(
-    trial: Attempt, inputs: tuple[Input, ...], limits: Mapping[str, int], fixed: Collection[str] = ()
-) -> Freed:
-    """Try every named axis of inputs that run. Those in ``fixed`` stay as they are; ``limits`` are
-    the most that the model's own settings allow."""
+def free(trial: Attempt, inputs: tuple[Input, ...], wanted: Ranges, fixed: Collection[str] = ()) -> Freed:
+    """Try every named axis of inputs that run. Those in ``fixed`` stay as they are."""
     inputs = _apart(trial, inputs)
     sizes = base(inputs)
     assert sizes is not None  # they ran
     axes: dict[str, GuessedRange] = {}
     stuck: list[str] = []
     for axis, size in sizes.items():
-        found = (
-            None if axis in fixed else _range(trial, inputs, sizes, axis, usual(axis, size, limits.get(axis)))
-        )
+        found = None if axis in fixed else _range(trial, inputs, sizes, axis, wanted(axis, size))
         if found is None:
             stuck.append(axis)
         else:
@@ -63,7 +58,8 @@ def _apart(trial: Attempt, inputs: tuple[Input, ...]) -> tuple[Input, ...]:
     assert sizes is not None
     for place, given in enumerate(inputs[1:], start=1):
         others = {a for i in inputs if i is not given for a in i.axes}
-        if given.name.startswith("decoder_") or {a for a in given.axes if a in others} != {"batch"}:
+        with_others = {a for a in given.axes if a in others}
+        if given.settled or given.name.startswith("decoder_") or with_others != {"batch"}:
             continue
         own = f"{given.name}_batch"
         alone = replace(given, shape=tuple(own if d == "batch" else d for d in given.shape))
@@ -94,7 +90,7 @@ def _range(
         high = _bound(runs, size, _multiple(max(wanted.max, size), unit), unit)
     except OutOfTime:
         return replace(wanted, note=NOT_TRIED) if is_batch(axis) or "sequence" in axis else None
-    if low == high or (axis in SPATIAL and high < low * _WORTH):
+    if low == high or (axis in SPATIAL and high < low * _WORTH and not wanted.settled):
         return None
     opt = min(max(_multiple(wanted.opt, unit), low), high)
     said = []
@@ -104,7 +100,7 @@ def _range(
         said.append(f"fewer than {low} do not run")
     if high < _multiple(wanted.max, unit):
         said.append(f"more than {high} do not run")
-    return GuessedRange(low, opt, high, "; ".join(said))
+    return replace(wanted, min=low, opt=opt, max=high, note="; ".join(said))
 
 
 def _unit(runs: Callable[[int], bool], size: int) -> int | None:

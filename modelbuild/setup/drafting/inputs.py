@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from modelbuild.base.errors import Diagnostic, StepError
 from modelbuild.base.tensors import Values
 from modelbuild.setup.drafting import layers
+from modelbuild.setup.drafting.asked import NOTHING, Asked, AskedInput
+from modelbuild.setup.drafting.ranges import is_batch
 from modelbuild.setup.drafting.signature import Subject, no_input
-from modelbuild.setup.drafting.values import Input, whole
+from modelbuild.setup.drafting.values import BASES, Input, whole
+from modelbuild.wording.phrases import listed, meant, nearest
 
 FROM_NAME = "guessed from the name"
 FROM_CONFIG = "from the config"
+AS_ASKED = "as asked for"
 NO_CLUE = "nothing in the signature says what this is"
 
 _IMAGES = ("pixel_values", "image", "images", "img", "imgs", "frame", "frames", "picture")
@@ -19,14 +26,20 @@ _TOKENS = ("input_ids", "decoder_input_ids", "tokens", "token_ids", "ids")
 _MASKS = ("attention_mask", "decoder_attention_mask", "padding_mask")
 _ANYTHING = ("x", "input", "inputs", "data", "sample", "features")  # often an image, but who knows
 _NUMBERS = ("scale", "temperature", "threshold", "alpha", "beta", "gain", "sigma", "eps", "step")
-_SCALARS = (bool, int, float, str, "bool", "int", "float", "str")
+_SCALARS = {"bool", "int", "float", "str", "None", "NoneType", "Optional", "Union", "Literal", "typing", "t"}
 _SIDES = (224, 32, 28, 64, 128, 256, 96, 299, 16, 48, 8, 112, 384, 512)
 _SOME = Values(low=0.5, high=1.5)  # around 1: what divides, takes a root or a logarithm runs
 
 
-def guess(model: str, subject: Subject) -> tuple[list[str], list[str]]:
-    """The names of the inputs to build with, and of others that forward() takes if it is given them."""
-    tensors = {n: p for n, p in subject.forward.items() if p.annotation not in _SCALARS}
+def guess(model: str, subject: Subject, asked: Mapping[str, AskedInput]) -> tuple[list[str], list[str]]:
+    """The names of the inputs to build with, and of others that forward() takes if it is given them.
+
+    Raises:
+        StepError: ``inputs-mismatch``: it takes no tensor, or has no parameter of a name that is asked for.
+    """
+    tensors = {n: p for n, p in subject.forward.items() if _may_be_a_tensor(p)}
+    if asked:
+        return _asked_for(model, subject, list(asked), tensors)
     if not tensors:
         raise no_input(f"forward() of `{model}` takes no tensor")
     names = [n for n, p in tensors.items() if p.default is p.empty]
@@ -37,8 +50,53 @@ def guess(model: str, subject: Subject) -> tuple[list[str], list[str]]:
     return names, [n for n in tensors if n not in names and "past" not in n]
 
 
-def candidates(name: str, subject: Subject, place: int, count: int) -> list[Input]:
+def _asked_for(
+    model: str, subject: Subject, asked: list[str], tensors: Mapping[str, inspect.Parameter]
+) -> tuple[list[str], list[str]]:
+    """The inputs that are asked for, and what forward() requires beside them; or these alone, by position."""
+    unknown = [n for n in asked if n not in subject.forward]
+    near = {n: nearest(n, subject.forward) for n in unknown}
+    if len(unknown) == len(asked) and (subject.names_are_free or not any(near.values())):
+        return asked, []
+    if unknown:
+        message = f"forward() of `{model}` has no parameter {listed(unknown)}"
+        hint = meant(near[unknown[0]]) or f"it takes {listed(subject.forward)}"
+        raise StepError(Diagnostic("inputs-mismatch", message, hint))
+    required = [n for n, p in tensors.items() if p.default is p.empty and n not in asked]
+    names = sorted([*asked, *required], key=list(subject.forward).index)
+    return names, [n for n in tensors if n not in names and "past" not in n]
+
+
+def _may_be_a_tensor(parameter: inspect.Parameter) -> bool:
+    """Whether it is neither annotated as a number, a flag or a text, nor one by default."""
+    kind = parameter.annotation
+    if kind is parameter.empty:
+        return parameter.default is None or not isinstance(parameter.default, bool | int | float | str)
+    written = kind if isinstance(kind, str) else inspect.formatannotation(kind)
+    return not set(re.findall(r"\w+", written)) <= _SCALARS
+
+
+def candidates(name: str, subject: Subject, place: int, count: int, asked: Asked = NOTHING) -> list[Input]:
     """What the input ``place`` of ``count`` may be, the likeliest first; at least one."""
+    found = _guesses(name, subject, place, count)
+    if (given := asked.inputs.get(name)) is not None:
+        found = _as_asked(given, found)
+    opts = {axis: wanted.opt for axis, wanted in asked.axes.items()}
+    return [replace(f, sizes={**f.sizes, **{a: opts[a] for a in f.axes if a in opts}}) for f in found]
+
+
+def _as_asked(given: AskedInput, guesses: Sequence[Input]) -> list[Input]:
+    """The guesses in this shape, at some sizes of axes whose name tells none."""
+    kinds = {(g.dtype, given.values or g.values): None for g in guesses if given.dtype in (None, g.dtype)}
+    kinds.setdefault((given.dtype or "float32", given.values or Values()))
+    rows = [Input(given.name, given.shape, AS_ASKED, d, v, settled=True) for d, v in kinds]
+    unknown = [a for a in rows[0].axes if a not in BASES and not is_batch(a)]
+    sizes = [dict.fromkeys(unknown, side) for side in (*_SIDES, 2)] if unknown else [{}]
+    return [replace(row, sizes=size) for size in sizes for row in rows]
+
+
+def _guesses(name: str, subject: Subject, place: int, count: int) -> list[Input]:
+    """As ``candidates``, for an input of which nothing is settled."""
     known = optional(name, subject)
     layered = list(layers.candidates(name, subject.module, place))
     found = [known] if known is not None else []

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from modelbuild.base.errors import Diagnostic, StepError
 from modelbuild.machine import memory
-from modelbuild.setup.drafting.signature import Subject
-from modelbuild.steps import forms
+from modelbuild.setup.drafting.asked import Asked
+from modelbuild.setup.drafting.signature import Subject, spec
 from modelbuild.steps.binding import bind
-from modelbuild.steps.model import flatten, resolve
+from modelbuild.steps.model import LiveModel, ModelSource, flatten
 from modelbuild.wording import phrases
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ class LoadedModel:
         return not all(np.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in zip(*found, strict=True))
 
 
-def make(model: str, subject: Subject) -> LoadedModel:
-    """The model with its weights, as a recipe with the subject's arguments makes it.
+def make(model: str, subject: Subject, asked: Asked) -> LoadedModel:
+    """The model with its weights, as a build makes it.
 
     Raises:
         StepError: ``import-failed``, or its weights leave no room to run it.
@@ -76,12 +76,11 @@ def make(model: str, subject: Subject) -> LoadedModel:
 
     torch.set_num_threads(1)  # this is a fork: a pool of threads that its parent had is not here
     _room(subject.module)
-    arguments = {a.name: dict(a.value) for a in subject.arguments if a.value is not None}
+    kwargs = spec(model, subject.call, asked)["kwargs"]
+    source = ModelSource(model, asked.args, kwargs, asked.weights, asked.files, asked.seed)
 
     def made() -> torch.nn.Module:
-        torch.manual_seed(0)
-        module = forms.as_module(resolve({"import": model, "kwargs": arguments}))
-        return forms.asleep(cast("torch.nn.Module", module))
+        return LiveModel.untraced(source, asked.base).module
 
     return LoadedModel(made(), made)
 

@@ -1,4 +1,4 @@
-"""From a model to the text of its recipe: read, tried, or guessed where it cannot be tried.
+"""From a model to a draft of its recipe: read, tried, or guessed where it cannot be tried.
 
 Runs in a child: it imports and calls what the user named.
 """
@@ -7,47 +7,51 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from modelbuild.base.errors import ModelbuildError
 from modelbuild.setup.drafting import live, onnx_file, text
+from modelbuild.setup.drafting.asked import Asked
 from modelbuild.setup.drafting.axes import SPATIAL, free
 from modelbuild.setup.drafting.inputs import candidates, guess, optional
-from modelbuild.setup.drafting.ranges import is_batch, usual
+from modelbuild.setup.drafting.ranges import Ranges, is_batch, usual
 from modelbuild.setup.drafting.signature import Subject, read
+from modelbuild.setup.drafting.text import Draft
 from modelbuild.setup.drafting.trying import Attempt, OutOfTime, filled, search
 from modelbuild.setup.drafting.values import Findings, GuessedRange, Input, base
 from modelbuild.steps.model import import_attribute
+from modelbuild.wording.phrases import listed
 
 _MANY = 4  # inputs at most for forward(*tensors)
 _GRACE = 1.5  # times the patience: a single run that does not end is killed then
 
 
-def for_import(model: str, patience: float | None, said: str | None) -> str:
+def for_import(model: str, asked: Asked, patience: float | None, said: str | None) -> Draft:
     """A draft for an importable model. Without ``patience`` it is not tried, ``said`` is why.
 
     Raises:
-        StepError: ``import-failed``, or ``inputs-mismatch`` where forward() takes no tensor.
+        StepError: ``import-failed``, also where the arguments that are asked for make no model;
+            ``inputs-mismatch`` where forward() takes no tensor, or none of a name that is asked for.
     """
-    subject = read(model, import_attribute(model))
-    names, others = guess(model, subject)
+    subject = read(model, import_attribute(model, asked.base), asked)
+    names, others = guess(model, subject, asked.inputs)
     findings = None
-    if not subject.can_be_made:
+    if not subject.call.complete:
         said = "the model was not tried, as what is under `kwargs` must be filled in first"
     elif patience is not None:
-        findings, said = _tried(model, subject, names, others, patience)
+        findings, said = _tried(model, subject, names, others, asked, patience)
     if findings is None:
-        findings = _untried(subject, names, said)
-    notes = (*(f"check: {n}" for n in subject.notes), *findings.notes)
+        findings = _untried(subject, names, asked, said)
     built = {i.name for i in findings.inputs}
-    known = [optional(n, subject) for n in others if n not in built]
-    offered = [_fixed(i) for i in known if i is not None]
-    return text.of_import(model, subject.arguments, replace(findings, notes=notes), offered)
+    left = [n for n in others if n not in built]
+    notes = (*(f"check: {n}" for n in subject.notes), *findings.notes, *_left_out(left))
+    offered = [_fixed(i) for i in (optional(n, subject) for n in left) if i is not None]
+    return text.of_import(model, asked.options, subject.call.kwargs, replace(findings, notes=notes), offered)
 
 
-def for_onnx(path: Path, name: str, patience: float | None, said: str | None = None) -> str:
+def for_onnx(path: Path, name: str, patience: float | None, said: str | None = None) -> Draft:
     """A draft for an ONNX file, which the recipe calls ``name``.
 
     Raises:
@@ -59,10 +63,10 @@ def for_onnx(path: Path, name: str, patience: float | None, said: str | None = N
         run = onnx_file.runner(path)
         _kill_after(patience)
         trial = Attempt(run, patience)
-        findings = _found(trial, [found.inputs, *_at_other_sizes(found.inputs)], {})
+        findings = _found(trial, [found.inputs, *_at_other_sizes(found.inputs)], usual)
         said = trial.said or "it takes too long"
     if findings is None:
-        inputs, axes = found.inputs, _usual(found.inputs, {})
+        inputs, axes = found.inputs, _usual(found.inputs, usual)
         findings = Findings(inputs, axes, notes=(f"check: these sizes are guesses: {said}",))
     outputs = found.outputs
     notes = (*found.notes, *findings.notes)
@@ -70,26 +74,32 @@ def for_onnx(path: Path, name: str, patience: float | None, said: str | None = N
 
 
 def _tried(
-    model: str, subject: Subject, names: Sequence[str], others: Sequence[str], patience: float
+    model: str, subject: Subject, names: Sequence[str], others: Sequence[str], asked: Asked, patience: float
 ) -> tuple[Findings | None, str]:
-    """What was found by running the model, or what it said."""
+    """What was found by running the model, or what it said.
+
+    Raises:
+        StepError: ``import-failed``: what its owner says makes no model.
+    """
     try:
-        made = live.make(model, subject)
+        made = live.make(model, subject, asked)
     except ModelbuildError as error:
+        if asked.args or asked.kwargs or asked.weights:
+            raise
         return None, f"the model was not tried: {error.diagnostics[0].message}"
     subject = replace(subject, module=made.module)
     _kill_after(patience)
     trial = Attempt(made.runner(names), patience)
     for given in _sets(subject, names, others):
         trial = replace(trial, run=made.runner(given))  # the same patience for all of them
-        guesses = [candidates(n, subject, i, len(given)) for i, n in enumerate(given)]
+        guesses = [candidates(n, subject, i, len(given), asked) for i, n in enumerate(given)]
         try:
             inputs = search(trial, guesses)
         except OutOfTime:
             break
         if inputs is None:
             continue
-        found = _found(trial, [inputs], _limits(subject, inputs), made)
+        found = _found(trial, [inputs], _wanted(subject, inputs, asked), made)
         if found is not None:
             return found, ""
     return None, f"forward() fails with them: {trial.said}" if trial.said else "it takes too long"
@@ -98,7 +108,7 @@ def _tried(
 def _found(
     trial: Attempt,
     guesses: Iterable[tuple[Input, ...]],
-    limits: Mapping[str, int],
+    wanted: Ranges,
     made: live.LoadedModel | None = None,
 ) -> Findings | None:
     """The first of these inputs that run, with their axes; None if none does."""
@@ -112,7 +122,7 @@ def _found(
             continue
         pooled = sorted(made.pools) if made is not None else []
         pictured = any(a in SPATIAL for a in sizes)
-        freed = free(trial, inputs, limits, SPATIAL if pooled else ())
+        freed = free(trial, inputs, wanted, SPATIAL if pooled else ())
         notes = list(freed.notes)
         if pooled and pictured:
             notes.append(f"height and width are fixed: {pooled[0]} cannot be exported with free sizes")
@@ -121,7 +131,7 @@ def _found(
             changed = not trial.repeats(arrays, outputs)
             if changed and pictured and not pooled:
                 made.renew()
-                freed = free(trial, inputs, limits, SPATIAL)
+                freed = free(trial, inputs, wanted, SPATIAL)
                 left = "height and width are fixed: run at others, the model is another one afterwards"
                 notes = [*freed.notes, left]
                 changed = not trial.repeats(arrays, outputs)
@@ -134,11 +144,17 @@ def _found(
     return None
 
 
-def _untried(subject: Subject, names: Sequence[str], said: str | None) -> Findings:
-    """The likeliest guesses, and why they are no more than that."""
-    inputs = tuple(_fixed(candidates(n, subject, i, len(names))[0]) for i, n in enumerate(names))
-    note = f"check: the inputs below are guesses: {said}"
-    return Findings(inputs, _usual(inputs, _limits(subject, inputs)), notes=(note,))
+def _untried(subject: Subject, names: Sequence[str], asked: Asked, said: str | None) -> Findings:
+    """What is asked for and the likeliest guesses, and why they are no more than that."""
+    inputs = tuple(_fixed(candidates(n, subject, i, len(names), asked)[0]) for i, n in enumerate(names))
+    what = "are as asked for" if all(i.settled for i in inputs) else "are guesses"
+    note = f"check: the inputs below {what}: {said}"
+    return Findings(inputs, _usual(inputs, _wanted(subject, inputs, asked)), notes=(note,))
+
+
+def _left_out(names: Sequence[str]) -> list[str]:
+    """That forward() takes more than the draft has."""
+    return [f"left out, as forward() does without: {listed(names)}"] if names else []
 
 
 def _sets(subject: Subject, names: Sequence[str], others: Sequence[str]) -> Iterable[list[str]]:
@@ -161,18 +177,22 @@ def _at_other_sizes(inputs: tuple[Input, ...]) -> Iterable[tuple[Input, ...]]:
     yield tuple(replace(i, sizes={a: 1 if is_batch(a) else n for a, n in i.sizes.items()}) for i in inputs)
 
 
-def _limits(subject: Subject, inputs: Sequence[Input]) -> dict[str, int]:
+def _wanted(subject: Subject, inputs: Sequence[Input], asked: Asked) -> Ranges:
+    """The ranges that are asked for; for other axes the usual ones, within what the model allows."""
     limit = subject.setting("max_position_embeddings")
-    return {a: limit for i in inputs for a in i.axes if a.endswith("sequence") and limit}
+    limits = {a: limit for i in inputs for a in i.axes if a.endswith("sequence") and limit}
+    return lambda axis, size: asked.axes.get(axis) or usual(axis, size, limits.get(axis))
 
 
-def _usual(inputs: tuple[Input, ...], limits: Mapping[str, int]) -> dict[str, GuessedRange]:
+def _usual(inputs: tuple[Input, ...], wanted: Ranges) -> dict[str, GuessedRange]:
     sizes = base(inputs) or {}
-    return {a: usual(a, n, limits.get(a)) for a, n in sizes.items()}
+    return {a: wanted(a, n) for a, n in sizes.items()}
 
 
 def _fixed(given: Input) -> Input:
-    """An input whose height and width are numbers: nobody saw another size run."""
+    """An input whose height and width are numbers, if they are guesses: nobody saw another size run."""
+    if given.settled:
+        return given
     return replace(given, shape=tuple(given.sizes[d] if d in SPATIAL else d for d in given.shape))
 
 

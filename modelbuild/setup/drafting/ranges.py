@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from modelbuild.setup.drafting.values import GuessedRange
 
 _USUAL = {"decoder_sequence": (16, 32, 64), "samples": (4000, 16000, 32000)}
 _LONG = ("seq", "time", "tokens", "length", "frames")
+
+
+Ranges = Callable[[str, int], GuessedRange]
+"""The sizes that are wanted of an axis, by its name and the size that it was met at."""
 
 
 def is_batch(axis: str) -> bool:

@@ -3,29 +3,55 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from modelbuild.base.escaping import line
 from modelbuild.base.scalars import flow, quoted
 from modelbuild.base.tensors import Values
-from modelbuild.setup.drafting.signature import Argument
+from modelbuild.setup.drafting.arguments import Argument
 from modelbuild.setup.drafting.values import Findings, Input
 
 _PLAIN = re.compile(r"[A-Za-z_.][A-Za-z0-9_./-]*(:[A-Za-z0-9_./-]+)*")
 
 
+@dataclass(frozen=True)
+class Draft:
+    """What was found, and the lines of its recipe: ``head`` are comments, ``sections`` by their key.
+
+    ``arguments`` are those that the model is made with.
+    """
+
+    findings: Findings
+    head: tuple[str, ...]
+    sections: Mapping[str, list[str]]
+    arguments: tuple[Argument, ...] = ()
+
+    @property
+    def text(self) -> str:
+        lines = [*self.head, *(line for section in self.sections.values() for line in section)]
+        return "\n".join(lines) + "\n"
+
+
 def of_import(
-    model: str, arguments: Sequence[Argument], findings: Findings, optional: Sequence[Input]
-) -> str:
-    """A recipe for a PyTorch model; the optional inputs are comments in it."""
+    model: str,
+    options: Sequence[str],
+    arguments: Sequence[Argument],
+    findings: Findings,
+    optional: Sequence[Input],
+) -> Draft:
+    """A recipe for a PyTorch model, drafted with these options; the optional inputs are comments in it."""
     source = [f"import: {model}"]
     if arguments:
         source += ["kwargs:", *(f"  {_argument(a)}" for a in arguments)]
     source.append("# weights: weights.safetensors  # a state dict; random weights without it")
-    return _recipe(f"modelbuild init {model}", recipe_name(model), source, findings, optional, "opset: 18")
+    command = _one_line(shlex.join(["modelbuild", "init", model, *options]))
+    draft = _recipe(command, recipe_name(model), source, findings, optional, "opset: 18")
+    return replace(draft, arguments=tuple(arguments))
 
 
-def of_onnx(file: str, findings: Findings, opset: int) -> str:
+def of_onnx(file: str, findings: Findings, opset: int) -> Draft:
     """A recipe for an ONNX file, named as seen from the recipe."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", file.replace("\\", "/").rpartition("/")[2].removesuffix(".onnx"))
     name = re.sub("^[^A-Za-z0-9]+", "", name)[:100] or "model"
@@ -36,36 +62,56 @@ def of_onnx(file: str, findings: Findings, opset: int) -> str:
 
 def _recipe(
     command: str, name: str, source: Sequence[str], findings: Findings, optional: Sequence[Input], opset: str
-) -> str:
+) -> Draft:
     how = "It was run at these sizes: look at what says `check`, then:" if findings.tried else (
         "Look at what says `check`, then:"
     )  # fmt: skip
-    lines = [f"# Drafted by `{command}`. {how}", "#   modelbuild check RECIPE && modelbuild build RECIPE"]
-    lines += [f"# {_one_line(note)}" for note in findings.notes]
-    lines += [f"name: {_word(name)}", "model:", *_below(source), "inputs:"]
-    lines += _below([_input(i, findings.tried) for i in findings.inputs])
-    lines += _below([f"# {_input(i, False)}" for i in optional])
+    head = [f"# Drafted by `{command}`. {how}", "#   modelbuild check RECIPE && modelbuild build RECIPE"]
+    sections = {
+        "name": [f"name: {_word(name)}"],
+        "model": ["model:", *_below(source)],
+        "inputs": [*inputs(findings), *_below([f"# {_input(i, False)}" for i in optional])],
+        "outputs": outputs(findings),
+        "dynamic_axes": axes(findings),
+        "opset": [opset],
+        "precision": [
+            "precision:", "  fp32:", "  # fp16:  # half precision, with the nodes that need it in fp32"
+        ],
+    }  # fmt: skip
+    if findings.axes:
+        axis, sizes = next(iter(findings.axes.items()))
+        sections["static"] = ["# static:  # variants with axes pinned", f"#   - {{{axis}: {sizes.min}}}"]
+    sections["engines"] = ["# engines:", "#   - {precision: fp32, backend: tensorrt-rtx}"]
+    return Draft(findings, (*head, *comments(findings.notes)), sections)
+
+
+def comments(notes: Sequence[str]) -> list[str]:
+    """What was noticed, a line each."""
+    return [f"# {_one_line(note)}" for note in notes]
+
+
+def inputs(findings: Findings) -> list[str]:
+    """The section ``inputs``."""
+    return ["inputs:", *_below([_input(i, findings.tried) for i in findings.inputs])]
+
+
+def outputs(findings: Findings) -> list[str]:
+    """The section ``outputs``; a comment where nobody knows them."""
     if findings.outputs is None:
-        lines.append("# outputs: [logits]  # names, in order; without this they keep the exporter's")
-    else:
-        lines.append(f"outputs: [{', '.join(map(_word, findings.outputs))}]")
-    if findings.axes:
-        said = "it runs at all of these; narrow them to" if findings.tried else "check:"
-        lines.append(f"dynamic_axes:  # {said} the sizes that you will use")
-        for axis, r in findings.axes.items():
-            note = f"  # {_one_line(r.note)}" if r.note else ""
-            lines.append(f"  {_word(axis)}: {{min: {r.min}, opt: {r.opt}, max: {r.max}}}{note}")
-    lines += [
-        opset,
-        "precision:",
-        "  fp32:",
-        "  # fp16:  # half precision, with the nodes that need it in fp32",
-    ]
-    if findings.axes:
-        lines += ["# static:  # variants with axes pinned", f"#   - {{{next(iter(findings.axes))}: "
-                  f"{next(iter(findings.axes.values())).min}}}"]  # fmt: skip
-    lines += ["# engines:", "#   - {precision: fp32, backend: tensorrt-rtx}"]
-    return "\n".join(lines) + "\n"
+        return ["# outputs: [logits]  # names, in order; without this they keep the exporter's"]
+    return [f"outputs: [{', '.join(map(_word, findings.outputs))}]"]
+
+
+def axes(findings: Findings) -> list[str]:
+    """The section ``dynamic_axes``; nothing where all axes are fixed."""
+    if not findings.axes:
+        return []
+    said = "it runs at all of these; narrow them to" if findings.tried else "check:"
+    lines = [f"dynamic_axes:  # {said} the sizes that you will use"]
+    for axis, r in findings.axes.items():
+        note = f"  # {_one_line(r.note)}" if r.note else ""
+        lines.append(f"  {_word(axis)}: {{min: {r.min}, opt: {r.opt}, max: {r.max}}}{note}")
+    return lines
 
 
 def _below(lines: Sequence[str]) -> list[str]:
@@ -73,10 +119,11 @@ def _below(lines: Sequence[str]) -> list[str]:
 
 
 def _argument(argument: Argument) -> str:
-    if argument.value is None:
+    if not argument.known:
         kind = f" ({_one_line(argument.kind)})" if argument.kind else ""
         return f"{_word(argument.name)}: null  # check: required{kind}, and only you know its value"
-    return f"{_word(argument.name)}: {flow(argument.value, _word)}"
+    note = f"  # {_one_line(argument.note)}" if argument.note else ""
+    return f"{_word(argument.name)}: {flow(argument.value, _word)}{note}"
 
 
 def _input(given: Input, tried: bool) -> str:

@@ -14,7 +14,7 @@ BASES = {"batch": 2, "sequence": 16, "decoder_sequence": 12, "samples": 4000}
 @dataclass(frozen=True)
 class Input:
     """A line under ``inputs``. ``note`` says what the shape rests on, ``sizes`` at which sizes of its
-    named axes to try it where ``BASES`` does not say."""
+    named axes to try it where ``BASES`` does not say. A ``settled`` shape is its owner's, and no guess."""
 
     name: str
     shape: tuple[int | str, ...]
@@ -22,6 +22,7 @@ class Input:
     dtype: str = "float32"
     values: Values = field(default_factory=Values)
     sizes: Mapping[str, int] = field(default_factory=dict)
+    settled: bool = False
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -34,12 +35,13 @@ class Input:
 
 @dataclass(frozen=True)
 class GuessedRange:
-    """The sizes of an axis, in elements; ``note`` says what was found."""
+    """The sizes of an axis, in elements; ``note`` says what was found. A ``settled`` one is its owner's."""
 
     min: int
     opt: int
     max: int
     note: str = ""
+    settled: bool = False
 
 
 @dataclass(frozen=True)
