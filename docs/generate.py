@@ -27,6 +27,12 @@ change between versions; sentences may. An *error* stops what it is about; a *wa
 not. The exit code is that of the worst error: 1 a step failed, 2 the recipe or the command line is
 wrong, 3 built but not proven, 4 a toolchain that was asked for is missing.
 
+An error of a build has a place, too, in `where`, in GitHub's annotation and on the terminal, also with
+`-q`: the line of the recipe that asked for what failed (a tolerance, a static variant, an engine,
+`import`), as the recipe is written now. One that names a node has the line of the model's source that
+the node comes from instead (`net.py:42`, from the recipe's folder). Where the user's code raised, or died,
+the sentence ends with its line: `(net.py:42 in forward)`.
+
 Each code has a page that says what it means, why it happens and what to do; where you met it,
 `modelbuild explain` prints it:
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -80,7 +81,7 @@ class ModelbuildError(Exception):
         found = (diagnostics,) if isinstance(diagnostics, Diagnostic) else tuple(diagnostics)
         super().__init__("; ".join(d.message for d in found))
         self.diagnostics: tuple[Diagnostic, ...] = found
-        self.data = data or {}  # what was measured before it stopped, as JSON
+        self.data: Mapping[str, Any] = data or {}  # what was measured before it stopped, as JSON
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Errors cross process boundaries; BaseException would unpickle from its message."""
@@ -119,6 +120,16 @@ class ToolchainError(ModelbuildError):
 
 class Elsewhere(Exception):
     """What a child raised that could not be sent as it was; it says which kind that is, and its words."""
+
+
+@contextlib.contextmanager
+def about(*route: str | int) -> Iterator[None]:
+    """What is raised in it is about this part of the recipe (``"model", "weights"``), if it says no other."""
+    try:
+        yield
+    except ModelbuildError as error:
+        error.data = {"about": route, **error.data}
+        raise
 
 
 def first_line(error: BaseException, limit: int = 400) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from modelbuild.base.catalogue import EXIT_STEP_FAILED
 from modelbuild.base.errors import Diagnostic
 from modelbuild.base.results import GOOD, ArtifactResult, RecipeResult
+from modelbuild.building.placing import Places
 from modelbuild.building.scheduling.repeats import repeated
 from modelbuild.building.scheduling.runs import Ended, Run
 from modelbuild.graph import sources
@@ -37,20 +38,23 @@ class Answers:
     def result(self, run: Run) -> RecipeResult:
         again = repeated(run.ended)
         lines = SourceLines(run)
-        artifacts = tuple(self._artifact(run, a, again, lines) for a in run.plan.artifacts)
+        places = Places(run)
+        artifacts = tuple(self._artifact(run, a, again, lines, places) for a in run.plan.artifacts)
         told = again.union(*run.plan.owned.values())
         shared = [
             d for a in run.plan.actions if a.id not in told and a.id in run.ended
-            for d in run.ended[a.id].said()
+            for d in places.said(run.ended[a.id], a.about)
         ]  # fmt: skip
-        codes = [e.exit_code for e in run.ended.values()]
+        host = [run.host_lost] if run.host_lost is not None else []
+        shared[:0] = [d for ended in host for d in places.said(ended, ("model", "import"))]
+        codes = [e.exit_code for e in (*host, *run.ended.values())]
         codes += [EXIT_STEP_FAILED for p in self.delivery.problems if p[0] == run.path]
         code = max(codes, default=0)
         return RecipeResult(
             run.path,
             run.name,
             "failed" if code else "ok",
-            (*run.host_diagnostics, *shared, *_exported(run, artifacts)),
+            (*shared, *_exported(run, artifacts)),
             artifacts,
             code,
         )
@@ -60,21 +64,30 @@ class Answers:
         return self.out / run.name / artifact.name
 
     def _artifact(
-        self, run: Run, artifact: Artifact, again: Collection[str], source: SourceLines
+        self,
+        run: Run,
+        artifact: Artifact,
+        again: Collection[str],
+        source: SourceLines,
+        places: Places,
     ) -> ArtifactResult:
         """``again`` are the actions whose failure is told elsewhere."""
         ended = {i: run.ended[i] for i in run.plan.owned[artifact.name] if i in run.ended}
         made = run.ended.get(artifact.action)
         proof = run.ended.get(artifact.proof) if artifact.proof else None
         status = self._status(run, artifact)
-        said = [d for i, e in ended.items() if i not in again for d in e.said()]
-        problem = self.delivery.problems.get((run.path, artifact.name))
-        if problem is not None:
-            status, said = "failed", [*said, problem]
         export = source.export(artifact)
         lines = source.of(artifact)
         ranges = sources.located(_measured("ranges", made, proof), lines)
-        said = [sources.told(d, lines, ranges) for d in said]
+        said = [
+            places.of(sources.told(d, lines, ranges), run.actions[i].about, e.data)
+            for i, e in ended.items() if i not in again
+            for d in e.said()
+        ]  # fmt: skip
+        problem = self.delivery.problems.get((run.path, artifact.name))
+        if problem is not None:
+            about = run.actions[artifact.action].about
+            status, said = "failed", [*said, places.of(problem, about, {})]
         if status in GOOD and artifact.kind == "engine" and proof is None:
             said.append(
                 Diagnostic(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from modelbuild.recipe.problems import Route
 from modelbuild.recipe.schema import Recipe
 from modelbuild.steps.base import Step
 from modelbuild.steps.model import ModelSource
@@ -22,7 +23,8 @@ class Action:
     ``needs`` maps a role of the step's input to the action whose files it gets; ``gates`` are
     actions that must have succeeded although their files are not read. ``folders`` are inputs that
     no action makes. An action that ``discovers`` reads files by itself, which are traced. ``variant``
-    is the static one that it is for (``batch8-sequence128``), empty for the dynamic model.
+    is the static one that it is for (``batch8-sequence128``), empty for the dynamic model. ``about`` is the
+    part of the recipe that asks for it, no fact: it says where to look when the action fails.
     """
 
     id: str
@@ -33,6 +35,7 @@ class Action:
     discovers: bool = False
     remembered: bool = True  # looked up in the ledger and recorded in it
     variant: str = ""
+    about: Route = ()
 
     @property
     def beside_model(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from modelbuild.base.tensors import Axis, TensorSpec, distinct, sampled_sizes, traced_sizes
 from modelbuild.plan.actions import REFERENCE, Action, Artifact, Plan
 from modelbuild.plan.precisions import FP32, Precision, precisions
+from modelbuild.recipe.problems import Route
 from modelbuild.recipe.schema import Engine, Recipe, ReducedName
 from modelbuild.steps.adopt import Adopt, AdoptedReference
 from modelbuild.steps.checkpoints import Weights
@@ -64,8 +65,8 @@ class _Planner:
                 continue
             for precision in self.precisions:
                 self._static(precision, sizes)
-        for engine in recipe.engines:
-            self._engine(engine)
+        for number, engine in enumerate(recipe.engines):
+            self._engine(engine, ("engines", number))
         references = tuple(map(self._own_reference, recipe.static))
         return Plan(
             recipe, tuple(self.actions), tuple(self.artifacts), self.source, self._exported(), references
@@ -96,7 +97,7 @@ class _Planner:
 
     def _reference(self) -> None:
         rows = distinct(row for sizes in ({}, *self.recipe.static) for row in self._rows(sizes))
-        self._add(self._running(REFERENCE, self.axes, rows), {})
+        self._add(self._running(REFERENCE, self.axes, rows), {}, self._model)
 
     def _rows(self, pinned: Mapping[str, int]) -> list[dict[str, int]]:
         """The sizes of all axes to run at, where these are pinned. Many variants pin the same axes."""
@@ -111,7 +112,7 @@ class _Planner:
         free = tuple(a for a in self.axes if a.name not in sizes)
         variant = self.recipe.variant_suffix(sizes)
         running = self._running(f"{REFERENCE} {variant}", free, self._rows(sizes))
-        return replace(running, variant=variant)
+        return replace(running, variant=variant, about=self._asked(self._model, sizes))
 
     def _running(self, name: str, axes: tuple[Axis, ...], rows: Sequence[Mapping[str, int]]) -> Action:
         verify = self.recipe.verify
@@ -133,7 +134,8 @@ class _Planner:
         # What the model does not take at a variant's sizes is told once, by the run of PyTorch.
         gates = (REFERENCE,) if sizes else ()
         step = self._adopting() if self.source is None else self._exporting(self.source, precision, sizes)
-        self._add(Action(name, step, gates=gates, discovers=True), sizes)
+        about = ("precision", precision.name) if precision.method else self._model
+        self._add(Action(name, step, gates=gates, discovers=True), sizes, self._asked(about, sizes))
 
     def _adopting(self) -> Adopt:
         recipe = self.recipe
@@ -171,7 +173,7 @@ class _Planner:
             constant_folding=recipe.constant_folding and (recipe.simplify or not done),
             keep_initializers_as_inputs=self.listed,
         )
-        self._add(Action(self._made(precision, sizes), step, {"model": source}), sizes)
+        self._add_file(precision, Action(self._made(precision, sizes), step, {"model": source}), sizes)
 
     def _made_of_base(self, precision: Precision, sizes: Mapping[str, int]) -> None:
         """What makes the file of a precision, beside the fp32 graph, which is there."""
@@ -185,11 +187,12 @@ class _Planner:
         half = self._half(precision, precision.name, sizes)
         needs = {"model": self._made(self.base, sizes)}
         if precision.search is None:
-            self._add(Action(made, half, needs), sizes)
+            self._add_file(precision, Action(made, half, needs), sizes)
             return
         searched = Mixed(**vars(half), method=precision.search, proof=self._proof(precision, sizes))
         needs["reference"] = REFERENCE
-        self._add(Action(made, searched, needs, discovers=searched.proof.function is not None), sizes)
+        discovers = searched.proof.function is not None
+        self._add_file(precision, Action(made, searched, needs, discovers=discovers), sizes)
 
     def _half(self, precision: Precision, dtype: ReducedName, sizes: Mapping[str, int]) -> Half:
         return Half(
@@ -212,7 +215,8 @@ class _Planner:
             constant_folding=self.recipe.constant_folding,
             keep_initializers_as_inputs=self.listed,
         )
-        self._add(Action(self._made(precision, sizes), step, {"model": precision.name}), sizes)
+        made = Action(self._made(precision, sizes), step, {"model": precision.name})
+        self._add_file(precision, made, sizes)
         self._onnx(precision, sizes)
 
     def _onnx(self, precision: Precision, sizes: Mapping[str, int]) -> None:
@@ -221,7 +225,8 @@ class _Planner:
         proof = f"verify {made}"
         step = self._proof(precision, sizes)
         needs = {"model": made, "reference": REFERENCE}
-        self._add(Action(proof, step, needs, discovers=step.asks_code), sizes)
+        about = ("precision", precision.name, "tolerance")
+        self._add(Action(proof, step, needs, discovers=step.asks_code), sizes, about)
         self.artifacts.append(
             Artifact(
                 name=self._file(precision, sizes),
@@ -259,19 +264,19 @@ class _Planner:
         """The pinned axes, in the order of the recipe's axes."""
         return {a.name: sizes[a.name] for a in self.axes if a.name in sizes}
 
-    def _engine(self, engine: Engine) -> None:
+    def _engine(self, engine: Engine, about: Route) -> None:
         sizes = engine.variant
         (precision,) = (p for p in self.precisions if p.name == engine.precision)
         model = self._made(precision, sizes)
         action = f"{model}.{engine.backend}"
         step = self._building(engine, f"{self.recipe.name}.{action}.engine")
-        self._add(Action(action, step, {"model": model}, gates=(f"verify {model}",)), sizes)
+        self._add(Action(action, step, {"model": model}, gates=(f"verify {model}",)), sizes, about)
         proof = None
         if self.gpu and step.runs_on(self.gpu):
             proof = f"verify {action}"
             check = self._engine_proof(step, engine.backend, precision, sizes)
             needs = {"model": action, "onnx": model, "reference": REFERENCE}
-            self._add(Action(proof, check, needs, discovers=check.asks_code), sizes)
+            self._add(Action(proof, check, needs, discovers=check.asks_code), sizes, about)
         self.artifacts.append(
             Artifact(
                 name=step.filename,
@@ -326,8 +331,20 @@ class _Planner:
     def _file(self, precision: Precision, sizes: Mapping[str, int]) -> str:
         return f"{self.recipe.name}.{self._made(precision, sizes)}.onnx"
 
-    def _add(self, action: Action, sizes: Mapping[str, int]) -> None:
-        self.actions.append(replace(action, variant=self.recipe.variant_suffix(sizes)))
+    def _add_file(self, precision: Precision, action: Action, sizes: Mapping[str, int]) -> None:
+        """Add the action that makes the file of a precision."""
+        self._add(action, sizes, self._asked(("precision", precision.name), sizes))
+
+    def _add(self, action: Action, sizes: Mapping[str, int], about: Route) -> None:
+        self.actions.append(replace(action, variant=self.recipe.variant_suffix(sizes), about=about))
+
+    def _asked(self, about: Route, sizes: Mapping[str, int]) -> Route:
+        """The part of the recipe that a file is asked for by: a variant's is its own entry."""
+        return ("static", self.recipe.static.index(dict(sizes))) if sizes else about
+
+    @property
+    def _model(self) -> Route:
+        return ("model", "onnx" if self.source is None else "import")
 
 
 def _source(recipe: Recipe) -> ModelSource | None:

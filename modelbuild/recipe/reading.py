@@ -65,6 +65,15 @@ class Document:
     root: Node | None
     problems: tuple[Problem, ...]
 
+    def written(self, route: Route) -> Route:
+        """As much of ``route`` as stands in the text."""
+        node = self.root
+        for length, step in enumerate(route):
+            if node is None or step not in node.children:
+                return route[:length]
+            node = node.children[step]
+        return route
+
     def mark(self, route: Route, on_key: bool = False) -> Mark:
         """The place of the value at ``route``, or of its key; of what should hold it if missing.
 

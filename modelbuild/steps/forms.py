@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelbuild.base import archives
 from modelbuild.base.errors import Diagnostic, StepError, first_line
-from modelbuild.steps import failures, scripts
+from modelbuild.steps import failures, origins, scripts
 from modelbuild.steps.words import import_failed, kind
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def asleep(module: torch.nn.Module) -> torch.nn.Module:
         module.eval()
     except Exception as error:
         raise import_failed(
-            f"eval() of {kind(module)} fails: {first_line(error)}",
+            f"eval() of {kind(module)} fails: {first_line(error)}{origins.place(error)}",
             "the model is exported in eval mode: let its eval() and train() return it",
         ) from error
     for parameter in module.parameters():  # requires_grad_() is nothing that TorchScript has

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelbuild.base import archives, passing
-from modelbuild.base.errors import Diagnostic, StepError, first_line
+from modelbuild.base.errors import Diagnostic, StepError, about, first_line
 from modelbuild.steps import binding, checkpoints, forms, plain_paths
 from modelbuild.steps.checkpoints import Weights
 from modelbuild.steps.origins import place
@@ -100,7 +100,7 @@ class LiveModel:
         import torch
 
         torch.manual_seed(source.seed)
-        made = resolve(source.spec, base)
+        made = resolve(source.spec, base, "model")
         module = forms.as_module(made)
         if module is None:
             raise import_failed(
@@ -108,7 +108,8 @@ class LiveModel:
                 "name a Module class, a function that returns one, or an instance",
             )
         if source.state:
-            checkpoints.load(module, base, source.state)
+            with about("model", "weights"):
+                checkpoints.load(module, base, source.state)
         forms.asleep(module)
         plain_paths.take()
         return cls(module, source, base, None)
@@ -168,17 +169,24 @@ class LiveModel:
             parameter.requires_grad_(parameter.is_floating_point())
 
 
-def resolve(spec: Any, base: Path | None = None) -> Any:
+def resolve(spec: Any, base: Path | None = None, *route: str | int) -> Any:
     """The object that a recipe's value stands for: ``{import, args, kwargs}`` is called, also nested.
 
-    ``base`` is the recipe's folder, where the files that torch loads models from are.
+    ``base`` is the recipe's folder, where the files that torch loads models from are; ``route`` the value's
+    place in the recipe.
     """
     if isinstance(spec, list):
-        return [resolve(s, base) for s in spec]
+        return [resolve(s, base, *route, i) for i, s in enumerate(spec)]
     if not isinstance(spec, dict):
         return spec
     if "import" not in spec:
-        return {k: resolve(v, base) for k, v in spec.items()}
+        return {k: resolve(v, base, *route, k) for k, v in spec.items()}
+    with about(*route, "import"):
+        return _made(spec, base, route)
+
+
+def _made(spec: Mapping[str, Any], base: Path | None, route: tuple[str | int, ...]) -> Any:
+    """What ``import`` names, called with what ``args`` and ``kwargs`` stand for."""
     path = str(spec["import"])
     attribute = import_attribute(path, base)
     if not callable(attribute) or forms.as_module(attribute) is not None:
@@ -189,8 +197,8 @@ def resolve(spec: Any, base: Path | None = None) -> Any:
                 f"remove {listed(given)}, or name what makes the object",
             )
         return attribute
-    args = [resolve(a, base) for a in spec.get("args", [])]
-    kwargs = {k: resolve(v, base) for k, v in spec.get("kwargs", {}).items()}
+    args = resolve(spec.get("args", []), base, *route, "args")
+    kwargs = {k: resolve(v, base, *route, "kwargs", k) for k, v in spec.get("kwargs", {}).items()}
     args, kwargs = forms.placed(path, args, kwargs, base)
     try:
         return attribute(*args, **kwargs)

@@ -23,11 +23,27 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
 def frames(error: BaseException) -> list[traceback.FrameSummary]:
     """The frames of the user's own code on the way to the error, the last one last."""
     return [
-        frame
-        for link in chain(error)
-        for frame in traceback.extract_tb(link.__traceback__)
-        if not _is_of_python(frame.filename) and "site-packages" not in frame.filename
+        frame for link in chain(error) for frame in traceback.extract_tb(link.__traceback__) if _is_own(frame)
     ]
+
+
+def _is_own(frame: traceback.FrameSummary) -> bool:
+    return not _is_of_python(frame.filename) and "site-packages" not in frame.filename
+
+
+DUMP = "Fatal Python error: "
+"""With this faulthandler begins what it writes of a process that a signal ends."""
+
+_DUMPED = re.compile(r'^  File "([^"\n]+)", line (\d+) in (\S+)$', re.MULTILINE)  # the innermost first
+
+
+def of_dump(text: str) -> str:
+    """As ``place``, of what faulthandler wrote at the end of a process; empty where none called it."""
+    _, dump, after = text.rpartition(DUMP)
+    rows = _DUMPED.findall(after.partition("\n\nThread ")[0]) if dump else []
+    frames = [traceback.FrameSummary(file, int(line), name) for file, line, name in rows]
+    own = (frame for frame in frames if _is_own(frame))
+    return next(map(where, own), "")
 
 
 def place(error: BaseException) -> str:

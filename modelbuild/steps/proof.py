@@ -10,13 +10,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from modelbuild.base.catalogue import Code
-from modelbuild.base.errors import Diagnostic, first_line
+from modelbuild.base.errors import Diagnostic, about, first_line
 from modelbuild.base.tensors import Sizes
 from modelbuild.base.tolerance import Tolerance
 from modelbuild.steps import compare, figures, reference
 from modelbuild.steps.conditioning import Own, times, times_counted
 from modelbuild.steps.figures import Distance, Figures, Judged, merged
 from modelbuild.steps.model import import_attribute
+from modelbuild.steps.origins import place
 from modelbuild.steps.record import MeasuredOutput as Output
 from modelbuild.steps.record import Record
 from modelbuild.steps.samples import Array
@@ -116,7 +117,8 @@ class Proof:
         self.seen: dict[str, dict[tuple[int, ...], list[Array]]] = {n: {} for n in names}
         self.varied: set[str] = set()
         self.integers: set[str] = set()
-        self._function = import_attribute(of.function) if of.function else None
+        with about("verify", "function"):
+            self._function = import_attribute(of.function) if of.function else None
 
     def add(
         self, case: reference.Case, expected: Sequence[Array], run: Run, arrays: Mapping[str, Array]
@@ -257,7 +259,8 @@ class Proof:
             # Copies: it may sort or scale them in place, and the reference is compared with again.
             verdict = self._function([a.copy() for a in expected], [a.copy() for a in got])  # type: ignore[misc]
         except Exception as error:
-            self._fail("parity-failed", f"`{name}` raised {first_line(error)} at {at}", "function")
+            said = f"`{name}` raised {first_line(error)}{place(error)} at {at}"
+            self._fail("parity-failed", said, "function")
             return
         if not isinstance(verdict, bool | np.bool_):
             message = f"`{name}` gave a `{type(verdict).__name__}`, not True or False"

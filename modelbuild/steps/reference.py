@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from modelbuild.base import passing
-from modelbuild.base.errors import Diagnostic, ModelbuildError, Refusal, StepError, first_line
+from modelbuild.base.errors import Diagnostic, ModelbuildError, Refusal, StepError, about, first_line
 from modelbuild.base.tensors import ITEM_BYTES, Axis, Sizes, TensorSpec, reorders
 from modelbuild.steps import failures, forms
 from modelbuild.steps.base import ModelStep, Outcome
@@ -232,7 +232,8 @@ def _recorded(
         counts.append({"sizes": dict(sizes), "samples": count})
     own = data.OwnInputs(sampling.inputs, sampling.axes)
     for path in sampling.declared(base):
-        arrays, sizes = own.read(path)
+        with about("verify", "data"):
+            arrays, sizes = own.read(path)
         if any(sizes[axis] != size for axis, size in sampling.pinned.items()):
             continue
         keep(arrays, _called(call, arrays, sizes, base, f" of {path.name}"), sizes, None)

@@ -19,6 +19,7 @@ from modelbuild.base.catalogue import EXIT_STEP_FAILED
 from modelbuild.base.errors import Diagnostic, ModelbuildError, Refusal, first_line
 from modelbuild.machine import cores, environment
 from modelbuild.steps.base import ModelStep, Outcome, Step
+from modelbuild.steps.origins import place
 from modelbuild.store import Store, Tree
 from modelbuild.trace.recording import Noted, Trace
 
@@ -149,7 +150,14 @@ class HostModel:
             live = self.live()
         except ModelbuildError as error:
             _write_down()
-            return Done(None, error.diagnostics, seconds=_since(start), exit_code=error.exit_code)
+            return Done(None, error.diagnostics, error.data, seconds=_since(start), exit_code=error.exit_code)
+        except MemoryError:
+            raise
+        except (Exception, SystemExit) as error:  # in what the model's classes do instead of PyTorch's
+            _write_down()
+            said = f"the model cannot be made: {first_line(error)}{place(error)}"
+            found = Diagnostic("import-failed", said, "the whole traceback is in the log")
+            return Done(None, (found,), seconds=_since(start), exit_code=EXIT_STEP_FAILED)
         wire.send(channel, Ready(_since(start)))
         with contextlib.suppress(Exception):
             sys.stdout.flush()
@@ -170,7 +178,7 @@ class HostModel:
 
 
 def _failed(step: Step, error: Exception, start: float, hint: str | None) -> Done:
-    diagnostic = Diagnostic("step-failed", f"{step.kind}: {first_line(error)}", hint)
+    diagnostic = Diagnostic("step-failed", f"{step.kind}: {first_line(error)}{place(error)}", hint)
     return Done(None, (diagnostic,), seconds=_since(start), exit_code=EXIT_STEP_FAILED)
 
 

@@ -9,6 +9,7 @@ exporter and the reference run share one model in memory.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import gc
 import importlib
 import os
@@ -108,6 +109,7 @@ class _Server:
             self.control.close()
             channel = socket.socket(fileno=fd)
             _redirect(job.log)
+            faulthandler.enable(2)  # native code that dies leaves the line that called it
             wire.send(channel, job.run(self.state, channel))
             code = 0
         except BaseException:

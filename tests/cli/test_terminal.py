@@ -76,7 +76,7 @@ def test_a_terminal_gets_colour_and_one_that_has_none_does_not(built: tuple[Proj
     project, _ = built
     said = on_a_terminal(project, COLOUR, "build", "broken.yaml")
     assert f"{ESCAPE}[31mfailed{ESCAPE}[0m" in said
-    assert f"{ESCAPE}[1;31merror[reference-failed]:{ESCAPE}[0m the model itself fails" in said
+    assert f"{ESCAPE}[1;31merror[reference-failed]:{ESCAPE}[0m broken.yaml:1:9: the model itself" in said
     for environment in (DUMB, NO_COLOR):
         assert ESCAPE not in on_a_terminal(project, environment, "status", "net.yaml", "broken.yaml")
     assert f"{ESCAPE}[32mfresh{ESCAPE}[0m" in on_a_terminal(project, COLOUR, "status", "net.yaml")

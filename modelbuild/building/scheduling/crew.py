@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from modelbuild.base.errors import Diagnostic
 from modelbuild.building.scheduling import words
 from modelbuild.building.scheduling.runs import HOST, Ended, Reporter, Run
 from modelbuild.machine.environment import ENVIRONMENT
@@ -93,18 +92,20 @@ class Crew:
             run.host_state = "ready"
             ended = Ended("built", seconds=finished.result.seconds)
         else:
-            done, said = self._lost_host(run, finished)
-            run.host, run.host_state, run.host_diagnostics = None, "failed", said
-            ended = Ended("failed", diagnostics=said, exit_code=done.exit_code)
+            ended = self._lost_host(run, finished)
+            run.host, run.host_state, run.host_lost = None, "failed", ended
         self._reporter.ended(run.path, HOST, ended)
         return ended
 
-    def _lost_host(self, run: Run, finished: Finished) -> tuple[Done, tuple[Diagnostic, ...]]:
+    def _lost_host(self, run: Run, finished: Finished) -> Ended:
         log = self._store.log(run.around.base, run.name, HOST)
         done = finished.result
         if not isinstance(done, Done):
             done = words.crashed("the model's process", finished.status or 0, log)
-        return done, words.with_log(done.diagnostics, log)
+        said = words.with_log(done.diagnostics, log)
+        return Ended(
+            "failed", diagnostics=said, data=done.data, seconds=done.seconds, exit_code=done.exit_code
+        )
 
     def _start_host(self, run: Run) -> None:
         assert run.plan.source is not None

@@ -124,7 +124,7 @@ class Run:
         self.host: Link | None = None
         self.host_state: Literal["none", "starting", "ready", "failed"] = "none"
         self.host_number = 0  # of the job that became the host
-        self.host_diagnostics: tuple[Diagnostic, ...] = ()
+        self.host_lost: Ended | None = None  # of a model that cannot be made
 
     @property
     def name(self) -> str:

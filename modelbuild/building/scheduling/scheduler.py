@@ -281,7 +281,7 @@ class Scheduler:
         for action in run.waiting():
             if action.beside_model:
                 run.judged.pop(action.id, None)
-                self._end(run, action, Ended("failed", exit_code=ended.exit_code))
+                self._end(run, action, Ended("blocked"))
 
     def _end(self, run: Run, action: Action, ended: Ended) -> None:
         if action.id in run.damaged and ended.status == "built":

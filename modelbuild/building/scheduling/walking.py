@@ -58,7 +58,7 @@ def looked_up(run: Run, action: Action, judge: Judge) -> Ended | Verdict:
     try:
         verdict = judge.verdict(run, action)
     except ModelbuildError as error:
-        return Ended("failed", diagnostics=error.diagnostics, exit_code=error.exit_code)
+        return Ended("failed", diagnostics=error.diagnostics, data=error.data, exit_code=error.exit_code)
     if verdict.entry is None:
         return verdict
     if REFUSED in verdict.entry.data:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from modelbuild.base.errors import Diagnostic
 from modelbuild.base.records import REFUSED
 from modelbuild.building.scheduling.runs import Ended
 from modelbuild.machine.isolate import describe
+from modelbuild.steps.origins import DUMP, of_dump
 from modelbuild.store import Entry
 from modelbuild.store.inside import opened
 from modelbuild.wording.phrases import few
@@ -23,12 +25,15 @@ _TAIL = 1 << 16  # bytes of a log
 
 def crashed(what: str, status: int, log: Path | None) -> Done:
     """The result of a job that sent none; ``status`` is its wait status."""
-    words = _last_words(log) if log else ""
+    text = _end_of(log) if log else ""
+    words = _last_words(text)
     killed = os.WIFSIGNALED(status)
+    by = of_dump(text) if killed and os.WTERMSIG(status) != signal.SIGKILL else ""  # which leaves no word
     cause = "native code died, or memory ran out" if killed else "something in it ended the process"
     said = Diagnostic(
         "worker-crashed",
-        f"{what} {'was ' if killed else ''}{describe(status)}" + (f"; last words: {words}" if words else ""),
+        f"{what} {'was ' if killed else ''}{describe(status)}{by}"
+        + (f"; last words: {words}" if words else ""),
         f"{cause}; the other artifacts are not touched",
     )
     return Done(None, (said,), exit_code=EXIT_STEP_FAILED)
@@ -99,11 +104,16 @@ def unrecorded(action: str, cache: Path, error: OSError) -> Diagnostic:
     )
 
 
-def _last_words(log: Path, limit: int = 200) -> str:
+def _end_of(log: Path) -> str:
     try:
         with open(opened(log, log.parent), "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
-            lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
+            return file.read().decode(errors="replace")
     except OSError:
         return ""
-    return next((line[:limit] for line in reversed(lines) if line), "")
+
+
+def _last_words(text: str, limit: int = 200) -> str:
+    """The last line before Python's own words on a signal."""
+    lines = (line.strip() for line in reversed(text.partition(DUMP)[0].splitlines()))
+    return next((line[:limit] for line in lines if line), "")

@@ -23,12 +23,13 @@ from modelbuild.wording import output, phrases
 from modelbuild.wording.phrases import plural
 
 if TYPE_CHECKING:
-    from modelbuild.base.results import ArtifactResult, BuildResult
+    from modelbuild.base.results import ArtifactResult, BuildResult, RecipeResult
 
 _KINDS: dict[Level, str] = {"error": "error", "warning": "warning", "info": "notice"}
 _MOST = 10  # of each kind are shown for a step
 _LONGEST = 4000  # characters of a message; 4 KiB are shown
 _MOST_ROWS = 100
+_MOST_BYTES = 1 << 19  # of a step's summary, which has at most 1 MiB
 
 # A line's start and white space, as .NET trims it; it reads lines that end in CR, LF or both.
 _COMMAND = re.compile(r"(^|[\r\n])([^\S\r\n]*)(?=::)")
@@ -68,7 +69,7 @@ def annotate(found: Iterable[tuple[str, Diagnostic]]) -> None:
 
 
 def _annotation(kind: str, recipe: str, found: Diagnostic) -> str:
-    file, line, column = _place(found.where)
+    file, line, column = _place(found.where, recipe)
     said = f"{found.where}: {found.message}" if file is None and found.where else found.message
     if found.hint:
         said += f"\nhint: {found.hint}"
@@ -79,12 +80,15 @@ def _annotation(kind: str, recipe: str, found: Diagnostic) -> str:
     return f"::{kind} {named}::{_escaped(said)}"
 
 
-def _place(where: str | None) -> tuple[str | None, str, str]:
-    """File, line and column of a diagnostic, if it is about a file that is there."""
+def _place(where: str | None, recipe: str) -> tuple[str | None, str, str]:
+    """File, line and column of a diagnostic, if it is about a file that is there; code is named from its
+    recipe's folder."""
     match = re.fullmatch(r"(.+?)(?::(\d{1,9}))?(?::(\d{1,9}))?", where or "", re.DOTALL)
-    if match is None or not _is_file(match[1]):
+    beside = os.path.join(os.path.dirname(recipe), match[1]) if match else ""
+    file = next((path for path in (match[1], beside) if _is_file(path)), None) if match else None
+    if match is None or file is None:
         return None, "", ""
-    return match[1], match[2] or "", match[3] or ""
+    return file, match[2] or "", match[3] or ""
 
 
 def _is_file(path: str) -> bool:
@@ -148,10 +152,30 @@ def _table(result: BuildResult) -> Iterator[str]:
         yield "| " + " | ".join(map(_markdown, (name, *_cells(artifact)))) + " |"
     if len(rows) > _MOST_ROWS:
         yield f"\nand {len(rows) - _MOST_ROWS} more"
-    for recipe in wrong[:_MOST_ROWS]:
-        for found in recipe.diagnostics[:_MOST]:
-            if found.level == "error":
-                yield f"\n- {_markdown(recipe.recipe)}: {_markdown(found.code)}: {_markdown(found.message)}"
+    yield from _cut(f"\n- {': '.join(map(_markdown, row))}" for r in wrong for row in _failures(r))
+
+
+def _failures(recipe: RecipeResult) -> Iterator[tuple[str, ...]]:
+    """What is wrong with a recipe, and each artifact that failed with the first of its errors."""
+    for found in [d for d in recipe.diagnostics if d.level == "error"][:_MOST]:
+        yield (found.where or recipe.recipe, found.code, found.message)
+    for artifact in recipe.artifacts:
+        first = next((d for d in artifact.diagnostics if d.level == "error"), None)
+        if first is not None:
+            yield (first.where or recipe.recipe, artifact.name, first.code, first.message)
+        elif artifact.status == "failed":
+            yield (recipe.recipe, artifact.name, "failed")
+
+
+def _cut(rows: Iterable[str]) -> Iterator[str]:
+    """As many as a summary may hold beside its table."""
+    every, size = list(rows), 0
+    for number, row in enumerate(every):
+        size += len(row.encode())
+        if size > _MOST_BYTES:
+            yield f"\nand {len(every) - number} more"
+            return
+        yield row
 
 
 def _cells(artifact: ArtifactResult) -> Sequence[str]:
