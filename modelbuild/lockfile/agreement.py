@@ -20,8 +20,8 @@ from modelbuild.base.errors import Diagnostic, RecipeError
 from modelbuild.base.keys import digest
 from modelbuild.base.results import RecipeResult
 from modelbuild.git import Repository
-from modelbuild.lockfile.naming import FAR
-from modelbuild.lockfile.values import CONTENT, OUTLINE, Lock
+from modelbuild.lockfile.naming import FAR, outlined, shortened
+from modelbuild.lockfile.values import OUTLINE, Lock
 from modelbuild.plan.actions import Plan
 from modelbuild.plan.planning import plan
 from modelbuild.recipe.problems import clean
@@ -89,7 +89,7 @@ def definition(recipe: Recipe) -> str:
     for knobs in data.get("precision", {}).values():  # lists of which no build sees the order
         for key in {"op_block_list", "node_block_list"} & set(knobs or ()):
             knobs[key] = knobs[key] and sorted(set(knobs[key]))
-    return digest({"recipe": data, "order": list(recipe.inputs)})
+    return shortened(digest({"recipe": data, "order": list(recipe.inputs)}))
 
 
 def named(name: str) -> str:
@@ -152,4 +152,4 @@ def _digest(path: str, value: str, lock: Lock) -> str | None:
         found = outline(Path(path).read_bytes())
     except OSError:
         return None
-    return None if found is None else digest(dict(found)).replace(CONTENT, OUTLINE)
+    return None if found is None else outlined(found)

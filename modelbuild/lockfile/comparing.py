@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from modelbuild.lockfile.values import CONTENT, OUTLINE, Lock
+from modelbuild.wording.phrases import few
+
+_MOST = 3  # names in a sentence
 
 
 def mismatch(locked: Lock, name: str, files: Mapping[str, str], key: str | None = None) -> str | None:
@@ -50,9 +53,15 @@ def differences(locked: Lock, now: Lock) -> list[str]:
     for old_names, new_names in ((locked.onnx, now.onnx), (locked.engines, now.engines)):
         said += [f"{name} is not in the lock file" for name in new_names if name not in old_names]
         said += [f"{name} is in the lock file alone" for name in old_names if name not in new_names]
-    if locked.facts != now.facts and not (files or environment) and _comparable(locked, now):
-        said.append("the model's code finds other files, folders or modules than it did")
+    finds = [n for n in sorted({*locked.finds, *now.finds}) if _differ(locked.finds, now.finds, n)]
+    if finds and not (files or environment) and _comparable(locked, now):
+        told = few([f"`{name}`" for name in finds], _MOST)
+        said.append(f"the model's code finds other files, folders or modules than it did: {told}")
     return said
+
+
+def _differ(old: Mapping[str, str | None], new: Mapping[str, str | None], name: str) -> bool:
+    return (name in old) != (name in new) or old.get(name) != new.get(name)
 
 
 def _alike(what: str, names: list[str], pair: Callable[[str], tuple[Any, Any]]) -> list[str]:

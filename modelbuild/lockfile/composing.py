@@ -10,10 +10,13 @@ from typing import Any, assert_never
 
 from modelbuild.base.keys import digest
 from modelbuild.base.results import ArtifactResult
-from modelbuild.lockfile.naming import named, normal, portable, visible
-from modelbuild.lockfile.values import CONTENT, OUTLINE, Lock, Onnx, Worst
+from modelbuild.lockfile.naming import named, normal, outlined, portable, shortened, visible
+from modelbuild.lockfile.values import Lock, Onnx, Worst
 from modelbuild.store import Tree
 from modelbuild.trace import kinds
+
+MOST_FINDS = 200
+"""Answers that are listed one by one; more are one digest."""
 
 MOST_FILES = 1000
 """Files that are listed one by one; of more, each folder has a digest. 1 MiB can be read back."""
@@ -103,7 +106,6 @@ def compose(
     if python := versions.get("python"):
         versions["python"] = ".".join(python.split(".")[:2])  # as in the keys
     environment = {named(name): _setting(value) for name, value in sorted(settings.items())}
-    listed = _files(files, outlines)
     return Lock(
         visible(recipe),
         onnx,
@@ -111,8 +113,8 @@ def compose(
         # A checkout that is installed in place is known by its files; where it lies is not of the project.
         {n: v for n, v in sorted(versions.items()) if v is not None and not v.startswith("from ")},
         environment,
-        listed,
-        digest({"files": sorted(listed.values()), "environment": environment, "others": answers}),
+        _files(files, outlines),
+        _finds(answers),
     )
 
 
@@ -123,12 +125,19 @@ def _setting(value: str | None) -> str | None:
     return None if value is None else visible(value)
 
 
+def _finds(answers: Mapping[str, str | None]) -> dict[str, str | None]:
+    """What the model's code was answered, by the fact's name; of a digest, its first digits."""
+    if len(answers) > MOST_FINDS:
+        return {"*": shortened(digest(dict(answers)))}
+    return {named(n): None if v is None else named(shortened(v)) for n, v in sorted(answers.items())}
+
+
 def _files(facts: Mapping[str, str | None], outlines: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     found: dict[str, set[str]] = {}
     for path, content in facts.items():
         if content is not None:
             outline = outlines.get(path)
-            value = content if outline is None else digest(dict(outline)).replace(CONTENT, OUTLINE)
+            value = content if outline is None else outlined(outline)
             found.setdefault(portable(path), set()).add(value)
     files = {
         f"{name} ({number})" if number else name: value
@@ -145,4 +154,4 @@ def _by_folder(files: Mapping[str, str]) -> dict[str, str]:
     for name, value in files.items():
         folder, _, file = name.rpartition("/")
         folders.setdefault(f"{folder}/*" if folder else "*", {})[file] = value
-    return {folder: digest(held) for folder, held in folders.items()}
+    return {folder: shortened(digest(held)) for folder, held in folders.items()}

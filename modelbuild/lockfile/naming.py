@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from modelbuild.base.escaping import line
 from modelbuild.base.keys import digest
+from modelbuild.lockfile.values import CONTENT, OUTLINE
 
 FAR = ".../"
 """What a name begins with of a file outside the project, or at another place on each machine."""
 
+_ENOUGH = len(CONTENT) + 16
+_DIGEST = re.compile(f"{CONTENT}[0-9a-f]{{64}}")
+
 _LONGEST = 500  # a key of YAML has 1024 characters at most, and a quote in it takes two
+
+
+def shortened(text: str) -> str:
+    """Text in which each digest is cut to what tells it from another: nobody reads more of it."""
+    return _DIGEST.sub(lambda found: found[0][:_ENOUGH], text)
+
+
+def outlined(definitions: Mapping[str, str]) -> str:
+    """What stands for the definitions of a Python file."""
+    return OUTLINE + digest(dict(definitions)).removeprefix(CONTENT)[: _ENOUGH - len(CONTENT)]
 
 
 def portable(path: str) -> str:

@@ -54,6 +54,9 @@ def _validated(data: Any) -> tuple[Lock | None, list[Problem]]:
     if known and version > VERSION:
         message = f"the lock file has version {version}, and this modelbuild reads {VERSION}: it is too old"
         return None, [Problem(("lock",), message, HINT)]
+    if known and 0 < version < VERSION:
+        message = f"the lock file has version {version}, and this modelbuild reads {VERSION}"
+        return None, [Problem(("lock",), message, "write it anew: `modelbuild build --lock`")]
     if not known or version != VERSION:
         return None, [Problem(("lock",), f"`lock` must be {VERSION}, not {described(version)}", HINT)]
     try:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-VERSION = 1
+VERSION = 2
 
 # A file's digest is of its content, or of its definitions where they are known.
 CONTENT, OUTLINE = "sha256:", "outline:"
@@ -64,9 +64,9 @@ class Lock:
     """What a build gave (``onnx``, ``engines``) and what decided it.
 
     No two builds of an engine have the same bytes, so its key stands for it; None: not built here.
-    ``facts`` is the digest of what the model's code read or looked for by itself; ``files`` and
-    ``environment`` name the part of it that people ask for. ``definition`` is the digest of what the
-    recipe means, which can be compared without a build.
+    ``files``, ``environment`` and ``finds`` are what the model's code read or looked for by itself: the
+    latter has what it was answered where it looked for a file, listed a folder or imported. ``definition``
+    is a digest of what the recipe means, which can be compared without a build.
     """
 
     recipe: str
@@ -75,7 +75,7 @@ class Lock:
     toolchain: Mapping[str, str]
     environment: Mapping[str, str | None]
     files: Mapping[str, str]
-    facts: str
+    finds: Mapping[str, str | None]
     definition: str | None = None
 
     __pydantic_config__: ClassVar[Any] = _STRICT

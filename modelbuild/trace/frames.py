@@ -81,8 +81,9 @@ class Callers:
     def is_user(self, frame: FrameType | None) -> bool:
         return frame is not None and self._kind(frame)[0] == "user"
 
-    def reads_environment(self, frame: FrameType | None) -> bool:
-        """Does the user's code read a variable, itself or through what it calls?
+    def reads_environment(self, frame: FrameType | None) -> Literal["user", "torch"] | None:
+        """Does the user's code read a variable, itself or through what it calls? Or PyTorch, which it calls,
+        a setting of its own?
 
         Not what a library reads while it is imported, or a standard module at any time.
         """
@@ -91,10 +92,13 @@ class Callers:
             passing = module in _READING or frame.f_code.co_name in _EXPANDING
             if kind != "generated" and not (kind == "standard" and passing):
                 # Dynamo follows forward() without a frame for it.
-                symbolic = kind == "library" and _DYNAMO in frame.f_code.co_filename
-                return symbolic or (kind != "standard" and self._asks_for(frame) == "user")
+                if kind == "library" and _DYNAMO in frame.f_code.co_filename:
+                    return "user"
+                if kind == "standard" or self._asks_for(frame) != "user":
+                    return None
+                return "torch" if kind == "library" and _is_torch(frame) else "user"
             frame = _back(frame)
-        return False
+        return None
 
     def looks_up(self, frame: FrameType | None) -> bool:
         """Is something asked on the user's behalf, and for no import that is going on?"""
@@ -166,6 +170,10 @@ class Callers:
                 return "standard", "importlib"
             return "standard", module
         return ("user" if self._places.counts(path) else "library"), module
+
+
+def _is_torch(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0] == "torch"
 
 
 def _back(frame: FrameType) -> FrameType | None:

@@ -354,6 +354,13 @@ ENV = Kind(
     words=words.env, touched=_untouched, travels="setting",
 )  # fmt: skip
 
+# TORCH_COMPILE_DEBUG: one that PyTorch's own code reads, while the user's code calls it
+TORCH_ENV = Kind(
+    "torch-env", now=lambda rest, value, base: facts.variable(rest, os.environ.get(rest)),
+    question=_nothing_more, lies=_nowhere, guards=_nowhere, variables=lambda rest, value: {rest: value},
+    content=False, words=words.env, touched=_untouched, travels="stays",
+)  # fmt: skip
+
 # transformers: whose installed module it is, and its version
 PACKAGE = Kind(
     "package", now=_package, question=_nothing_more, lies=_nowhere, guards=_installed_near,

@@ -30,6 +30,7 @@ class Notes:
         self.which: dict[str, str | None] = {}  # programs that were looked for on PATH
         self.made: dict[str, bool] = {}  # by the run, so its own; whether nothing was there before
         self.asked: dict[str, str | None] = {}  # variables
+        self.torch: dict[str, str | None] = {}  # those that PyTorch's own code reads
         self.catalogued: dict[str, None] = {}  # facts that importlib.metadata was asked for
         self.marks: dict[str, None] = {}  # "swept": over all variables; "stood": the current folder counts
         self._line = [os.getpid()]  # this process, after those that it was forked from

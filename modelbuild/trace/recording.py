@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import Literal
 
 from modelbuild.base import stat_rows
 from modelbuild.machine import untimely
@@ -220,18 +221,18 @@ class Trace:
             self._notes.add("marks", "stood")
 
     def asked(self, name: str, frame: FrameType | None) -> None:
-        if name not in self._notes.asked and self._callers.reads_environment(frame):
-            self._ask(name)
+        if name not in self._notes.asked and (whose := self._callers.reads_environment(frame)) is not None:
+            self._ask(name, "asked" if whose == "user" else "torch")
 
     def swept(self, frame: FrameType | None) -> None:
         """All variables are gone over."""
         if self._callers.reads_environment(frame):
             self._notes.add("marks", "swept")
 
-    def _ask(self, name: str) -> None:
+    def _ask(self, name: str, noted: Literal["asked", "torch"] = "asked") -> None:
         before = self._environment.get(name)
         if name not in ENVIRONMENT and os.environ.get(name) == before:  # else the run has set it itself
-            self._notes.add("asked", name, before)
+            self._notes.add(noted, name, before)
 
     def imported(self, name: str, frame: FrameType | None) -> None:
         kind, importer = self._callers.imports(frame)
@@ -296,6 +297,9 @@ class Trace:
             facts[kinds.CWD.fact()] = os.path.relpath(self._places.cwd, self._places.base)
         for name, value in sorted(self._notes.asked.items()):
             facts[kinds.ENV.fact(name)] = variable(name, value)
+        for name, value in sorted(self._notes.torch.items()):
+            if name not in self._notes.asked:
+                facts[kinds.TORCH_ENV.fact(name)] = variable(name, value)
         facts.update(self._imports.facts(files.named))
         facts.update(self._imports.catalogued(self._notes.catalogued))
         unstable = list(files.unstable)

@@ -73,7 +73,7 @@ class Checkout:
         ]
         row = Onnx("0" * 64, 1, 18, {}, str(tolerance))
         digests = {name: str(facts.file_digest(path.parent / name)) for name in files}
-        lock = Lock(path.stem, {f"{path.stem}.fp32.onnx": row}, {}, {}, {}, digests, "sha256:0")
+        lock = Lock(path.stem, {f"{path.stem}.fp32.onnx": row}, {}, {}, {}, digests, {})
         lockfile.save(lock, lockfile.place(path))
 
     def touched(self, rev: str = "HEAD", *recipes: str) -> dict[str, str | None]:

@@ -35,7 +35,7 @@ FACTS = {
 OUTLINES = {"net.py": {"Net": "12ab", "": "34cd"}}
 TEXT = f"""\
 # Written by `modelbuild build --lock`; `modelbuild build --locked` holds to it. Not edited by hand.
-lock: 1
+lock: 2
 recipe: net
 onnx:
   net.fp32.onnx:

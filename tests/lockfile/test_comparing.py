@@ -99,7 +99,7 @@ A_TO_E = "sha256 aaaaaaaaaaaa… -> eeeeeeeeeeee…"
         ),
         pytest.param(
             locked(facts={**FACTS, "absent other.json": None}),
-            ["the model's code finds other files, folders or modules than it did"],
+            ["the model's code finds other files, folders or modules than it did: `absent other.json`"],
             id="looks-for-more",
         ),
         pytest.param(locked(name="other"), ["recipe net -> other"], id="name"),

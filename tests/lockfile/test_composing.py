@@ -29,3 +29,24 @@ def test_many_files_are_one_line_per_folder() -> None:
     assert read(render(lock), "x") == lock
     changed = locked(facts={**facts, "file top.json": "sha256:0", "file samples/7.npz": "sha256:x"})
     assert differences(lock, changed) == ["samples/* changed"]
+
+
+def test_what_pytorch_reads_for_itself_and_long_digests_are_in_no_lock_file() -> None:
+    """The reader of a lock file can do nothing about the one, and does not read the other."""
+    facts = {**FACTS, "torch-env TORCH_COMPILE_DEBUG": "1", "listing data": f"sha256:{'4' * 64}/build"}
+    text = render(locked(facts=facts))
+    assert "TORCH_COMPILE_DEBUG" not in text
+    assert f"  listing data: sha256:{'4' * 16}/build\n" in text
+    assert (
+        differences(locked(facts=facts), locked(facts={**facts, "torch-env TORCH_COMPILE_DEBUG": None})) == []
+    )
+
+
+def test_many_answers_are_one_line() -> None:
+    facts = {f"absent {i}.json": None for i in range(300)}
+    lock = locked(facts=facts)
+    assert list(lock.finds) == ["*"]
+    now = locked(facts={**facts, "absent more.json": None})
+    assert differences(lock, now) == [
+        "the model's code finds other files, folders or modules than it did: `*`"
+    ]

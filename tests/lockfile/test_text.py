@@ -19,7 +19,9 @@ def test_the_text_is_for_review_and_comes_back_as_it_was() -> None:
     assert text.startswith(TEXT)
     assert [line.split(":")[:2] for line in text[len(TEXT) :].splitlines()] == [
         ["  net.py", " outline"],
-        ["facts", " sha256"],
+        ["finds", ""],
+        ["  absent net.json", " null"],
+        ["  modules .", " net"],
     ]
     assert read(text, "net.lock.yaml") == lock
     assert render(read(text, "net.lock.yaml")) == text
@@ -77,19 +79,25 @@ GOOD = render(locked())
     ("text", "where", "message"),
     [
         pytest.param("", "1:1", "the lock file is empty", id="empty"),
-        pytest.param("lock: 1\n" + "#" * (1 << 20), "1:1", "a lock file is at most 1 MiB", id="huge"),
-        pytest.param("[1, 2]", "1:1", "a lock file begins with `lock: 1`", id="list"),
+        pytest.param("lock: 2\n" + "#" * (1 << 20), "1:1", "a lock file is at most 1 MiB", id="huge"),
+        pytest.param("[1, 2]", "1:1", "a lock file begins with `lock: 2`", id="list"),
         pytest.param(
-            GOOD.replace("lock: 1", "", 1), "3:1", "a lock file begins with `lock: 1`", id="no-version"
+            GOOD.replace("lock: 2", "", 1), "3:1", "a lock file begins with `lock: 2`", id="no-version"
         ),
         pytest.param(
-            GOOD.replace("lock: 1", "lock: 2", 1),
+            GOOD.replace("lock: 2", "lock: 3", 1),
             "2:7",
-            "the lock file has version 2, and this modelbuild reads 1: it is too old",
+            "the lock file has version 3, and this modelbuild reads 2: it is too old",
             id="newer",
         ),
         pytest.param(
-            GOOD.replace("lock: 1", "lock: true", 1), "2:7", "`lock` must be 1, not `true`", id="odd-version"
+            GOOD.replace("lock: 2", "lock: 1", 1),
+            "2:7",
+            "the lock file has version 1, and this modelbuild reads 2",
+            id="older",
+        ),
+        pytest.param(
+            GOOD.replace("lock: 2", "lock: true", 1), "2:7", "`lock` must be 2, not `true`", id="odd-version"
         ),
         pytest.param(
             GOOD.replace("bytes: 819", "bytes: many"),
@@ -122,9 +130,9 @@ GOOD = render(locked())
         pytest.param(
             "<<<<<<< HEAD\n" + GOOD, "1:1", "an unresolved merge conflict", id="conflict-at-the-top"
         ),
-        pytest.param(GOOD + "facts: again\n", "38:1", "duplicate key `facts`", id="twice"),
+        pytest.param(GOOD + "finds: again\n", "40:1", "duplicate key `finds`", id="twice"),
         pytest.param(
-            "lock: 1\nrecipe: !!python/object/apply:os.system [x]\n",
+            "lock: 2\nrecipe: !!python/object/apply:os.system [x]\n",
             "2:9",
             "YAML tags are not supported: `!!python/object/apply:os.system`",
             id="code",
@@ -135,7 +143,7 @@ GOOD = render(locked())
             "not valid YAML: while parsing a flow node, did not find expected node content",
             id="syntax",
         ),
-        pytest.param(b"lock: 1\nrecipe: \xff\n", "2:9", "not UTF-8 text", id="bytes"),
+        pytest.param(b"lock: 2\nrecipe: \xff\n", "2:9", "not UTF-8 text", id="bytes"),
     ],
 )
 def test_a_damaged_file_is_told_with_its_place(text: str | bytes, where: str, message: str) -> None:

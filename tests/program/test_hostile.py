@@ -284,8 +284,8 @@ def test_what_is_in_a_lock_file_is_shown_and_not_obeyed(repo: Repo) -> None:
     row = "{sha256: x, bytes: %s, opset: 1, nodes: {'@me|`': 1}}"
     files = "{'../../etc/passwd': 'sha256:1', '.../x': y, '/etc/passwd': z}"
     lock = (
-        "lock: 1\nrecipe: net\nonnx: {'<b>|@me': %s}\nengines: {}\ntoolchain: {'a|b': '<i>'}\n"
-        f"environment: {{}}\nfiles: {files}\nfacts: f\n"
+        "lock: 2\nrecipe: net\nonnx: {'<b>|@me': %s}\nengines: {}\ntoolchain: {'a|b': '<i>'}\n"
+        f"environment: {{}}\nfiles: {files}\nfinds: {{}}\n"
     )
     repo.write("net.lock.yaml", lock % (row % 1))
     repo.commit()

@@ -88,3 +88,18 @@ def test_a_variable_that_forward_reads_is_seen_while_it_is_exported(tmp_path: Pa
         """,
     )
     assert {"NOPE", "FACTOR"} <= names(found, "env")
+
+
+def test_what_pytorch_reads_for_itself_is_told_from_what_the_model_reads(tmp_path: Path) -> None:
+    """Both decide what is fresh; a lock file has what its reader can do something about."""
+    found = run(
+        tmp_path,
+        """\
+        import os, torch
+        code = "def _reads(os): return [os.getenv(name) for name in ('DEBUG', 'BOTH')]"
+        exec(compile(code, torch.__file__, "exec"), vars(torch))
+        torch._reads(os), os.getenv("BOTH"), os.getenv("MINE")
+        """,
+    )
+    assert names(found, "torch-env") == {"DEBUG"}
+    assert names(found, "env") == {"BOTH", "MINE"}

@@ -31,6 +31,7 @@ EXAMPLES: dict[str, tuple[str, str | None]] = {
     "cwd": ("cwd", None),
     "glob": ("glob data/*.npz", None),
     "env": ("env WIDTH", None),
+    "torch-env": ("torch-env WIDTH", None),
     "package": ("package numpy", None),
     "distribution": ("distribution numpy", None),
     "entry-points": ("entry-points console_scripts", None),

@@ -307,7 +307,7 @@ def lock(bytes: int = 1000, headroom: float = 4.0, **more: object) -> str:
     row = Onnx("sha256:1", bytes, 18, {"fp32": 5}, "rtol 0.001", Worst("y", 1e-3, 1e-2, headroom))
     values = {
         "recipe": "net", "onnx": {"net.fp32.onnx": row}, "engines": {}, "toolchain": {"torch": "2.9"},
-        "environment": {}, "files": {}, "facts": "sha256:0",
+        "environment": {}, "files": {}, "finds": {},
     }  # fmt: skip
     return render(Lock(**{**values, **more}))  # type: ignore[arg-type]
 
