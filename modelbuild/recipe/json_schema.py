@@ -6,9 +6,12 @@ import functools
 import json
 from typing import Any
 
+from modelbuild.recipe.examples import EXAMPLES
 from modelbuild.recipe.problems import Route
+from modelbuild.recipe.reading import read
 from modelbuild.recipe.schema import Part, Recipe
 
+ID = "urn:modelbuild:recipe"  # the same wherever a copy of it lies
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -17,7 +20,9 @@ def _schema(of: type[Part] = Recipe) -> dict[str, Any]:
     generated: dict[str, Any] = _tidy(of.model_json_schema(by_alias=True))
     if of is Recipe:
         generated["required"].remove("name")  # filled in with the file's stem before validation
-    return {"$schema": DRAFT, "title": "modelbuild recipe", **generated}
+        generated["examples"] = [root.data] if (root := read(EXAMPLES["Recipe"]).root) else []
+        return {"$schema": DRAFT, "$id": ID, "title": "modelbuild recipe", **generated}
+    return {"$schema": DRAFT, **generated}
 
 
 def schema_text() -> str:
@@ -37,12 +42,13 @@ def known_keys(route: Route, of: type[Part] = Recipe) -> list[str]:
 
 
 def description(route: Route, of: type[Part] = Recipe) -> str:
-    """What the value at ``route`` is, or else what holds it: a hint."""
+    """What the value at ``route`` is, or else what holds it, in a sentence: a hint."""
     for end in range(len(route), 0, -1):
         node = _at(route[:end], of)
         text = node.get("description") or _value(node, of).get("description")
         if text:
-            return str(text[:1].lower() + text[1:].rstrip("."))
+            first = str(text).partition(". ")[0].rstrip(".")
+            return first[:1].lower() + first[1:]
     return "`modelbuild schema` prints the whole format"
 
 

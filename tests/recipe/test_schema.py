@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from jsonschema import Draft202012Validator
 
 from modelbuild.recipe.finding import find
@@ -100,3 +101,54 @@ def test_the_schema_refuses_what_an_editor_should_underline(text: str) -> None:
 def test_a_schema_handed_out_is_the_callers_own() -> None:
     json_schema()["properties"].clear()
     assert "model" in json_schema()["properties"]
+
+
+def _examples() -> dict[str, tuple[str, Any]]:
+    """Each example in the schema, with the type and the key that it is of."""
+    schema = json_schema()
+    types = {"Recipe": schema, **schema["$defs"]}
+    return {
+        f"{name}.{key} {number}": (name, key, example)
+        for name, node in types.items()
+        for key, value in node["properties"].items()
+        for number, example in enumerate(value.get("examples", ()))
+    }
+
+
+EXAMPLES_OF_KEYS = _examples()
+
+
+@pytest.mark.parametrize("which", sorted(EXAMPLES_OF_KEYS))
+def test_an_example_of_a_key_is_a_value_that_it_takes(which: str) -> None:
+    name, key, example = EXAMPLES_OF_KEYS[which]
+    schema = json_schema()
+    node = schema if name == "Recipe" else schema["$defs"][name]
+
+    Draft202012Validator({"$defs": schema["$defs"], **node["properties"][key]}).validate(example)
+
+
+def test_the_schema_says_what_it_is_and_shows_a_whole_recipe() -> None:
+    schema = json_schema()
+
+    assert schema["$id"] == "urn:modelbuild:recipe"
+    (example,) = schema["examples"]
+    Draft202012Validator(schema).validate(example)
+    assert parse(yaml.safe_dump(example), "example", "net").precision.names == ("fp32", "fp16")
+
+
+def test_a_key_that_is_not_plain_from_its_type_has_an_example() -> None:
+    """A number, a choice and a switch speak for themselves; a text, a list and a mapping do not."""
+    schema = json_schema()
+    types = {"Recipe": schema, **schema["$defs"]}
+    silent = [
+        f"{name}.{key}"
+        for name, node in types.items()
+        for key, value in node["properties"].items()
+        if "examples" not in value and "enum" not in value and _is_made_of_more(value)
+    ]
+    assert silent == []
+
+
+def _is_made_of_more(value: dict[str, Any]) -> bool:
+    kinds = {option.get("type") for option in (value, *value.get("anyOf", ()))}
+    return bool(kinds & {"string", "array", "object"})
