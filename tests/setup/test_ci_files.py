@@ -135,6 +135,44 @@ def test_init_writes_the_workflows_and_the_hooks_for_this_repository(tmp_path: P
     assert not any(re.search("@[A-Z]+@", (folder / path).read_text()) for path in written)
 
 
+@pytest.mark.parametrize(
+    ("backends", "extras", "flag"),
+    [
+        pytest.param([], "cpu,report", "", id="no-engine"),
+        pytest.param(["tensorrt-rtx"], "cpu,rtx,report", " --require-engines", id="builds-without-a-gpu"),
+        pytest.param(["tensorrt"], "cpu,tensorrt,report", "", id="needs-a-gpu"),
+        pytest.param(["tensorrt-rtx", "tensorrt"], "cpu,tensorrt,rtx,report", "", id="both"),
+    ],
+)
+def test_the_workflow_installs_what_the_recipes_need_and_skips_no_engine_in_silence(
+    backends: list[str], extras: str, flag: str, tmp_path: Path
+) -> None:
+    folder = repository(tmp_path)
+    engines = ", ".join(f"{{precision: fp32, backend: {name}}}" for name in backends)
+    (folder / "recipes/more.yaml").write_text(f"{RECIPE}engines: [{engines}]\n")
+    (folder / "recipes/wrong.yaml").write_text("model: 3\n")
+
+    text = ci.write(folder) and (folder / ci.WORKFLOWS / "modelbuild.yml").read_text()
+
+    (install,) = [s for s in scripts(read(text)) if "pip install" in s]
+    assert install.startswith(f'needs=("modelbuild[{extras}]")\n')
+    assert install.count("pip install") == 1  # a second one may take another torch
+    assert f"modelbuild build $RECIPES --keep-going{flag}\n" in text
+    assert ("TensorRT builds its engines on the GPU" in text) == ("tensorrt" in backends)
+
+
+@pytest.mark.parametrize("name", ["ci.yml", "modelbuild.yml"])
+def test_what_was_published_and_its_report_are_artifacts_of_the_run_also_after_a_failure(name: str) -> None:
+    kept = {
+        s["with"]["name"]: s
+        for s in steps(read(WORKFLOWS[name]))
+        if s.get("uses", "").startswith("actions/upload-artifact")
+    }
+    assert kept["modelbuild-models"]["with"]["path"] == "build"
+    assert kept["modelbuild-report"]["with"]["path"] == "report.html"
+    assert all(step["if"].startswith("always()") for step in kept.values())
+
+
 def test_init_turns_the_hook_for_lock_files_on_where_there_are_some(tmp_path: Path) -> None:
     ci.write(repository(tmp_path, "recipes/net.lock.yaml"))
     hooks = read((tmp_path / ci.HOOKS).read_text())["repos"][0]["hooks"]

@@ -90,6 +90,7 @@ def runner(tmp_path_factory: pytest.TempPathFactory) -> Runner:
         "configs/plain.yaml": RECIPE.replace("net:Net", "plain:Net"),
         "configs/net.py": TINY,
         "configs/plain.py": TINY,
+        "requirements.txt": "torch\n",
         ".gitignore": "build\n__pycache__\nreport.html\ncomment\n",
     }.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -125,7 +126,8 @@ ALL = ["Install", "Name the cache", "Check", "Build", "Trim the cache", "Report"
 def test_the_workflow_builds_everything_on_main_and_then_what_a_pull_request_touches(runner: Runner) -> None:
     workflow = read((runner.folder / ci.WORKFLOWS / "modelbuild.yml").read_text())
     assert runner.run(workflow, {}) == dict.fromkeys(ALL, 0)
-    assert "pip -m pip install modelbuild[cpu,report]" in runner.log
+    index = "--extra-index-url https://download.pytorch.org/whl/cpu"
+    assert f"pip -m pip install {index} modelbuild[cpu,report] -r requirements.txt\n" in runner.log
     assert (runner.folder / "report.html").stat().st_size > 1000
     shutil.copytree(runner.cache, runner.saved)
     outputs = (runner.folder.parent / "GITHUB_OUTPUT").read_text()

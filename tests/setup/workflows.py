@@ -13,7 +13,8 @@ GIT = ("git", "-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "comm
        "-c", "init.defaultBranch=main")  # fmt: skip
 
 VALUES = {"NAME": "models", "BRANCH": '"main"', "PYTHON": "3.11", "RECIPES": "configs",
-          "FILES": "'^configs/'", "LOCK": ""}  # fmt: skip
+          "FILES": "'^configs/'", "LOCK": "", "EXTRAS": "cpu,rtx,report",
+          "ENGINES": " --require-engines", "GPU": ""}  # fmt: skip
 
 
 class _Loader(yaml.SafeLoader):

@@ -6,21 +6,29 @@ differs from another as ``@NAME@``.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sys
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
 from modelbuild.base.errors import Diagnostic, RecipeError
 from modelbuild.git import Repository
 from modelbuild.recipe.finding import LOCKS, is_recipe
+from modelbuild.recipe.loading import load
+from modelbuild.recipe.schema import Recipe
 
 WORKFLOWS = Path(".github/workflows")
 HOOKS = Path(".pre-commit-config.yaml")
 
 _FOLDERS = ("configs", "recipes", "models", ".")  # where recipes are looked for
 _MODEL = re.compile(rb"^model[ \t]*:", re.MULTILINE)
+_EXTRAS = {"tensorrt": "tensorrt", "tensorrt-rtx": "rtx"}  # by an engine's backend
+_ON_A_GPU = """
+      # TensorRT builds its engines on the GPU that they are for, and without one they are skipped: name a
+      # runner that has one under `runs-on`, and call `modelbuild build` with --require-engines."""
 _ENOUGH = 1 << 16  # bytes of a file in which a recipe says that it is one
 
 
@@ -38,6 +46,7 @@ def write(folder: Path) -> list[Path]:
         "BRANCH": json.dumps(_branch(folder)),
         "PYTHON": f"{sys.version_info.major}.{sys.version_info.minor}",
         "RECIPES": recipes,
+        **_needs(folder / recipes),
         "FILES": "'^[^/]*\\.ya?ml$'" if recipes == "." else f"'^{recipes}/[^/]*\\.ya?ml$'",
         "LOCK": "" if _has_locks(folder / recipes) else "#",
     }
@@ -58,6 +67,31 @@ def write(folder: Path) -> list[Path]:
         except OSError as error:
             raise _refused(f"{path} cannot be written: {error.strerror}", "check the folder") from error
     return list(texts)
+
+
+def _needs(folder: Path) -> dict[str, str]:
+    """What is installed for these recipes, and how a build is called that has all of it.
+
+    TensorRT-RTX builds on any machine, so that an engine that is skipped is a mistake there. TensorRT wants
+    a GPU.
+    """
+    backends = {engine.backend for recipe in _readable(folder) for engine in recipe.engines}
+    extras = [_EXTRAS[backend] for backend in sorted(backends)]
+    only_here = "tensorrt" in backends
+    return {
+        "EXTRAS": ",".join(["cpu", *extras, "report"]),
+        "ENGINES": " --require-engines" if backends and not only_here else "",
+        "GPU": _ON_A_GPU if only_here else "",
+    }
+
+
+def _readable(folder: Path) -> Iterator[Recipe]:
+    """The recipes of a folder, but those with mistakes, of which `check` tells."""
+    with contextlib.suppress(OSError):
+        for path in sorted(folder.iterdir()):
+            if is_recipe(path):
+                with contextlib.suppress(RecipeError):
+                    yield load(path)
 
 
 def rendered(template: str, values: dict[str, str]) -> str:
