@@ -24,6 +24,13 @@ def size(count: int | None) -> str:
     return f"{value:.1f} {unit}"
 
 
+def span(seconds: float) -> str:
+    """``40 s``, ``12 min``, ``2.5 h``: as much of a time as matters."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
 def plural(count: int, noun: str) -> str:
     """``1 artifact``, ``2 artifacts``."""
     return f"{count} {noun}{'' if count == 1 else 's'}"

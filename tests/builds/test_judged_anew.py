@@ -48,7 +48,7 @@ def _forget(project: Project) -> None:
 
 
 def _ran(answer: Answer) -> set[str]:
-    return set(re.findall(r"^net\.yaml: (.+) done in ", answer.stderr, re.MULTILINE))
+    return set(re.findall(r"^\[\d+/\d+\] net\.yaml: (.+) done in ", answer.stderr, re.MULTILINE))
 
 
 def _logs(project: Project) -> list[Path]:

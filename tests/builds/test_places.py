@@ -118,9 +118,11 @@ def test_a_model_that_cannot_be_made_is_told_with_both_lines_and_nothing_else_ha
     ((where, message),) = _wrong(answer, "import-failed")
     assert where == _at(recipe, at)
     assert message.startswith(said)
-    assert [row.partition(" in ")[0] for row in answer.stderr.splitlines() if "FAILED" in row] == [
-        "net.yaml: model FAILED"
-    ]
+    (failed,) = (row for row in answer.stderr.splitlines() if "FAILED" in row)
+    count, _, rest = failed.partition(" ")
+    assert count.startswith("[0/")
+    assert rest.startswith("net.yaml: model FAILED in ")
+    assert rest.partition(" s: ")[2].startswith(f"error[import-failed]: {said}")  # at once
     assert set(answer.statuses.values()) == {"blocked"}
     assert answer.code == 1
 

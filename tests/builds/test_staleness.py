@@ -52,7 +52,7 @@ EVERYTHING = MODEL | {"fp32", "fp16", "verify fp32", "verify fp16"}
 def ran(answer: Answer) -> set[str]:
     """The actions that a build ran, by its progress."""
     assert answer.code == 0, answer.stdout + answer.stderr
-    return set(re.findall(r"^net\.yaml: (.+) done in ", answer.stderr, re.MULTILINE))
+    return set(re.findall(r"^\[\d+/\d+\] net\.yaml: (.+) done in ", answer.stderr, re.MULTILINE))
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from modelbuild import settings
 from modelbuild.base.errors import Diagnostic
 from modelbuild.base.results import ArtifactResult, BuildResult, RecipeResult
-from modelbuild.building.scheduling.runs import Silent
 from modelbuild.cli import main as cli
-from modelbuild.cli.terminal import progress, summary
+from modelbuild.cli.terminal import summary
 from modelbuild.wording import colours
 from tests.conftest import TINY, Answer, Project
 
@@ -110,16 +108,6 @@ def test_paint_leaves_the_text_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None
     for code in ("0", "1;31", "2", "32", "33"):
         painted = painted.replace(f"{ESCAPE}[{code}m", "")
     assert painted == text
-
-
-def test_progress_is_a_picture_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert isinstance(progress.reporter(settings.NORMAL), progress.Lines)
-    assert isinstance(progress.reporter(settings.QUIET), Silent)
-    monkeypatch.setattr(colours, "wanted", lambda _: True)
-    live = progress.reporter(settings.NORMAL)
-    assert isinstance(live, progress.Live)
-    live.close()
-    assert isinstance(progress.reporter(settings.VERBOSE), progress.Lines)
 
 
 # ---- quiet and verbose -------------------------------------------------------------------------

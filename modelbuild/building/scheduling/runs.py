@@ -63,9 +63,30 @@ class Ended:
         return tuple(replace(d, again=True) for d in self.diagnostics)
 
 
+@dataclass(frozen=True)
+class Left:
+    """Seconds to the end; without ``whole``, of what is known: there is more."""
+
+    seconds: float
+    whole: bool
+
+
+class Course(Protocol):
+    """How far a command has come, whenever it is asked."""
+
+    def count(self) -> tuple[int, int]:
+        """How many actions have come to an end, and of how many."""
+        ...
+
+    def left(self) -> Left | None:
+        """None where nothing is known."""
+        ...
+
+
 class Reporter(Protocol):
     """Who wants to know what happens."""
 
+    def begun(self, course: Course) -> None: ...
     def started(self, recipe: str, action: str, why: str | None) -> None: ...
     def ended(self, recipe: str, action: str, ended: Ended) -> None: ...
     def told(self, recipe: str, action: str, word: str) -> None: ...
@@ -74,6 +95,9 @@ class Reporter(Protocol):
 
 class Silent:
     """A reporter for who asks in Python: nothing is printed."""
+
+    def begun(self, course: Course) -> None:
+        pass
 
     def started(self, recipe: str, action: str, why: str | None) -> None:
         pass

@@ -13,6 +13,7 @@ from modelbuild.building.scheduling.crew import Crew
 from modelbuild.building.scheduling.holding import Holding
 from modelbuild.building.scheduling.judging import Judge
 from modelbuild.building.scheduling.noting import Clerk
+from modelbuild.building.scheduling.remaining import Remaining
 from modelbuild.building.scheduling.room import Room, on_gpu
 from modelbuild.building.scheduling.runs import HOST, Ended, Options, Publishing, Reporter, Run
 from modelbuild.building.scheduling.walking import around, looked_up, without_looking
@@ -48,6 +49,7 @@ class Scheduler:
         self._crew = Crew(runs, store, reporter, options.in_process)
         self._holding = Holding(store, reporter)
         self._room = Room(runs, self.judge.memory, options.jobs)
+        self._remaining = Remaining(runs, self.judge.memory, options.jobs)
         self._work: dict[tuple[str, str], Path] = {}
         self._whole: set[str] = set()  # objects whose bytes were looked at, or made, by this command
         self._redone: dict[tuple[str, str], str] = {}
@@ -59,6 +61,7 @@ class Scheduler:
         Raises:
             KeyboardInterrupt: after every child is gone.
         """
+        self.reporter.begun(self._remaining)
         try:
             while True:
                 self._advance()
@@ -169,6 +172,7 @@ class Scheduler:
             needs=("modelbuild.worker.jobs",),
         )
         run.running[action.id] = run.judged.pop(action.id)
+        self._remaining.started(run, action.id)
         self.reporter.started(run.path, action.id, run.running[action.id].reason)
         if in_process:
             self._finished(run, action, self._crew.does_here(run, action, job))

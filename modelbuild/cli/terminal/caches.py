@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from modelbuild.store import Checked, Collected, Stats
-from modelbuild.wording.phrases import size
+from modelbuild.wording.phrases import size, span
 
 
 def render(found: Stats | Checked | Collected, root: Path) -> str:
@@ -36,7 +36,7 @@ def _stats(found: Stats, root: Path) -> str:
             f"  results  {found.entries}",
             f"  builds   {used.builds} that had something to do",
             f"  hits     {used.hits} of {asked} actions{share}",
-            f"  saved    {_span(used.seconds_saved)} of work, {size(used.bytes_reused)} not made again",
+            f"  saved    {span(used.seconds_saved)} of work, {size(used.bytes_reused)} not made again",
         )
     )
 
@@ -59,9 +59,3 @@ def _collected(found: Collected, root: Path) -> str:
     if found.running:
         lines.append(f"  {size(found.running)} over the limit stay: builds at work use them")
     return "\n".join(lines)
-
-
-def _span(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -15,7 +15,7 @@ from modelbuild.building import builds as building
 from modelbuild.building.request import Request
 from modelbuild.building.scheduling import crew
 from modelbuild.building.scheduling.judging import Judge
-from modelbuild.building.scheduling.runs import Ended, Nowhere, Options, Run
+from modelbuild.building.scheduling.runs import Course, Ended, Nowhere, Options, Run
 from modelbuild.building.scheduling.scheduler import Scheduler
 from modelbuild.building.scheduling.walking import walk
 from modelbuild.machine import memory, toolchain
@@ -39,12 +39,17 @@ class Recorder:
         self.statuses: dict[str, str] = {}
         self.codes: dict[str, int] = {}
         self.said: dict[str, list[str]] = {}
+        self.counts: list[tuple[int, int]] = []
+
+    def begun(self, course: Course) -> None:
+        self.course = course
 
     def started(self, recipe: str, action: str, why: str | None) -> None:
         self.events.append(("started", action))
 
     def ended(self, recipe: str, action: str, ended: Ended) -> None:
         self.events.append(("ended", action))
+        self.counts.append(self.course.count())
         self.statuses[action] = ended.status
         self.codes[action] = ended.exit_code
         self.said[action] = [d.message for d in ended.diagnostics]
@@ -156,6 +161,11 @@ def test_one_job_means_one_at_a_time_over_all_recipes(loop: Loop) -> None:
     seen = loop.run(1, small("a", "b"), small("c", "d"))
     assert set(seen.statuses.values()) == {"built"}
     assert (len(seen.order), seen.most_at_once()) == (4, 1)
+
+
+def test_each_action_that_ends_is_counted_also_one_that_was_there(loop: Loop) -> None:
+    assert loop.run(1, small("a", "b"), small("c")).counts == [(1, 3), (2, 3), (3, 3)]
+    assert loop.run(1, small("a", "b"), small("c", "d")).counts == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_what_needs_another_waits_for_it_and_nothing_else(loop: Loop) -> None:

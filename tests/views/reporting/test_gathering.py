@@ -36,6 +36,7 @@ class Heard:
 
     actions: list[str] = field(default_factory=list)
 
+    def begun(self, course: Any) -> None: ...
     def started(self, recipe: str, action: str, why: str | None) -> None:
         self.actions.append(action)
 
