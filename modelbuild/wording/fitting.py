@@ -16,14 +16,20 @@ _CARET = re.compile(r"(\s*\| )?\s*\^[\^~]*")  # below a line of source, beside t
 
 
 def width(stream: TextIO) -> int | None:
-    """The columns of the terminal that the stream is, or that ``COLUMNS`` says; None where there is none."""
+    """The columns of the terminal that the stream is, or that ``COLUMNS`` says; None where there is none.
+
+    Elsewhere than on a terminal ``COLUMNS`` beside ``LINES`` says nothing: readline leaves both in the
+    environment of whatever it is loaded into, and nobody has asked for a pipe of 80 columns.
+    """
     said = os.environ.get("COLUMNS", "")
-    if said.isdecimal() and said.isascii() and int(said):
-        return max(_LEAST, int(said))
+    named = int(said) if said.isdecimal() and said.isascii() else 0
     try:
-        return max(_LEAST, os.get_terminal_size(stream.fileno()).columns or 80) if stream.isatty() else None
+        wide = os.get_terminal_size(stream.fileno()).columns or 80 if stream.isatty() else 0
     except (OSError, ValueError):  # closed, or no file at all
+        wide = 0
+    if not wide and "LINES" in os.environ:
         return None
+    return max(_LEAST, named or wide) if named or wide else None
 
 
 # ---- columns -----------------------------------------------------------------------------------

@@ -112,8 +112,17 @@ def test_of_a_long_line_of_source_the_marked_part_is_shown(room: int) -> None:
 
 
 def test_the_width_is_that_of_columns_and_else_nobody_says_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LINES", raising=False)
     monkeypatch.setenv("COLUMNS", "72")
     assert fitting.width(io.StringIO()) == 72
     for said in ("", "wide", "0", "-3"):
         monkeypatch.setenv("COLUMNS", said)
         assert fitting.width(io.StringIO()) is None
+
+
+def test_what_readline_leaves_in_the_environment_makes_no_terminal_of_a_pipe(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("LINES", "24")
+    assert fitting.width(io.StringIO()) is None
