@@ -14,7 +14,7 @@ from modelbuild.inspection.provenance import from_manifest
 from modelbuild.inspection.text import render
 from modelbuild.store import hash_file
 
-__all__ = ["Info", "inspect_file", "render"]
+__all__ = ["Info", "inspect_file", "interface", "render"]
 
 ENGINE_SUFFIXES = (".engine", ".plan")
 
@@ -52,6 +52,22 @@ def inspect_file(path: Path, *, nodes: bool = False) -> Info:
         listed, why = listing.with_lines(info.pop("node_list"), path, info["provenance"])
         info |= {"node_list": listed, "without_lines": why}
     return info
+
+
+def interface(path: Path) -> Info:
+    """``opset``, ``inputs`` and ``outputs`` of an ONNX file, as ``inspect_file`` has them; milliseconds.
+
+    Raises:
+        RecipeError: ``recipe-invalid``: there is no such file, or it is no whole model.
+    """
+    from modelbuild.inspection import onnx_file
+
+    try:
+        if not path.is_file():
+            raise no_model(f"there is no file {path}")
+        return onnx_file.interface_of(path)
+    except OSError as error:
+        raise no_model(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _onnx(path: Path, nodes: bool) -> Info:

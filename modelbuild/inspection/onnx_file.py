@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from onnx import TensorProto
@@ -21,23 +23,49 @@ from modelbuild.inspection.precisions import dtype_name, halves, most_first, wal
 
 def describe(path: Path, listed: bool = False) -> tuple[Info, list[Path]]:
     """What is told of the model, ``listed`` with every node, and the data files that hold weights of it."""
-    try:
+    with _refused(path):
         model = files.read(path)
-        info = _model(model, listed)
-        json.dumps(info)  # refuses bytes, which is how a name that is not UTF-8 comes
-    except OSError:
-        raise
-    except Exception as error:  # anything may come from bytes that are no model
-        reason = str(error) if isinstance(error, ValueError) else first_line(error)
-        raise no_model(f"{path} cannot be inspected: {reason}") from error
+        info = _told(_model(model, listed))
     places = {w.place[0] for w in model.weights.values() if w.place} - {path.resolve()}
     return info, sorted(places)
 
 
-def _model(model: Model, listed: bool) -> Info:
+def interface_of(path: Path) -> Info:
+    """What it takes and gives, and its opsets: no shape is inferred for it, and no node looked at."""
+    with _refused(path):
+        return _told(_interface(files.read(path)))
+
+
+@contextlib.contextmanager
+def _refused(path: Path) -> Iterator[None]:
+    """Anything may come from bytes that are no model."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        reason = str(error) if isinstance(error, ValueError) else first_line(error)
+        raise no_model(f"{path} cannot be inspected: {reason}") from error
+
+
+def _told(info: Info) -> Info:
+    json.dumps(info)  # refuses bytes, which is how a name that is not UTF-8 comes
+    return info
+
+
+def _interface(model: Model) -> Info:
     proto = model.proto
     if not proto.opset_import or not proto.graph.output:
         raise ValueError("not an ONNX model")
+    return {
+        "opset": {o.domain or "ai.onnx": o.version for o in proto.opset_import},
+        "inputs": [_port(p) for p in interface.inputs(model)],
+        "outputs": [_port(p) for p in interface.outputs(model)],
+    }
+
+
+def _model(model: Model, listed: bool) -> Info:
+    proto, ports = model.proto, _interface(model)
     nodes = tuple(walk(shapes.inferred(proto).graph))
     weights = _weights(model)
     shares = halves(nodes, weights)
@@ -45,10 +73,10 @@ def _model(model: Model, listed: bool) -> Info:
     return {
         "kind": "onnx",
         "ir_version": proto.ir_version,
-        "opset": {o.domain or "ai.onnx": o.version for o in proto.opset_import},
+        "opset": ports["opset"],
         "producer": " ".join(t for t in (proto.producer_name, proto.producer_version) if t),
-        "inputs": [_port(p) for p in interface.inputs(model)],
-        "outputs": [_port(p) for p in interface.outputs(model)],
+        "inputs": ports["inputs"],
+        "outputs": ports["outputs"],
         "nodes": len(nodes),
         "operators": most_first(Counter(seen.op_type for seen in nodes)),
         "node_precisions": most_first(Counter(seen.dtype for seen in nodes)),

@@ -102,13 +102,21 @@ def _error(parity: Mapping[str, Any] | None) -> tuple[str, str, str]:
         return "", "", ""
     name, worst = next(iter(parity["outputs"].items()))
     proof = f"{parity['evidence']}, {plural(len(parity['shapes']), 'shape')}"
-    return f"{line(name)}: {against(worst.get('judged'))}", headroom(worst["headroom"]), proof
+    return (
+        f"{line(name)}: {against(worst.get('judged'), worst['headroom'])}",
+        headroom(worst["headroom"]),
+        proof,
+    )
 
 
-def against(judged: Mapping[str, Any] | None) -> str:
-    """An error beside the bound that decides: ``relative_l2 6.3e-04 of 0.01``; ``equal`` if there is none."""
+def against(judged: Mapping[str, Any] | None, headroom: float | None) -> str:
+    """An error beside the bound that decides: ``relative_l2 6.3e-04 of 0.01``.
+
+    Where nothing was judged by a number: ``equal`` where nothing differs (a headroom of None), ``not
+    finite`` where one side alone is; nothing for a proof that was made before bounds were recorded.
+    """
     if judged is None:
-        return "equal"
+        return "equal" if headroom is None else "" if headroom else "not finite"
     measure, value, bound = judged["measure"], judged["value"], judged["bound"]
     if measure == "cosine":
         return f"cosine {value:.6g}, least {bound:g}"

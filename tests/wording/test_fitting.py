@@ -62,14 +62,17 @@ def test_what_is_secondary_leaves_first_and_the_headroom_stays() -> None:
 
 def test_an_error_stands_beside_the_bound_that_it_was_held_against() -> None:
     assert "last_hidden_state: relative_l2 6.3e-04 of 0.01     x15.9" in showing.table(ARTIFACTS)
-    said = showing.against({"measure": "rtol, atol", "value": 4.8e-7, "bound": 1.1e-4})
+    said = showing.against({"measure": "rtol, atol", "value": 4.8e-7, "bound": 1.1e-4}, 1.0)
     assert said == "rtol, atol 4.8e-07 of 1.1e-04"
     assert (
-        showing.against({"measure": "cosine", "value": 0.99993, "bound": 0.999})
+        showing.against({"measure": "cosine", "value": 0.99993, "bound": 0.999}, 1.0)
         == "cosine 0.99993, least 0.999"
     )
-    assert showing.against({"measure": "mismatch", "value": 0.002, "bound": 0.01}) == "mismatch 0.002 of 0.01"
-    assert showing.against(None) == "equal"
+    counted = {"measure": "mismatch", "value": 0.002, "bound": 0.01}
+    assert showing.against(counted, 5.0) == "mismatch 0.002 of 0.01"
+    assert showing.against(None, None) == "equal"
+    assert showing.against(None, 0.0) == "not finite"
+    assert showing.against(None, 16.8) == ""
 
 
 def test_columns_in_which_nothing_stands_are_left_out() -> None:

@@ -44,13 +44,13 @@ def write(request: Request, path: Path, reporter: Reporter) -> Written:
         ModelbuildError: ``report-unwritable``.
     """
     from modelbuild.store import write_atomically
-    from modelbuild.views.reporting import scripts
+    from modelbuild.views.reporting import previous, scripts
     from modelbuild.views.reporting.gathering import gather
     from modelbuild.views.reporting.page import render
 
     scripts.need()
     models = gather(request, reporter)
-    text = render(models)
+    text = render(models, previous.read(path))
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))

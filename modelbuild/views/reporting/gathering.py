@@ -23,7 +23,7 @@ from modelbuild.building.scheduling.runs import Reporter, Run, Silent
 from modelbuild.building.standing import judged
 from modelbuild.git import Repository
 from modelbuild.inspection import published
-from modelbuild.views.reporting import measuring
+from modelbuild.views.reporting import interfaces, measuring
 from modelbuild.views.reporting.values import (
     Commit,
     Manifest,
@@ -90,8 +90,11 @@ def _judged(
         if base not in commits:
             commits[base] = _commit(base)
         model = _model(run, stands.result(run), found, stands.judge, measured[run.identity])
-        built = _written(request.out / run.name) if isinstance(found, Manifest) else None
-        models.append(replace(model, built=built, commit=commits[base]))
+        folder = request.out / run.name
+        built = _written(folder) if isinstance(found, Manifest) else None
+        recipe = run.plan.recipe
+        interface = interfaces.published(folder, model.artifacts, recipe.axes()) or interfaces.asked(recipe)
+        models.append(replace(model, built=built, commit=commits[base], interface=interface))
     return models
 
 
@@ -201,6 +204,7 @@ def _alone(name: str, found: Manifest | str, out: Path) -> ShownModel:
     return ShownModel(
         name, found.recipe, _standing(found.artifacts, found.diagnostics), found.artifacts, found.actions,
         found.diagnostics, found.toolchain, ranges, notes=[note], built=_written(out / name),
+        interface=interfaces.published(out / name, found.artifacts),
     )  # fmt: skip
 
 

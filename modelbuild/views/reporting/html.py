@@ -9,7 +9,7 @@ from typing import Any
 
 from modelbuild.base.escaping import visible
 
-_VOID = frozenset({"meta", "br", "line", "rect", "path", "circle"})
+_VOID = frozenset({"meta", "br", "wbr", "line", "rect", "path", "circle"})
 
 
 class Html(str):
@@ -39,6 +39,14 @@ def escaped(content: Content) -> str:
     return "".join(escaped(part) for part in content)
 
 
+def prose(text: str, most: int = 2000) -> Html:
+    """A sentence, with what stands in backticks as code."""
+    parts = clipped(text, most).split("`")
+    if len(parts) % 2 == 0:  # one of them has no other
+        return joined("`".join(parts))
+    return joined([tag("code", part) if i % 2 else part for i, part in enumerate(parts)])
+
+
 def tag(name: str, /, *content: Content, **attributes: str | int | float | bool | None) -> Html:
     """An element. ``class_`` is ``class``; ``_`` is ``-``; True stands alone, None and False are left out."""
     written = ""
@@ -48,7 +56,7 @@ def tag(name: str, /, *content: Content, **attributes: str | int | float | bool 
         key = key.rstrip("_").replace("_", "-")
         written += f" {key}" if value is True else f' {key}="{html.escape(visible(str(value)))}"'
     if name in _VOID and not content:
-        return Html(f"<{name}{written}>" if name in ("meta", "br") else f"<{name}{written}/>")
+        return Html(f"<{name}{written}>" if name in ("meta", "br", "wbr") else f"<{name}{written}/>")
     return Html(f"<{name}{written}>{escaped(content)}</{name}>")
 
 

@@ -42,10 +42,7 @@
   const draw = async (plot) => {
     const spec = coloured(JSON.parse(plot.nextElementSibling.textContent));
     // On a phone half of the width would be labels.
-    if (plot.clientWidth < 420) {
-      spec.config = { axisY: { labelLimit: 120 } };
-      for (const layer of spec.layer ?? []) if (layer.encoding?.y?.axis) delete layer.encoding.y.axis.labelLimit;
-    }
+    if (plot.clientWidth < 420) spec.params[0].value = 20;
     drawn.get(plot)?.finalize();
     drawn.set(plot, await vegaEmbed(plot, spec, { renderer: "svg", actions: false, config: config() }));
     plot.dataset.drawn = "yes";

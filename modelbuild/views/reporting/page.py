@@ -4,29 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from modelbuild.views.reporting import plots, scripts, sections, tables
-from modelbuild.views.reporting.html import Content, Html, clipped, joined, tag
-from modelbuild.views.reporting.values import ShownModel, Standing
+from modelbuild.views.reporting import previous, scripts, sections, tables
+from modelbuild.views.reporting.html import Content, Html, clipped, tag
+from modelbuild.views.reporting.previous import Carried
+from modelbuild.views.reporting.values import ShownModel
+from modelbuild.views.reporting.verdict import engines, headroom, verdict, worst
 from modelbuild.wording.phrases import size
 
 _OPENED = 6  # models up to which all of them are unfolded
 _MOST_BYTES = 4_800_000
 
 
-def render(models: Sequence[ShownModel]) -> str:
+def render(models: Sequence[ShownModel], last: Carried | None = None) -> str:
     """The whole file, below 5 MB: of many models less is told of each, and what is left out counted.
 
-    Models are told in this order.
+    Models are told in this order. ``last`` is what the report that this one replaces has carried.
     """
+    carried = previous.following(models, last)
     room = sections.PageRoom.of(models)
     while True:
-        text = _page(models, room)
+        text = _page(models, carried, room)
         if len(text.encode()) <= _MOST_BYTES or room.rows <= 1:
             return text
         room = room.halved()
 
 
-def _page(models: Sequence[ShownModel], room: sections.PageRoom) -> str:
+def _page(models: Sequence[ShownModel], carried: Carried, room: sections.PageRoom) -> str:
     vega, own = scripts.vega(), scripts.own("page.js")
     head = tag(
         "head",
@@ -43,16 +46,24 @@ def _page(models: Sequence[ShownModel], room: sections.PageRoom) -> str:
         tag("noscript", tag("p", "Plots need JavaScript; the tables have the numbers.", class_="note")),
         tag(
             "main",
-            _summary(models) if len(models) > 1 else None,
-            [
-                sections.section(m, i, room, len(models) <= _OPENED or m.status == "failed")
-                for i, m in enumerate(models)
-            ],
+            _models(models, sections.since(carried, room.rows), room),
         ),
+        carried.element(),
         tag("script", Html(vega)),
         tag("script", Html(own)),
     )
     return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
+
+
+def _models(models: Sequence[ShownModel], changed: Html | None, room: sections.PageRoom) -> Content:
+    """Each model, and above several of them what there is to say of all."""
+    if len(models) == 1:
+        return sections.section(models[0], 0, room, True, changed)
+    told = [
+        sections.section(m, i, room, len(models) <= _OPENED or m.status == "failed")
+        for i, m in enumerate(models)
+    ]
+    return [_summary(models, changed), told]
 
 
 def _title(models: Sequence[ShownModel]) -> str:
@@ -60,55 +71,56 @@ def _title(models: Sequence[ShownModel]) -> str:
 
 
 def _top(models: Sequence[ShownModel]) -> Html:
-    states: tuple[Standing, ...] = ("failed", "stale", "ok")
-    counts = {s: sum(m.status == s for m in models) for s in states}
-    told: list[Content] = [
-        [tables.badge(status), f" {count} "] for status, count in counts.items() if count and len(models) > 1
-    ]
     return tag(
         "header",
         tag("div", tag("h1", _title(models)), tag("p", "by modelbuild", class_="muted")),
-        tag("div", told, tag("button", "Dark", id="theme", type="button", hidden=True), class_="tools"),
+        tag("div", tag("button", "Dark", id="theme", type="button", hidden=True), class_="tools"),
         class_="top",
     )
 
 
-def _summary(models: Sequence[ShownModel]) -> Html:
-    head = ("model", "status", "artifacts", "fp32", "fp16", "engine", "worst error / tolerance", "time")
-    rows = [
-        (
-            tag("a", clipped(m.name, 60), href=f"#model-{i}"),
-            tables.badge(m.status),
-            _count(m),
-            _size(m, "onnx", "fp32"),
-            _size(m, "onnx", "fp16"),
-            _size(m, "engine", None),
-            _worst(m),
-            f"{sum(a.seconds for a in m.actions):.1f} s" if m.actions else "",
-        )
-        for i, m in enumerate(models)
-    ]
-    return joined(
-        tag("section", tag("h2", "All models"), tables.table(head, rows, (3, 4, 5, 6, 7)), class_="model")
-    )
+def _summary(models: Sequence[ShownModel], changed: Html | None) -> Html:
+    failed = any(m.status == "failed" for m in models)
+    return tag(
+        "section", tag("h2", "All models"), verdict(models), _overview(models), changed,
+        class_="model failed" if failed else "model",
+    )  # fmt: skip
 
 
-def _count(model: ShownModel) -> str:
-    good = sum(a.status in ("built", "cached") for a in model.artifacts)
-    return f"{good} of {len(model.artifacts)} good" if model.artifacts else ""
+def _overview(models: Sequence[ShownModel]) -> Html:
+    """A line for each model; what none of them has, as bf16, has no column."""
+    columns: dict[str, list[Content]] = {
+        "model": [tag("a", clipped(m.name, 60), href=f"#model-{i}") for i, m in enumerate(models)],
+        "status": [tables.badge(m.status) for m in models],
+        "proven": [_count(m) for m in models],
+        **{p: [_size(m, p) for m in models] for p in ("fp32", "fp16", "bf16")},
+        "engines": [engines(m) for m in models],
+        "worst headroom": [_worst(m) for m in models],
+        "time": [f"{sum(a.seconds for a in m.actions):.1f} s" if m.actions else "" for m in models],
+    }
+    head = [name for name, cells in columns.items() if any(cells)]
+    aside = {"fp32", "fp16", "bf16", "worst headroom", "time"}
+    rows = list(zip(*(columns[name] for name in head), strict=True))
+    return tables.table(head, rows, [i for i, name in enumerate(head) if name in aside])
 
 
-def _size(model: ShownModel, kind: str, precision: str | None) -> str:
+def _count(model: ShownModel) -> Content:
+    wanted = [a for a in model.artifacts if a.status != "skipped"]
+    if not wanted:
+        return ""
+    failed = any(a.status in ("failed", "blocked") for a in wanted)
+    return tag("span", f"{sum(a.proven for a in wanted)} of {len(wanted)}", class_="bad" if failed else None)
+
+
+def _size(model: ShownModel, precision: str) -> str:
     found = (
         a.bytes
         for a in model.artifacts
-        if a.kind == kind and not a.axes and a.bytes and precision in (None, a.precision)
+        if a.kind == "onnx" and not a.axes and a.bytes and precision == a.precision
     )
     return size(next(found, None))
 
 
 def _worst(model: ShownModel) -> Content:
-    found = [e.headroom for a in model.artifacts if a.parity for e in a.parity.outputs.values()]
-    if not found:
-        return ""
-    return tag("span", plots.ratio_told(min(found)), class_=None if min(found) >= 1 else "bad")
+    found = worst([model])
+    return headroom(found[2]) if found else ""

@@ -16,10 +16,10 @@ MARKS: dict[Status, str] = {
     "built": "●", "cached": "○", "failed": "✕", "blocked": "⊘", "skipped": "–", "stale": "↻",
 }  # fmt: skip
 _MODEL = "model"  # the root: no action by itself, but where all of them begin
-_WIDTH, _HEIGHT, _PROOF = 158, 46, 22  # px, of a box and of the proof below it
-_ACROSS, _DOWN = 196, 88  # px from one column or row to the next
+_WIDTH, _HEIGHT, _PROOF = 152, 46, 22  # px, of a box and of the proof below it
+_ACROSS, _DOWN = 178, 84  # px from one column or row to the next: six columns in the 1084 px of a page
 _INDENT = 18  # px per column where the picture goes down
-_LETTERS = 20  # of a name that fit into a box
+_LETTERS = 17  # of a name that fit into a box
 
 Corner = tuple[int, int]  # px from the left and from the top
 
@@ -122,7 +122,7 @@ def _box(place: PipelineBox, x: int, y: int) -> Html:
         return tag(
             "g", tag("rect", width=_WIDTH, height=_HEIGHT, rx=8),
             tag("text", "model", x=12, y=20, class_="name"),
-            tag("text", "PyTorch or an ONNX file", x=12, y=36, class_="told"),
+            tag("text", "PyTorch or ONNX", x=12, y=36, class_="told"),
             transform=f"translate({x} {y})", class_="box source",
         )  # fmt: skip
     told = f"{MARKS[action.status]} {action.status}" + (
@@ -131,7 +131,13 @@ def _box(place: PipelineBox, x: int, y: int) -> Html:
     parts = [
         tag("title", _hover(action)),
         tag("rect", width=_WIDTH, height=_HEIGHT, rx=8),
-        tag("text", clipped(action.id, _LETTERS), x=12, y=20, class_="name"),
+        # A picture of its own, at whose edge a name of wide letters ends.
+        tag(
+            "svg",
+            tag("text", clipped(action.id, _LETTERS), x=12, y=20, class_="name"),
+            width=_WIDTH - 4,
+            height=_HEIGHT,
+        ),
         tag("text", told, x=12, y=36, class_="told"),
     ]
     box = tag("g", parts, transform=f"translate({x} {y})", class_=f"box {action.status}")

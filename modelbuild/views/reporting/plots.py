@@ -21,7 +21,15 @@ _SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"  # a name; nothing i
 _PRECISIONS = {"fp32": "var(--blue)", "fp16": "var(--teal)", "bf16": "var(--violet)"}
 _ENGINE = "var(--amber)"
 _CATEGORIES = ["var(--blue)", "var(--teal)", "var(--amber)", "var(--violet)", "var(--pink)", "var(--slate)"]
-_RATIOS = (1e-12, 1e6)  # of error / tolerance: less counts as equal, and more is drawn at the end
+_HEADROOMS = (1e-6, 1e12)  # less is drawn at the left end, more as what is exact, at the right one
+# Names before an axis; of one that is too long both ends are shown, which is where names differ. The page
+# has fewer letters for them on a phone.
+_LETTERS = 36
+_LABELS = {
+    "labelLimit": 300,
+    "labelExpr": "length(datum.label) > letters "
+    "? slice(datum.label, 0, letters / 2) + '…' + slice(datum.label, -letters / 2) : datum.label",
+}
 _DECADES = 1e-13  # of the largest error: what is smaller is not drawn
 
 
@@ -42,7 +50,7 @@ def sizes(model: ShownModel) -> Spec | None:
     kinds = [k for k in (*_PRECISIONS, "engine") if any(r["kind"] == k for r in rows)]
     colours = [_PRECISIONS.get(k, _ENGINE) for k in kinds]
     most = max(r["size"] for r in rows)
-    base = {"y": {"field": "name", "type": "nominal", "sort": None, "title": None}}
+    base = {"y": {"field": "name", "type": "nominal", "sort": None, "title": None, "axis": _LABELS}}
     x = {
         "field": "size",
         "type": "quantitative",
@@ -65,7 +73,7 @@ def sizes(model: ShownModel) -> Spec | None:
 
 
 def errors(model: ShownModel, most: int = 120) -> Spec | None:
-    """error / tolerance of every output at every sampled shape, against the line at 1.
+    """The headroom of every output at every sampled shape, against the line at x1.
 
     Of more than ``most`` shapes of artifacts, each a row 18 px high, the worst are shown.
     """
@@ -80,17 +88,21 @@ def errors(model: ShownModel, most: int = 120) -> Spec | None:
         return None
     keep = dict.fromkeys(r["at"] for r in rows)
     if len(keep) > most:
-        worst = {at: max(r["ratio"] for r in rows if r["at"] == at) for at in keep}
-        chosen = set(sorted(keep, key=lambda at: -worst[at])[:most])
+        worst = {at: min(_or_far(r["headroom"]) for r in rows if r["at"] == at) for at in keep}
+        chosen = set(sorted(keep, key=lambda at: worst[at])[:most])
         rows = [r for r in rows if r["at"] in chosen]
-    low = min(0.01, *(r["ratio"] for r in rows if r["ratio"])) / 5
-    rows = [{**r, "ratio": r["ratio"] or low * 2} for r in rows]
-    high = max(10.0, *(r["ratio"] for r in rows)) * 2
+    low = min(0.1, *(_or_far(r["headroom"]) for r in rows)) / 2
+    high = max(100.0, *(r["headroom"] or 0.0 for r in rows)) * 5
+    rows = [{**r, "headroom": r["headroom"] or high / 2} for r in rows]
     scale = {"type": "log", "domain": [low, high], "nice": False}
-    axis = {"format": "~g", "tickCount": 6, "title": "error / tolerance"}
+    axis = {
+        "labelExpr": "'x' + format(datum.value, '~g')",
+        "values": _decades(low, high),
+        "title": "headroom: tolerance / error",
+    }
     outputs = list(dict.fromkeys(r["output"] for r in rows))
     zone = {
-        "data": {"values": [{"from": 1, "to": high}]},
+        "data": {"values": [{"from": low, "to": 1}]},
         "mark": {"type": "rect", "color": "var(--bad)", "opacity": 0.1},
         "encoding": {"x": _x("from", scale, axis), "x2": {"field": "to"}},
     }
@@ -102,21 +114,21 @@ def errors(model: ShownModel, most: int = 120) -> Spec | None:
     points = {
         "mark": {"type": "point", "filled": True, "size": 70, "opacity": 0.9},
         "encoding": {
-            "x": _x("ratio", scale, axis),
+            "x": _x("headroom", scale, axis),
             "y": {"field": "at", "type": "nominal", "sort": None, "title": None,
-                  "axis": {"grid": True, "labelLimit": 190}},
+                  "axis": {**_LABELS, "grid": True}},
             "color": legend("output", outputs),
             "shape": {"field": "verdict", "type": "nominal", "title": None, "legend": None,
                       "scale": {"domain": ["within", "beyond"], "range": ["circle", "cross"]}},
             "tooltip": [
-                shown("artifact"), shown("shape"), shown("output"), shown("told", "error / tolerance"),
-                number("relative_l2", "relative L2"), number("max_abs", "largest error"),
-                shown("cosine"), shown("tolerance"), shown("evidence"),
+                shown("artifact"), shown("shape"), shown("output"), shown("error"),
+                shown("told", "headroom"), number("relative_l2", "relative L2"),
+                number("max_abs", "largest error"), shown("cosine"), shown("tolerance"), shown("evidence"),
             ],
         },
     }  # fmt: skip
     return spec(
-        "Error against tolerance, per output and shape", rows,
+        "Headroom per output and shape", rows,
         {"layer": [zone, line, points], "height": 18 * len({r["at"] for r in rows})},
     )  # fmt: skip
 
@@ -173,7 +185,7 @@ def costs(actions: Iterable[ShownAction], what: str) -> Spec | None:
         return None
     kinds = [k for k in ("makes", "proves", "runs PyTorch") if any(r["kind"] == k for r in rows)]
     colours = {"makes": "var(--blue)", "proves": "var(--teal)", "runs PyTorch": "var(--slate)"}
-    base = {"y": {"field": "action", "type": "nominal", "sort": None, "title": None}}
+    base = {"y": {"field": "action", "type": "nominal", "sort": None, "title": None, "axis": _LABELS}}
     x = {
         "field": "value", "type": "quantitative", "axis": None,
         "scale": {"domain": [0, max(r["value"] for r in rows) * 1.3]},
@@ -201,26 +213,31 @@ def common_axes(model: ShownModel) -> Sequence[str]:
 
 def _error_row(model: ShownModel, artifact: ShownArtifact, errors: ErrorsAt, axes: Sequence[str]) -> Row:
     assert artifact.parity is not None
-    least, most = _RATIOS
-    ratio = 1 / errors.headroom if errors.headroom > 0 else math.inf
+    least, most = _HEADROOMS
     shape = ", ".join(f"{clipped(n, 30)} {v}" for n, v in errors.shape.items()) or "fixed shape"
     name = _label(model, artifact)
     at = "×".join(str(errors.shape[axis]) for axis in axes) or shape
     return {
         "artifact": name, "shape": shape, "at": f"{name} · {at}", "output": clipped(errors.output, 60),
-        "ratio": min(ratio, most) if ratio > least else 0.0, "told": ratio_told(errors.headroom),
-        "verdict": "within" if errors.headroom >= 1 else "beyond",
+        "headroom": max(errors.headroom, least) if errors.headroom < most else None,
+        "told": errors.told(), "error": errors.against(), "verdict": "within" if errors.passed else "beyond",
         "relative_l2": errors.relative_l2 if math.isfinite(errors.relative_l2) else None,
-        "max_abs": errors.max_abs, "cosine": f"{errors.cosine:.9g}",
+        "max_abs": errors.max_abs if math.isfinite(errors.max_abs) else None,
+        "cosine": f"{errors.cosine:.9g}",
         "tolerance": artifact.parity.tolerance, "evidence": artifact.parity.evidence,
     }  # fmt: skip
 
 
-def ratio_told(headroom: float) -> str:
-    """error / tolerance, of a headroom as manifests have it."""
-    if headroom <= 0:
-        return "not finite, or not equal"
-    return "0 (exact)" if headroom > 1e300 else f"{1 / headroom:.3g}"
+def _decades(low: float, high: float, most: int = 8) -> list[float]:
+    """Powers of ten between two numbers, 1 among them."""
+    every = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
+    step = -(-len(every) // most)
+    return [10.0**k for k in every if k % step == 0]
+
+
+def _or_far(headroom: float | None) -> float:
+    """None is exact: farther than all others."""
+    return math.inf if headroom is None else headroom
 
 
 def _label(model: ShownModel, artifact: ShownArtifact) -> str:
@@ -258,5 +275,6 @@ def number(field: str, title: str | None = None) -> dict[str, Any]:
 def spec(description: str, rows: Sequence[Row], more: Spec) -> Spec:
     return {
         "$schema": _SCHEMA, "description": description, "width": "container",
+        "params": [{"name": "letters", "value": _LETTERS}],
         "autosize": {"type": "fit-x", "contains": "padding"}, "data": {"values": list(rows)}, **more,
     }  # fmt: skip

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from modelbuild.views.reporting import html, pipeline, plots, ranges, tables
-from modelbuild.views.reporting.html import Content, Html, clipped, tag
+from modelbuild.views.reporting import html, pipeline, plots, previous, ranges, tables
+from modelbuild.views.reporting.html import Content, Html, clipped, prose, tag
+from modelbuild.views.reporting.previous import Carried
 from modelbuild.views.reporting.values import Said, ShownModel, ShownRange, ShownRanges
+from modelbuild.views.reporting.verdict import moment, verdict
 from modelbuild.wording.phrases import plural
 
 _MOST_OUTPUTS = 6  # that have a histogram of their own, the worst first
@@ -33,14 +34,19 @@ class PageRoom:
         return PageRoom(self.tensors // 2, self.rows // 2, self.facts // 2)
 
 
-def section(model: ShownModel, number: int, room: PageRoom, opened: bool) -> Html:
-    """The whole of a model, as ``<details>`` that is open or not."""
+def section(
+    model: ShownModel, number: int, room: PageRoom, opened: bool, changed: Html | None = None
+) -> Html:
+    """The whole of a model, as ``<details>`` that is open or not; ``changed`` is since the last report."""
     return tag(
         "details",
         tag("summary", tag("h2", clipped(model.name, 100)), tables.badge(model.status)),
-        tag("p", tag("code", clipped(model.recipe)), _when(model), class_="muted"),
-        [tag("p", note, class_="note") for note in model.notes],
+        tag("p", tag("code", clipped(model.recipe)), class_="muted"),
+        verdict([model]) if model.artifacts else None,
+        [tag("p", prose(note), class_="note") for note in model.notes],
         tables.diagnostics(_said(model), room.rows),
+        _titled("Interface", tables.interface(model.interface)) if model.interface else None,
+        changed,
         _pipeline(model),
         _titled("Artifacts", tables.artifacts(model, room.rows)) if model.artifacts else None,
         tables.not_proven(model, room.rows),
@@ -58,10 +64,18 @@ def _said(model: ShownModel) -> Iterable[tuple[str | None, Said]]:
         yield from ((artifact.name, said) for said in artifact.diagnostics)
 
 
-def _when(model: ShownModel) -> str | None:
-    if model.built is None:
+def since(carried: Carried, most: int) -> Html | None:
+    """What is another than in the last report; nothing where there is none."""
+    rows = previous.changes(carried)
+    if not rows:
         return None
-    return time.strftime(" · last build %Y-%m-%d %H:%M UTC", time.gmtime(model.built))
+    when = moment(previous.since(carried))
+    title = "Changed since the last report"
+    told = f"That was of builds up to {when}." if when else None
+    return tag(
+        "section", tag("h3", title), tag("p", told, class_="muted") if told else None,
+        tables.changes(rows, most), class_="changed",
+    )  # fmt: skip
 
 
 def _pipeline(model: ShownModel) -> Html | None:
@@ -86,12 +100,12 @@ def _errors(model: ShownModel, most: int) -> Html | None:
     told = "" if left <= 0 else f"{left} more outputs are in the table only."
     axes = " × ".join(clipped(axis, 30) for axis in plots.common_axes(model))
     meaning = (
-        "A point per output and sampled shape; to the right of the line at 1 it fails. "
-        f"What is exact stands at the left edge.{f' Shapes are {axes}.' if axes else ''}"
+        "Tolerance / error: a point per output and sampled shape; to the left of the line at x1 it fails. "
+        f"What is exact stands at the right edge.{f' Shapes are {axes}.' if axes else ''}"
     )
     return _titled(
         "Errors",
-        tag("div", _plot("Error against tolerance", against, meaning)
+        tag("div", _plot("Headroom", against, meaning)
             if against else _unmeasured("per shape"), class_="wide"),
         tag("div", [_plot(f"Distribution of |error|: {clipped(n, 60)}", s,
                           "Of the elements that differ, over all inputs: how many are off by how much.")

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from modelbuild.views.reporting import plots, ranges
-from modelbuild.views.reporting.html import Content, Html, clipped, joined, tag
+from modelbuild.views.reporting import ranges
+from modelbuild.views.reporting.html import Content, Html, clipped, joined, prose, tag
 from modelbuild.views.reporting.pipeline import MARKS
-from modelbuild.views.reporting.values import Said, ShownArtifact, ShownModel, ShownRange, Standing, Status
+from modelbuild.views.reporting.previous import ShownChange
+from modelbuild.views.reporting.values import (
+    Said,
+    ShownArtifact,
+    ShownInterface,
+    ShownModel,
+    ShownPort,
+    ShownRange,
+    Standing,
+    Status,
+)
+from modelbuild.views.reporting.verdict import headroom
 from modelbuild.wording.phrases import size
 
 _MOST_ROWS = 200
@@ -31,10 +43,15 @@ def table(
     """``most`` rows are shown, the others counted. The columns in ``numbers`` are to the right."""
     aside = ["number" if i in set(numbers) else None for i in range(len(head))]
     rows = list(rows)
+    names = [
+        None,
+        *head[1:],
+    ]  # on a phone a row is a card: what heads it, and a line per column with its name
     body = [
-        tag("tr", [tag("td", cell, class_=side) for cell, side in zip(row, aside, strict=True)])
+        tag("tr", [tag("td", cell, class_=side, data_label=name)
+                   for cell, side, name in zip(row, aside, names, strict=True)])
         for row in rows[:most]
-    ]
+    ]  # fmt: skip
     top = tag(
         "tr", [tag("th", cell, class_=side, scope="col") for cell, side in zip(head, aside, strict=True)]
     )
@@ -55,28 +72,78 @@ def code(text: str | None, most: int = 200) -> Html | None:
     return tag("code", clipped(text, most)) if text else None
 
 
+def file(name: str) -> Html:
+    """A file's name, which breaks at its dots and hyphens where it is too long for a column."""
+    parts = re.split(r"(?<=[.-])", clipped(name))
+    return tag("code", [[tag("wbr") if i else None, part] for i, part in enumerate(parts)])
+
+
 def artifacts(model: ShownModel, most: int) -> Html:
-    head = ("artifact", "status", "size", "worst output", "error / tolerance", "tolerance", "proof", "time")
+    head = ("artifact", "status", "size", "worst error", "headroom", "tolerance", "proof", "time")
     return table(head, [_artifact(a) for a in model.artifacts], numbers=(2, 4, 7), most=most)
 
 
 def _artifact(artifact: ShownArtifact) -> Sequence[Content]:
-    told: Sequence[Content] = ("", "", "", "not run here" if artifact.kind == "engine" else "none")
-    if artifact.parity is not None and artifact.parity.outputs:
-        name, worst = min(artifact.parity.outputs.items(), key=lambda item: item[1].headroom)
-        ratio = plots.ratio_told(worst.headroom)
-        colour = None if worst.headroom >= 1 else "bad"
-        told = (
-            [code(name, 60), " ", tag("span", f"L2 {worst.relative_l2:.1e}", class_="even")],
-            tag("span", ratio, class_=colour),
-            artifact.parity.tolerance,
-            artifact.parity.evidence,
-        )
     status: Content = badge(artifact.status)
     if artifact.reason and artifact.reason != "never built" and artifact.status not in ("cached", "skipped"):
-        status = [badge(artifact.status), " ", tag("span", clipped(artifact.reason), class_="muted")]
+        status = [badge(artifact.status), " ", tag("span", prose(artifact.reason, 200), class_="muted")]
     time = f"{artifact.seconds:.1f} s" if artifact.seconds else ""
-    return (code(artifact.name), status, size(artifact.bytes), *told, time)
+    return (file(artifact.name), status, size(artifact.bytes), *_proof(artifact), time)
+
+
+def _proof(artifact: ShownArtifact) -> Sequence[Content]:
+    """The worst output's error, its headroom, the tolerance, and who ran it."""
+    worst = artifact.worst()
+    if artifact.parity is None or worst is None:
+        return "", "", "", "not run here" if artifact.kind == "engine" and artifact.good else ""
+    name, errors = worst
+    told = [tag("div", code(name, 60)), tag("div", errors.against())]
+    return told, headroom(errors), artifact.parity.tolerance, artifact.parity.evidence
+
+
+def interface(of: ShownInterface) -> Html:
+    """Inputs and outputs, what the axes may be, and the opset."""
+    rows = [
+        (code(port.name, 80), side, port.dtype, code(_shape(port)))
+        for side, ports in (("input", of.inputs), ("output", of.outputs))
+        for port in ports
+    ]
+    axes = [
+        (code(a.name, 60), f"{a.min:,} to {a.max:,}" if a.min != a.max else f"{a.min:,}", f"{a.opt:,}")
+        for a in of.axes
+    ]
+    source = ["as ", code(of.of), " has it."] if of.of else "as the recipe has it: nothing is built yet."
+    return joined(
+        tag("p", tag("strong", _opsets(of.opsets)), " ", source, class_="muted"),
+        tag(
+            "div",
+            tag("div", table(("name", "role", "type", "shape"), rows)),
+            tag("div", table(("axis", "sizes", "usual (opt)"), axes, (2,))) if axes else None,
+            class_="grid",
+        ),
+    )
+
+
+def _opsets(of: Mapping[str, int]) -> str:
+    """``Opset 18,``; and those that differ: ``Opset 18 (bf16: 22),``."""
+    if not of:
+        return "Inputs and outputs"
+    first, *_ = of.values()
+    others = ", ".join(f"{p}: {v}" for p, v in of.items() if v != first)
+    return f"Opset {first}{f' ({others})' if others else ''},"
+
+
+def _shape(port: ShownPort) -> str | None:
+    return None if port.shape is None else f"[{', '.join(map(str, port.shape))}]"
+
+
+def changes(rows: Iterable[ShownChange], most: int) -> Html:
+    """What is another than in the last report; red where it failed since."""
+    told = [
+        (file(c.artifact or c.model), tag("span", clipped(c.told), class_="bad" if c.bad else None))
+        for c in rows
+    ]
+    return table(("artifact", "what changed"), told, most=most)
 
 
 def not_proven(model: ShownModel, most: int) -> Html | None:
@@ -85,7 +152,7 @@ def not_proven(model: ShownModel, most: int) -> Html | None:
     for artifact in model.artifacts:
         for what in artifact.not_proven:
             sharing.setdefault(what, []).append(model.short(artifact.name))
-    rows = [(clipped(what), clipped(", ".join(names))) for what, names in sharing.items()]
+    rows = [(prose(what, 200), clipped(", ".join(names))) for what, names in sharing.items()]
     return folded("Not proven", table(("what", "artifacts"), rows, most=most)) if rows else None
 
 
@@ -95,7 +162,8 @@ def errors(model: ShownModel, most: int) -> Html | None:
             code(model.short(a.name)),
             ", ".join(f"{n} {v}" for n, v in e.shape.items()) or "fixed",
             code(e.output, 60),
-            tag("span", plots.ratio_told(e.headroom), class_=None if e.headroom >= 1 else "bad"),
+            e.against(),
+            headroom(e),
             f"{e.relative_l2:.2e}",
             f"{e.max_abs:.2e}",
             f"{e.cosine:.7f}",
@@ -106,8 +174,8 @@ def errors(model: ShownModel, most: int) -> Html | None:
     ]
     if not rows:
         return None
-    head = ("artifact", "shape", "output", "error / tolerance", "relative L2", "largest error", "cosine")
-    return folded("All errors as a table", table(head, rows, numbers=(3, 4, 5, 6), most=most))
+    head = ("artifact", "shape", "output", "error", "headroom", "relative L2", "largest error", "cosine")
+    return folded("All errors as a table", table(head, rows, numbers=(4, 5, 6, 7), most=most))
 
 
 def steps(model: ShownModel) -> Html | None:
@@ -194,9 +262,10 @@ def diagnostics(rows: Iterable[tuple[str | None, Said]], most: int) -> Html | No
     items = [
         tag(
             "li", tag("strong", f"{said.level} {said.code}"),
-            tag("span", f" {about}", class_="muted") if about else None,
-            tag("p", clipped(said.message, 2000)),
-            tag("p", clipped(said.hint, 1000), class_="muted") if said.hint else None,
+            tag("span", " ", about, class_="muted") if about else None,
+            tag("span", " ", code(said.where), class_="muted") if said.where else None,
+            tag("p", prose(said.message)),
+            tag("p", prose(said.hint, 1000), class_="muted") if said.hint else None,
             class_=said.level,
         )
         for about, said in found[:most]

@@ -10,6 +10,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from modelbuild.base.errors import Diagnostic
+from modelbuild.base.results import GOOD
+from modelbuild.base.tensors import Axis
+from modelbuild.wording import phrases, showing
 
 Status = Literal["built", "cached", "failed", "blocked", "skipped", "stale"]
 Standing = Literal["failed", "stale", "ok"]
@@ -29,6 +32,17 @@ Far = Annotated[
 ]
 
 
+class ShownJudged(_Checked):
+    """The bound that decides, and the error that was held against it: see ``steps.figures``."""
+
+    measure: str
+    value: float
+    bound: float
+
+
+_EXACT = 1e300  # a headroom beyond this is one of no error: earlier builds wrote the largest number
+
+
 class Errors(_Checked):
     """Of one output, in its own unit where it has one; ``headroom`` is tolerance / error."""
 
@@ -37,6 +51,23 @@ class Errors(_Checked):
     relative_l2: Far
     cosine: float
     headroom: Far
+    judged: ShownJudged | None = None
+
+    @property
+    def passed(self) -> bool:
+        return self.headroom >= 1
+
+    def told(self) -> str:
+        """The headroom, as all of modelbuild tells it."""
+        return phrases.headroom(self._finite)
+
+    def against(self) -> str:
+        """The error beside the bound that decides."""
+        return showing.against(self.judged.model_dump() if self.judged else None, self._finite)
+
+    @property
+    def _finite(self) -> float | None:
+        return None if self.headroom > _EXACT else self.headroom
 
 
 class ErrorsAt(Errors):
@@ -110,6 +141,20 @@ class ShownArtifact(_Checked):
     not_proven: list[str] = []
     diagnostics: list[Said] = []
 
+    @property
+    def good(self) -> bool:
+        return self.status in GOOD
+
+    @property
+    def proven(self) -> bool:
+        """It is there, and was compared with PyTorch: an engine without its GPU is there only."""
+        return self.good and self.parity is not None and self.parity.passed
+
+    def worst(self) -> tuple[str, Errors] | None:
+        """The output with the least headroom; None where nothing was compared."""
+        outputs = self.parity.outputs if self.parity else {}
+        return min(outputs.items(), key=lambda item: item[1].headroom, default=None)
+
 
 class ShownAction(_Checked):
     """``seconds`` and ``peak`` (resident bytes) are what it cost when it ran."""
@@ -152,6 +197,27 @@ class Commit:
 
 
 @dataclass(frozen=True)
+class ShownPort:
+    """An input or an output: ``float32[batch, 3, 224, 224]``. A ``shape`` of None is not known."""
+
+    name: str
+    dtype: str
+    shape: Sequence[int | str] | None
+
+
+@dataclass(frozen=True)
+class ShownInterface:
+    """What a model takes and gives. ``opsets`` are by precision; ``of`` is the file that says so, None
+    where there is none yet and the recipe does."""
+
+    inputs: Sequence[ShownPort]
+    outputs: Sequence[ShownPort]
+    axes: Sequence[Axis] = ()
+    opsets: Mapping[str, int] = field(default_factory=dict)
+    of: str | None = None
+
+
+@dataclass(frozen=True)
 class ShownModel:
     """One recipe: what its last build left, and whether it still stands.
 
@@ -171,6 +237,7 @@ class ShownModel:
     notes: Sequence[str] = ()
     built: float | None = None
     commit: Commit | None = None
+    interface: ShownInterface | None = None
 
     def short(self, artifact: str) -> str:
         """``fp16.batch1`` of ``resnet50.fp16.batch1.onnx``."""

@@ -23,7 +23,9 @@ HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=al
 
 
 def errors(headroom: float, **more: Any) -> dict[str, Any]:
+    bound = {"measure": "relative_l2", "value": 0.01 / (headroom or 1), "bound": 0.01}
     return {
+        "judged": bound if 0 < headroom < 1e300 else None,
         "max_abs": 0.01,
         "max_rel": 0.1,
         "relative_l2": 0.001,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from modelbuild.views.reporting.page import render
-from tests.views.reporting.samples import hostile, model
+from modelbuild.views.reporting.values import ShownModel
+from tests.views.reporting.samples import ACTIONS, action, hostile, model
 
 pytestmark = pytest.mark.slow
 
@@ -44,10 +45,21 @@ class Reader:
 Opened = Callable[..., Reader]
 
 
+DEEP = (
+    *ACTIONS, action("fp16.batch1-height64-width64", "static", "fp16"),
+    action("WWWWWWWWWWWWWWWWWWWWWW.tensorrt-rtx", "engine tensorrt-rtx", "fp16.batch1-height64-width64"),
+)  # fmt: skip
+
+
+def good() -> ShownModel:
+    made = model("good", "ok")
+    return replace(made, artifacts=[a for a in made.artifacts if a.proven])
+
+
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("report") / "report.html"
-    path.write_text(render([model("bad"), hostile(), model("good", "ok")]))
+    path.write_text(render([model("bad", actions=DEEP), hostile(), good()]))
     return path
 
 
@@ -90,14 +102,14 @@ def test_every_plot_is_drawn_and_nothing_is_wrong_or_fetched(
 
 
 def test_points_are_where_their_numbers_say(read: Opened) -> None:
-    """Of the model ``bad``: z at half the headroom is beyond the line at 1, all else before it."""
+    """Of the model ``bad``: z at half of what it needs is left of the line at x1, all else right of it."""
     page = read().page
     beyond, line = page.evaluate("""() => {
       const plot = document.querySelector("#model-0 .plot");
       const at = (e) => e.getBoundingClientRect().left;
       const points = [...plot.querySelectorAll(".mark-symbol.role-mark path")];
       const line = at(plot.querySelector(".mark-rule.role-mark line"));
-      return [points.filter((p) => at(p) > line).length, points.length];
+      return [points.filter((p) => at(p) < line).length, points.length];
     }""")
     assert (beyond, line) == (3, 12)
 
@@ -140,6 +152,51 @@ def test_a_phone_shows_all_of_it_without_scrolling_sideways(read: Opened, tmp_pa
       .filter((svg) => svg.getBoundingClientRect().right > 375).length""")
     assert wide == 0
     assert reader.errors == []
+
+
+# Of each box of a pipeline that is shown: how far the words in it go beyond its edges, in px.
+BEYOND = """() => [...document.querySelectorAll("svg.pipeline")].filter((svg) => svg.clientWidth).map((svg) =>
+  Math.max(0, ...[...svg.querySelectorAll("g.box")].flatMap((box) => {
+    const rect = box.querySelector("rect"), edge = rect.getBoundingClientRect();
+    const scale = edge.width / rect.width.baseVal.value;
+    return [...box.querySelectorAll("text")].map((text) => {
+      const inner = text.parentElement, own = text.getBoundingClientRect().right - edge.right;
+      const clips = inner.tagName === "svg" && getComputedStyle(inner).overflow === "hidden";
+      return clips ? Math.min(own, inner.width.baseVal.value * scale - edge.width) : own;
+    });
+  })))"""
+# What is wider than the place that it has, and would have to be scrolled to.
+CUT = """() => [...document.querySelectorAll(".scroll, td, dd, .verdict")]
+  .filter((e) => e.clientWidth && e.scrollWidth > e.clientWidth + 1).map((e) => e.outerHTML.slice(0, 120))"""
+
+
+@pytest.mark.parametrize("width", [390, 700, 1280])
+def test_no_box_is_cut_and_no_name_leaves_its_box(read: Opened, width: int) -> None:
+    """The models' pipelines are six columns wide, and have names with the sizes of several axes."""
+    page = read(width=width).page
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.evaluate(CUT) == []
+    assert max(page.evaluate(BEYOND)) <= 0
+
+
+def test_on_a_phone_each_row_of_a_table_is_a_card_with_the_names_of_its_columns(read: Opened) -> None:
+    page = read(width=390).page
+    assert not page.locator("thead").first.is_visible()
+    cell = page.locator("#model-0 td[data-label='headroom']").first
+    assert cell.evaluate("e => getComputedStyle(e, '::before').content") == '"headroom"'
+    tops = page.evaluate("""() => ["status", "headroom"].map((name) =>
+      document.querySelector(`#model-0 td[data-label='${name}']`).getBoundingClientRect().top)""")
+    assert tops[0] < tops[1]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_failed_is_red_and_what_is_proven_green(read: Opened, scheme: str) -> None:
+    reader = read(scheme)
+    colours = [reader.colour(f"#model-{i} .verdict strong", "color") for i in (0, 2)]
+    red, green = ([int(n) for n in colour[4:-1].split(",")] for colour in colours)
+    assert red[0] > 1.5 * red[1]
+    assert green[1] > 1.2 * green[0]
+    assert reader.colour(".verdict.failed .bad", "color") == colours[0]
 
 
 def test_pointing_at_a_tensor_tells_its_name_its_node_and_its_line(read: Opened) -> None:

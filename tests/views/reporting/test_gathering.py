@@ -7,98 +7,20 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import modelbuild
-from modelbuild.base import stat_rows
 from modelbuild.base.errors import RecipeError
 from modelbuild.building import request as requests
 from modelbuild.building.request import Request
 from modelbuild.cli import main as cli
 from modelbuild.views.reporting.gathering import gather
 from modelbuild.views.reporting.page import render
-from modelbuild.views.reporting.values import ShownModel
-from tests.conftest import RECIPE, TINY
-
-MORE = "precision: {fp32: , fp16: }\nstatic: [{batch: 1}]\n"
-SHAPES, ROWS = 4, {1: 2, 2: 2, 3: 2, 8: 2}  # batch -> samples
-
-
-@dataclass
-class Heard:
-    """A reporter that keeps what was started."""
-
-    actions: list[str] = field(default_factory=list)
-
-    def begun(self, course: Any) -> None: ...
-    def started(self, recipe: str, action: str, why: str | None) -> None:
-        self.actions.append(action)
-
-    def ended(self, recipe: str, action: str, ended: Any) -> None: ...
-    def told(self, recipe: str, action: str, word: str) -> None: ...
-    def tick(self) -> None: ...
-
-
-@dataclass
-class Place:
-    folder: Path
-
-    @property
-    def out(self) -> Path:
-        return self.folder / "build"
-
-    @property
-    def manifest(self) -> Path:
-        return self.out / "net" / "manifest.json"
-
-    @property
-    def recipe(self) -> Path:
-        return self.folder / "net.yaml"
-
-    def request(self, *recipes: Path, cache: str = "cache") -> Request:
-        return Request([str(r) for r in recipes], self.out, self.folder / cache)
-
-    def models(self, *recipes: Path, cache: str = "cache") -> tuple[list[ShownModel], list[str]]:
-        """What is gathered, and the actions that ran for it."""
-        heard = Heard()
-        return gather(self.request(*recipes, cache=cache), heard), heard.actions
-
-    def model(self, *recipes: Path, cache: str = "cache") -> ShownModel:
-        (found,) = self.models(*recipes, cache=cache)[0]
-        render([found])
-        return found
-
-    def build(self, **more: Any) -> modelbuild.BuildResult:
-        return modelbuild.build(self.recipe, self.out, self.folder / "cache", **more)
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    place = Place(tmp_path_factory.mktemp("built"))
-    (place.folder / "net.py").write_text(TINY)
-    place.recipe.write_text(RECIPE + MORE)
-    # A build trusts no recipe that may have been written while it was read.
-    while stat_rows.young(stat_rows.row(str(place.recipe)), stat_rows.now()[0]):
-        time.sleep(0.01)
-    assert place.build().ok
-    return place
-
-
-@pytest.fixture
-def place(built: Place, tmp_path: Path) -> Place:
-    """A copy of what was built: recipes and outputs; the cache is the same."""
-    shutil.copytree(built.folder, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("cache"))
-    (tmp_path / "cache").symlink_to(built.folder / "cache")
-    manifest = tmp_path / "build/net/manifest.json"
-    text = manifest.read_text().replace(str(built.folder), str(tmp_path))
-    manifest.write_text(text)
-    return Place(tmp_path)
+from tests.conftest import RECIPE
+from tests.views.reporting.places import MORE, ROWS, Heard, Place
 
 
 def test_ranges_are_measured_once_and_by_no_build(built: Place) -> None:

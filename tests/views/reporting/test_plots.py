@@ -25,10 +25,10 @@ def test_every_output_at_every_shape_has_a_point() -> None:
     assert {(r["artifact"], r["output"], r["shape"]) for r in rows} == {
         (a, o, f"batch {b}") for a in ("fp32", "fp16") for o in "yz" for b in (1, 2, 8)
     }
-    of = {(r["artifact"], r["output"]): (r["ratio"], r["verdict"]) for r in rows}
-    assert of["fp32", "y"] == (0.001, "within")
-    assert of["fp16", "y"] == (0.25, "within")
-    assert of["fp16", "z"] == (2.0, "beyond")
+    of = {(r["artifact"], r["output"]): (r["headroom"], r["told"], r["error"], r["verdict"]) for r in rows}
+    assert of["fp32", "y"] == (1000.0, "x1,000", "relative_l2 1.0e-05 of 0.01", "within")
+    assert of["fp16", "y"] == (4.0, "x4", "relative_l2 0.0025 of 0.01", "within")
+    assert of["fp16", "z"] == (0.5, "x0.5", "relative_l2 0.02 of 0.01", "beyond")
 
 
 def test_what_is_exact_and_what_is_not_finite_stand_at_the_edges_and_say_so() -> None:
@@ -37,12 +37,22 @@ def test_what_is_exact_and_what_is_not_finite_stand_at_the_edges_and_say_so() ->
         ShownModel("net", "net.yaml", "failed", [artifact("net.fp16.onnx", parity=parity(*rows))])
     )
     exact, broken, plain = points(spec)
-    assert exact["told"] == "0 (exact)"
-    assert 0 < exact["ratio"] < plain["ratio"] == 0.01
-    assert (broken["told"], broken["verdict"], broken["ratio"]) == ("not finite, or not equal", "beyond", 1e6)
+    assert (exact["told"], exact["error"], exact["verdict"]) == ("exact", "equal", "within")
+    assert (broken["told"], broken["error"], broken["verdict"]) == ("x0", "not finite", "beyond")
+    assert broken["headroom"] < 1 < plain["headroom"] == 100.0 < exact["headroom"]
     low, high = spec["layer"][2]["encoding"]["x"]["scale"]["domain"]  # type: ignore[index]
-    assert low < exact["ratio"]
-    assert broken["ratio"] < high
+    assert low < broken["headroom"]
+    assert exact["headroom"] < high
+
+
+def test_the_axis_of_headrooms_has_round_numbers_and_the_one_that_decides() -> None:
+    rows = [("y", {"batch": 1}, 1e-6), ("y", {"batch": 2}, 1e11)]
+    made = ShownModel("net", "net.yaml", "failed", [artifact("net.fp16.onnx", parity=parity(*rows))])
+    for spec in (plots.errors(made), plots.errors(model())):
+        values = spec["layer"][2]["encoding"]["x"]["axis"]["values"]  # type: ignore[index]
+        assert 1.0 in values
+        assert 2 < len(values) <= 8
+        assert all(math.log10(v) == round(math.log10(v)) for v in values)
 
 
 def test_shapes_of_several_axes_are_told_apart_by_their_sizes() -> None:
@@ -60,7 +70,8 @@ def test_of_very_many_shapes_the_worst_are_drawn() -> None:
     made = ShownModel("net", "net.yaml", "ok", [artifact("net.fp16.onnx", parity=parity(*rows))])
     shown = points(plots.errors(made))
     assert len(shown) == 120
-    assert max(r["ratio"] for r in shown) == pytest.approx(0.499)
+    assert min(r["headroom"] for r in shown) == pytest.approx(1000 / 499)
+    assert max(r["headroom"] for r in shown) == pytest.approx(1000 / 380)
 
 
 def test_the_histogram_is_of_the_elements_that_differ() -> None:
