@@ -123,7 +123,7 @@ _ROWS = (
     Row("fp16-underflow", ("warning",)),
     Row("git-failed", ("error",), (EXIT_USAGE,)),
     Row("ill-conditioned", ("error", "warning"), (EXIT_PROOF_FAILED,)),
-    Row("import-failed", ("error",), (EXIT_STEP_FAILED,)),
+    Row("import-failed", ("error",), (EXIT_STEP_FAILED, EXIT_USAGE)),
     Row("inputs-mismatch", ("error",), (EXIT_STEP_FAILED,)),
     Row("interface-changed", ("warning",)),
     Row("lock-invalid", ("error",), (EXIT_USAGE,)),

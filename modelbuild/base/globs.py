@@ -27,7 +27,7 @@ def matches(pattern: str, base: Path) -> list[str]:
     Raises:
         TooMuch: it would look at more than ``MOST`` names.
     """
-    return sorted(set(_Walk(base).below("", pattern.split("/"))))
+    return sorted(set(Walk(base).below("", pattern.split("/"))))
 
 
 def fitting(pattern: str) -> Callable[[Sequence[str]], bool]:
@@ -56,9 +56,12 @@ def fitting(pattern: str) -> Callable[[Sequence[str]], bool]:
     return fits
 
 
-class _Walk:
-    def __init__(self, base: Path) -> None:
+class Walk:
+    """Along patterns from ``base``; they may look at ``most`` names in all."""
+
+    def __init__(self, base: Path, most: int | None = None) -> None:
         self.base = base
+        self.most = MOST if most is None else most
         self.seen = 0
 
     def below(self, front: str, parts: Sequence[str]) -> Iterator[str]:
@@ -97,8 +100,8 @@ class _Walk:
         except OSError:
             return
         self.seen += len(entries)
-        if self.seen > MOST:
-            raise TooMuch(f"it looks at more than {MOST:,} files")
+        if self.seen > self.most:
+            raise TooMuch(f"it looks at more than {self.most:,} files")
         for entry in entries:
             if hidden or not entry.name.startswith("."):
                 yield entry.name, entry.is_dir(follow_symlinks=False)

@@ -33,13 +33,13 @@ def load(path: Path) -> Recipe:
     try:
         return _recipe(source(path), str(path), path.stem, above(path.parent), path.parent)
     except RecipeError as error:
-        if _leads_elsewhere(path):
+        if leads_elsewhere(path):
             why = "it is a link to a file elsewhere, which is not a recipe without mistakes"
             raise RecipeError(_unreadable(path, why)) from error
         raise
 
 
-def _leads_elsewhere(path: Path) -> bool:
+def leads_elsewhere(path: Path) -> bool:
     """Whether it is a link out of its folder and of the working folder: what is wrong with such a file is
     not told, since that quotes it. ``configs/net.yaml -> /etc/shadow`` may be a stranger's."""
     place = Path(os.path.realpath(path))

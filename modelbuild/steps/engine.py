@@ -32,6 +32,9 @@ from modelbuild.wording.phrases import listed
 # What TensorRT-RTX 1.7 builds for when no target is named.
 RTX_TARGETS = ("sm80", "sm86", "sm89", "sm120", "sm121")
 CURRENT = "current"  # the target that means the GPU in this machine
+RTX_KNOWN = ("sm75", *RTX_TARGETS)
+"""Every target that a recipe may name for TensorRT-RTX, in its releases up to ``RTX_KNOWN_TO``."""
+RTX_KNOWN_TO = (1, 7)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from modelbuild import settings
 from modelbuild.base.errors import RecipeError
 from modelbuild.building.settling import misspelt, settled
 from modelbuild.cli import main as cli
-from tests.conftest import RECIPE
+from tests.conftest import RECIPE, TINY
 
 TABLE = '[tool.modelbuild]\nout = "dist"\ncache = "store"\njobs = 3\n'
 SILENT = {"out": None, "cache_dir": None, "jobs": None, "format": None, "volume": None}
@@ -243,6 +243,7 @@ def test_a_command_is_not_kept_by_variables_of_others(
 ) -> None:
     monkeypatch.setenv("MODELBUILD_JOBS", "two")
     (here / "net.yaml").write_text(RECIPE)
+    (here / "net.py").write_text(TINY)
     assert cli.main(["check", "net.yaml"]) == 0
     assert cli.main(["build", "net.yaml"]) == 2
     assert "MODELBUILD_JOBS must be" in capsys.readouterr().err
@@ -270,6 +271,7 @@ def test_a_misspelt_variable_is_told_and_those_of_others_are_not(
         {"MODELBUILD_CACHE": "x", "MODELBUILD_SEED": "1", "CACHE_DIR": "x", "MODELBUILD_OUT": "x"}
     ) == {"MODELBUILD_CACHE": "MODELBUILD_CACHE_DIR"}
     (here / "net.yaml").write_text(RECIPE)
+    (here / "net.py").write_text(TINY)
     monkeypatch.setenv("MODELBUILD_JOB", "2")
     assert cli.main(["check", "net.yaml"]) == 0
     said = capsys.readouterr()

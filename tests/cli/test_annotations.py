@@ -47,7 +47,7 @@ def actions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "models"
     folder.mkdir()
     (folder / "net.yaml").write_text(RECIPE)
-    (folder / "net.py").write_text("")
+    (folder / "net.py").write_text("Net = None\n")
     monkeypatch.chdir(folder)
     return folder
 

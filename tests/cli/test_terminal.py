@@ -227,6 +227,7 @@ def test_checked_recipes_are_counted(tmp_path: Path, capsys: pytest.CaptureFixtu
     for name in ("a", "b"):
         (tmp_path / f"{name}.yaml").write_text("model: {import: 'm:N'}\ninputs: {x: {shape: [1]}}\n")
     (tmp_path / "c.yaml").write_text("model: {import: 'm:N'}\n")
+    (tmp_path / "m.py").write_text("N = None\n")
     assert cli.main(["check", str(tmp_path)]) == 2
     text = capsys.readouterr().out
     assert text.startswith(f"{tmp_path}/a.yaml: ok\n{tmp_path}/b.yaml: ok\n\n")

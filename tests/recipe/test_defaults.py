@@ -290,6 +290,7 @@ def test_each_value_says_where_it_comes_from(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "net.yaml").write_text(RECIPE + "opset: 17\n")
+    (tmp_path / "m.py").write_text("Net = None\n")
     (tmp_path / "pyproject.toml").write_text(PRECISION + TOLERANCE)
     assert cli.main(["check", "net.yaml", "--resolved"]) == 0
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,9 +41,13 @@ def run(options: argparse.Namespace) -> int:
 
 def _resolved(result: BuildResult, how: str) -> int:
     """Print what the recipes mean; what is wrong goes to standard error, so that the rest is YAML."""
+    from modelbuild.base.errors import RecipeError
     from modelbuild.recipe.resolving import resolve
 
-    known = {r.recipe: resolve(Path(r.recipe)) for r in result.recipes if not r.exit_code}
+    known = {}
+    for told in result.recipes:
+        with contextlib.suppress(RecipeError):  # it is among the errors
+            known[told.recipe] = resolve(Path(told.recipe))
     for found in (d for r in result.recipes for d in r.diagnostics):
         output.tell(found.render())
     if how == "json":
