@@ -102,7 +102,7 @@ def drafted(model: str, patience: float = 20) -> Recipe:
     """The draft, saved, as the loader reads it."""
     path = Path("draft.yaml")
     path.unlink(missing_ok=True)
-    drafting.save(drafting.draft(model, patience), path)
+    drafting.save(drafting.draft(model, patience, exports=0), path)
     return load(path)
 
 
@@ -210,7 +210,7 @@ def test_every_guess_says_that_it_is_one() -> None:
 
 
 def test_an_optional_input_is_there_to_be_uncommented() -> None:
-    text = drafting.draft("some_nets:Tagger")
+    text = drafting.draft("some_nets:Tagger", exports=0)
     line = "attention_mask: {shape: [batch, sequence], dtype: int64, values: {low: 1, high: 2}}"
     assert f"  # {line}" in text
     opened = text.replace(f"# {line}", line)

@@ -98,7 +98,7 @@ def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def text_of(model: str, kwargs: str | None = None, *inputs: str) -> str:
-    return drafting.draft(f"asked_nets:{model}", 20, asked.of_options(kwargs, inputs))
+    return drafting.draft(f"asked_nets:{model}", 20, asked.of_options(kwargs, inputs), exports=0)
 
 
 def drafted(model: str, kwargs: str | None = None, *inputs: str) -> Recipe:

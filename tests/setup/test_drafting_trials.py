@@ -228,7 +228,7 @@ def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def draft(model: str, patience: float = 30) -> tuple[str, Recipe]:
-    text = drafting.draft(f"tried_nets:{model}", patience)
+    text = drafting.draft(f"tried_nets:{model}", patience, exports=0)
     return text, parse(text, "draft.yaml", "draft")
 
 

@@ -45,8 +45,13 @@ def _drafted(options: argparse.Namespace) -> str:
 
     said = asked.of_options(options.kwargs, options.inputs or [])
     patience = drafting.PATIENCE if options.patience is None else options.patience
-    if patience:
+    if patience and options.from_onnx is not None:
         output.tell(f"trying it for {patience:g} s at most; --patience sets that")
+    elif patience:
+        exports = patience * drafting.PATIENCES
+        output.tell(
+            f"trying it for {patience:g} s at most, its export for {exports:g} s; --patience sets that"
+        )
     if options.from_onnx is not None:
         return drafting.draft_of_onnx(options.from_onnx, options.output, patience)
     if options.begun is not None:

@@ -172,7 +172,7 @@ TABLE: tuple[Option, ...] = (
            help="an input, as `x:1x3x224x224` or `ids:batchx128:int64`: a named axis is dynamic; "
            "`x:[boxes,4]` where a name holds an x. May be repeated"),
     Option(name="patience", commands=("init",), flags=("--patience",), read=_seconds, metavar="SECONDS",
-           help="how long to try the model (30); 0: only read it"),
+           help="how long to try the model, and its export (30); 0: only read it"),
     Option(name="output", commands=("init",), flags=("-o", "--output"), read=Path, metavar="FILE",
            help="write the recipe there; standard output otherwise"),
     Option(name="format", commands=_EITHER, flags=_FORMAT, choices=("text", "json"), settled=True,

@@ -22,14 +22,18 @@ from modelbuild.machine import isolate
 from modelbuild.recipe.words import IMPORT
 from modelbuild.setup.drafting import going_on, proposing
 from modelbuild.setup.drafting.asked import NOTHING, Asked
+from modelbuild.setup.drafting.exporting import PATIENCES as PATIENCES
 from modelbuild.setup.drafting.text import Draft
 
 PATIENCE = 30.0
-"""Seconds for trying a model, 0 to leave it alone; importing and making it are not counted."""
+"""Seconds for trying a model, 0 to leave it alone; its export has some of these more. Importing and making it
+are not counted."""
 
 
-def draft(model: str, patience: float = PATIENCE, asked: Asked = NOTHING) -> str:
+def draft(model: str, patience: float = PATIENCE, asked: Asked = NOTHING, exports: float = PATIENCES) -> str:
     """The text of a recipe for ``package.module:attribute``, which ``modelbuild check`` accepts.
+
+    Its export is tried for ``exports`` times ``patience`` seconds, and not at all where they are 0.
 
     Raises:
         RecipeError: ``model`` is not an import path.
@@ -44,7 +48,7 @@ def draft(model: str, patience: float = PATIENCE, asked: Asked = NOTHING) -> str
                 "write `package.module:attribute`, as in `transformers:BertModel`",
             )
         )
-    return _draft(model, patience, asked).text
+    return _draft(model, patience, asked, exports).text
 
 
 def draft_from(recipe: Path, place: Path | None, patience: float = PATIENCE) -> str:
@@ -59,17 +63,18 @@ def draft_from(recipe: Path, place: Path | None, patience: float = PATIENCE) -> 
         message = f"{place} is in another folder than {recipe}, whose paths are relative to its own"
         raise RecipeError(Diagnostic("recipe-invalid", message, "write beside the recipe"))
     document, model, asked = going_on.known(recipe)
-    return going_on.completed(document, _draft(model, patience, asked))
+    return going_on.completed(document, _draft(model, patience, asked, PATIENCES))
 
 
-def _draft(model: str, patience: float, asked: Asked) -> Draft:
-    import torch  # noqa: F401 - once, for both children
+def _draft(model: str, patience: float, asked: Asked, exports: float) -> Draft:
+    import onnxscript  # noqa: F401
+    import torch  # noqa: F401 - once, for all the children
 
     def drafted(patience: float | None, said: str | None) -> Draft:
         for folder in dict.fromkeys((str(Path.cwd()), str(asked.base.absolute()))):
             if folder not in sys.path:
                 sys.path.insert(0, folder)
-        return proposing.for_import(model, asked, patience, said)
+        return proposing.for_import(model, asked, patience, said, exports)
 
     what = f"importing `{model}` ended the process"
     return _in_child(drafted, patience, what, "import it in a Python shell to see where it fails")

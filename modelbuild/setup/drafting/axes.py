@@ -41,11 +41,11 @@ def free(trial: Attempt, inputs: tuple[Input, ...], wanted: Ranges, fixed: Colle
         else:
             axes[axis] = found
     notes = _said(stuck, sizes, fixed)
-    inputs = _pinned(inputs, {a: sizes[a] for a in stuck})
+    inputs = pinned(inputs, {a: sizes[a] for a in stuck})
     while axes and (failing := _fails_together(trial, inputs, axes)):
         axis = next(a for a in reversed(axes) if a != "batch" or len(axes) == 1)
         notes.append(f"`{axis}` is fixed: at {failing} the model fails, although each axis alone may move")
-        inputs = _pinned(inputs, {axis: sizes[axis]})
+        inputs = pinned(inputs, {axis: sizes[axis]})
         del axes[axis]
     return Freed(inputs, axes, tuple(notes))
 
@@ -130,7 +130,8 @@ def _bound(runs: Callable[[int], bool], good: int, end: int, unit: int) -> int:
     return good
 
 
-def _pinned(inputs: Sequence[Input], sizes: Mapping[str, int]) -> tuple[Input, ...]:
+def pinned(inputs: Sequence[Input], sizes: Mapping[str, int]) -> tuple[Input, ...]:
+    """The inputs with numbers in the place of these axes."""
     return tuple(
         replace(i, shape=tuple(sizes.get(d, d) if isinstance(d, str) else d for d in i.shape)) for i in inputs
     )

@@ -26,13 +26,17 @@ _SPARE = 3  # times the weights: they are made, moved, and read while activation
 class LoadedModel:
     """A model in memory. ``pools`` are adaptive poolings to a fixed size that its runs came through."""
 
-    module: torch.nn.Module
-    make: Callable[[], torch.nn.Module]
+    live: LiveModel
+    make: Callable[[], LiveModel]
     pools: set[str] = field(default_factory=set)
+
+    @property
+    def module(self) -> torch.nn.Module:
+        return self.live.module
 
     def renew(self) -> None:
         """A new model, for what was run has changed the old one."""
-        self.module = self.make()
+        self.live = self.make()
 
     def runner(self, names: Sequence[str]) -> Run:
         """forward() with inputs of these names, as the reference of a build runs it."""
@@ -79,8 +83,8 @@ def make(model: str, subject: Subject, asked: Asked) -> LoadedModel:
     kwargs = spec(model, subject.call, asked)["kwargs"]
     source = ModelSource(model, asked.args, kwargs, asked.weights, asked.files, asked.seed)
 
-    def made() -> torch.nn.Module:
-        return LiveModel.untraced(source, asked.base).module
+    def made() -> LiveModel:
+        return LiveModel.untraced(source, asked.base)
 
     return LoadedModel(made(), made)
 

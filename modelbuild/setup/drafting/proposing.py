@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from modelbuild.base.errors import ModelbuildError
-from modelbuild.setup.drafting import live, onnx_file, text
+from modelbuild.setup.drafting import exporting, live, onnx_file, text
 from modelbuild.setup.drafting.asked import Asked
 from modelbuild.setup.drafting.axes import SPATIAL, free
 from modelbuild.setup.drafting.inputs import candidates, guess, optional
@@ -28,8 +28,9 @@ _MANY = 4  # inputs at most for forward(*tensors)
 _GRACE = 1.5  # times the patience: a single run that does not end is killed then
 
 
-def for_import(model: str, asked: Asked, patience: float | None, said: str | None) -> Draft:
-    """A draft for an importable model. Without ``patience`` it is not tried, ``said`` is why.
+def for_import(model: str, asked: Asked, patience: float | None, said: str | None, exports: float) -> Draft:
+    """A draft for an importable model. Without ``patience`` it is not tried, ``said`` is why; ``exports``
+    times as long its export is tried.
 
     Raises:
         StepError: ``import-failed``, also where the arguments that are asked for make no model;
@@ -41,7 +42,7 @@ def for_import(model: str, asked: Asked, patience: float | None, said: str | Non
     if not subject.call.complete:
         said = "the model was not tried, as what is under `kwargs` must be filled in first"
     elif patience is not None:
-        findings, said = _tried(model, subject, names, others, asked, patience)
+        findings, said = _tried(model, subject, names, others, asked, patience, exports * patience)
     if findings is None:
         findings = _untried(subject, names, asked, said)
     built = {i.name for i in findings.inputs}
@@ -74,9 +75,15 @@ def for_onnx(path: Path, name: str, patience: float | None, said: str | None = N
 
 
 def _tried(
-    model: str, subject: Subject, names: Sequence[str], others: Sequence[str], asked: Asked, patience: float
+    model: str,
+    subject: Subject,
+    names: Sequence[str],
+    others: Sequence[str],
+    asked: Asked,
+    patience: float,
+    export: float,
 ) -> tuple[Findings | None, str]:
-    """What was found by running the model, or what it said.
+    """What was found by running the model, and by its export for as many seconds, or what it said.
 
     Raises:
         StepError: ``import-failed``: what its owner says makes no model.
@@ -101,8 +108,16 @@ def _tried(
             continue
         found = _found(trial, [inputs], _wanted(subject, inputs, asked), made)
         if found is not None:
-            return found, ""
+            return _exportable(made, found, export), ""
     return None, f"forward() fails with them: {trial.said}" if trial.said else "it takes too long"
+
+
+def _exportable(made: live.LoadedModel, found: Findings, seconds: float) -> Findings:
+    """What of it a build can export; where a build refuses the model anyway, that is all there is to say."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    if not seconds or any(note.startswith("check:") for note in found.notes):
+        return found
+    return exporting.settle(made, found, seconds)
 
 
 def _found(
