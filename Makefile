@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 
 # torch goes first and pinned: its version decides the exporter, so everybody's ONNX files agree, and
 # the open range in pyproject.toml would fetch the newest with all of its CUDA packages. For another
-# build of it:  make test TORCH="torch>=2.9"  (after `make distclean`, if there is a .venv).
+# build of it:  make test TORCH="torch>=2.12"  (after `make distclean`, if there is a .venv).
 TORCH  ?= torch==2.13.0
 EXTRAS ?= cpu,rtx,dev
 

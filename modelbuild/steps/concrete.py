@@ -169,11 +169,13 @@ def while_called(spots: Sequence[Spot]) -> Iterator[SeenCall]:
     def entered(frame: FrameType, event: str, arg: Any) -> Any:
         if frame.f_code not in codes:
             return None
+        frame.f_trace = instruction  # from 3.12 on, only a frame with a tracer is followed at once
         frame.f_trace_opcodes, frame.f_trace_lines = True, False  # two sides may be on one line
         return instruction
 
     before = sys.gettrace()
     if codes:
+        sys._getframe().f_trace_opcodes = True  # 3.12 asks at settrace() whether anybody has wanted these
         sys.settrace(entered)
     try:
         with _heard(note):

@@ -168,6 +168,8 @@ class Callers:
                 return "cataloguing", module
             if "/importlib/" in path:
                 return "standard", "importlib"
+            if "/pathlib/" in path:  # a package since 3.13
+                return "standard", "pathlib"
             return "standard", module
         return ("user" if self._places.counts(path) else "library"), module
 
