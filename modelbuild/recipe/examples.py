@@ -8,7 +8,7 @@ A `static` variant is pinned from the dynamic file of its precision, as long as 
 the model's code fixes an axis ([`baked-axis`](../modelbuild/views/explanations/baked-axis.md)), or
 torch.export takes the model at fixed sizes only, the dynamic files are refused and each variant is exported
 from PyTorch at its own sizes, simplified, made half and proven there. Where PyTorch itself refuses some
-sizes, the variants at which it runs are compared by themselves. `static_by: export` asks for that road in any
+sizes, the variants at which it runs are compared by themselves. `static_by: export` asks for that way in any
 case, `pin` forbids it; an ONNX file as the source can only be pinned. `--only '*.batch*'` builds the
 variants without the dynamic files.
 """,
@@ -61,7 +61,7 @@ decides alone.
 """,
     "Fp16": """\
 `half` and `autocast` export the model itself in half precision, so the block lists mean nothing
-there and are refused. See [half precision](precision.md) for which road to take.
+there and are refused. See [half precision](precision.md) for which way to take.
 """,
     "Engine": """\
 An engine is made from the ONNX file of its `precision` and `variant`, which must be among

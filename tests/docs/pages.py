@@ -95,7 +95,7 @@ class Sandbox:
 
     def _run(self, block: Block) -> None:
         if "prints" in block.rules:
-            missing = [line for line in _masked(block.text) if line not in _masked(self.printed)]
+            missing = unprinted(block, self.printed)
             assert not missing, f"not printed: {missing}\nbut this was:\n{self.printed}"
         elif "file" in block.rules:
             path = self.folder / block.rules["file"]
@@ -124,6 +124,12 @@ class Sandbox:
         wanted = int(block.rules.get("exit", "0"))
         assert done.returncode == wanted, f"exit code {done.returncode}, not {wanted}:\n{self.printed}"
         assert "Traceback" not in done.stderr, done.stderr
+
+
+def unprinted(block: Block, printed: str) -> list[str]:
+    """The lines of a block that were not printed, numbers apart."""
+    there = set(_masked(printed))
+    return [line for line in _masked(block.text) if line not in there]
 
 
 def read(block: Block) -> None:

@@ -8,6 +8,7 @@ import runpy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -114,3 +115,13 @@ def test_a_key_that_a_page_names_is_one_that_there_is(path: str) -> None:
 
 def test_keys_are_found_in_pages() -> None:
     assert {"engines[].builder", "verify.function", "inputs.<name>.values"} <= set(_paths())
+
+
+def test_the_picture_shows_what_the_commands_of_today_print_and_asks_no_network() -> None:
+    picture = (ROOT / "docs/build.svg").read_text()
+    texts = [node.text or "" for node in ElementTree.fromstring(picture).iter() if node.tag.endswith("}text")]
+    shown = "".join(texts).replace("\xa0", " ")
+    for command in runpy.run_path(str(ROOT / "docs/picture.py"))["COMMANDS"]:
+        assert command in shown
+    assert "headroom  proof" in shown
+    assert re.findall(r"https?://(?!www\.w3\.org/)[^\"\s]+", picture.partition("-->")[2]) == []
