@@ -63,6 +63,7 @@ def _axis(value: Any) -> bool:  # by its name, or its size where that is fixed
     return text(value) or count(value)
 
 
+FAILED = "failed"  # in the data of what was measured and did not hold: the code of the error
 REFUSED = "refused"  # in the data of an entry that is a refusal: its exit code
 
 DATA = record(
@@ -74,6 +75,7 @@ DATA = record(
         "sources": SOURCES,
         "not_proven": rows(text),
         "outlines": mapping(mapping(text)),
+        FAILED: slug,
         REFUSED: one_of(1, 2, 3, 4),
         # of a refusal: the axes that it names, the rows that fail, what it is told once by
         "axes": rows(_axis),

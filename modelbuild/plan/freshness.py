@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelbuild import trace
-from modelbuild.base.keys import canonical, digest, moved
+from modelbuild.base.keys import canonical, digest
 from modelbuild.plan.actions import Action
+from modelbuild.plan.turned import turned
 from modelbuild.store import Entry
 from modelbuild.trace import kinds
 
@@ -84,7 +85,7 @@ def changes(known: Mapping[str, Any], world: World, last: Mapping[str, Any]) -> 
         return (f"the last build went on after what may be gone now: {passing[0]}",)
     knobs, packages = _parted(known)
     last_knobs, last_packages = _parted(last["facts"])
-    said = moved(last_knobs, knobs)
+    said = turned(last_knobs, knobs)
     for name, value in {**last_packages, **last["discovered"]}.items():
         now = packages[name] if name in packages else world.current(name, value)
         if now != value:

@@ -62,7 +62,7 @@ def test_turning_a_knob_rebuilds_what_depends_on_it_and_says_why(warm: Project) 
         "net.fp32.batch1.onnx": "cached",
         "net.fp16.batch1.onnx": "built",
     }
-    assert turned.artifacts["net.fp16.onnx"]["reason"] == "keep_io_types changed: true -> false"
+    assert turned.artifacts["net.fp16.onnx"]["reason"] == "precision.fp16.keep_io_types: true -> false"
     session = session_of_file(warm.output("net.fp16.onnx"))
     assert session.get_inputs()[0].type == "tensor(float16)"
 
@@ -77,7 +77,7 @@ def test_a_changed_tolerance_measures_again_and_exports_nothing(warm: Project) -
     again = warm.build()
     artifact = again.artifacts["net.fp32.onnx"]
     assert artifact["status"] == "cached"
-    assert artifact["reason"].startswith("proven again: tolerance")
+    assert artifact["reason"].startswith("proven again: precision.")
     assert "export" not in again.stderr
 
 

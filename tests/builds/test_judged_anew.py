@@ -67,7 +67,7 @@ def test_another_tolerance_is_judged_without_a_worker_and_as_a_whole_proof_would
     assert _ran(anew) == {"verify fp32", "verify fp32.batch2", "fp16", "verify fp16", "verify fp16.batch2"}
     assert _logs(project) == []
     reason = anew.artifacts["net.fp32.onnx"]["reason"]
-    assert reason.startswith("proven again: tolerance: atol changed: 0.0001 -> 0.0002")
+    assert reason.startswith("proven again: precision.fp32.tolerance.atol: 0.0001 -> 0.0002")
     whole = project.build("--force")
     assert _logs(project) != []
     assert _proofs(anew) == _proofs(whole)
@@ -140,3 +140,17 @@ def test_what_the_recipes_own_function_accepts_is_asked_again_where_the_function
     answer = project.build()
     assert answer.code == 3
     assert "`near:near` says False at batch=" in answer.said("parity-failed")
+
+
+def test_a_proof_that_failed_is_told_as_that_and_not_as_never_built(project: Project) -> None:
+    project.recipe(base=FIRST.replace("fp32: {}", "fp32: {tolerance: {relative_l2: 1.0e-12}}"))
+    shutil.rmtree(project.folder / "cache", ignore_errors=True)
+    assert project.build().code == 3
+    artifact = project.run("status", "net.yaml", "--format", "json").artifacts["net.fp32.onnx"]
+    assert (artifact["status"], artifact["reason"]) == (
+        "stale",
+        "to prove again: failed before: parity-failed",
+    )
+    assert (
+        project.build().artifacts["net.fp32.onnx"]["reason"] == "proven again: failed before: parity-failed"
+    )

@@ -33,7 +33,7 @@ def test_status_says_fresh_or_stale_for_each_artifact_and_builds_nothing(built: 
     status, reason = moved["net.fp32.onnx"]
     assert status == "stale"
     assert reason is not None
-    assert reason.startswith("to prove again: tolerance")
+    assert reason.startswith("to prove again: precision.fp32.tolerance.atol: ")
     assert not built.output("net.fp16.onnx").exists()
     assert built.run("status", "net.yaml").stdout.splitlines()[2] == (
         "  stale    net.fp16.onnx  its file was missing"

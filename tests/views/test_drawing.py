@@ -141,11 +141,11 @@ def test_what_was_just_built_is_fresh_and_an_edit_makes_stale_what_depends_on_it
     drawn.write("net.yaml", (RECIPE + EXTRA).replace("samples: 2", "samples: 3"))
     rows = _graph(drawn)
     assert rows["export"]["status"] == rows["fp32"]["status"] == "fresh"
-    assert rows["reference"]["changes"] == ["sampling: samples changed: 2 -> 3"]
+    assert rows["reference"]["changes"] == ["verify.samples: 2 -> 3"]
     assert rows["verify fp32"]["waits"] == ["reference"]
     assert rows["net.fp32.onnx"]["status"] == "stale"
     text = drawn.run("graph", "net.yaml").stdout
-    assert "├─ ✗ reference  stale: sampling: samples changed: 2 -> 3\n" in text
+    assert "├─ ✗ reference  stale: verify.samples: 2 -> 3\n" in text
     assert "└─ ✓ export  fresh\n" in text
     drawn.write("net.yaml", RECIPE + EXTRA)
 

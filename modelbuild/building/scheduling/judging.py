@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from modelbuild.base.keys import canonical, digest
-from modelbuild.base.records import DATA, DIAGNOSTIC, REFUSED
+from modelbuild.base.records import DATA, DIAGNOSTIC, FAILED, REFUSED
 from modelbuild.building.scheduling.runs import Ended, Run
 from modelbuild.plan.actions import Action
 from modelbuild.plan.freshness import Outline, Verdict, World, changes, facts, judge
@@ -75,7 +75,13 @@ class Judge:
         if verdict.entry is not None:
             again = self.runs_again(action)
             return Verdict(verdict.lookup_key, None, (again,)) if again else verdict
-        return Verdict(verdict.lookup_key, None, self._in_makers_words(run, action, verdict.changes))
+        said = verdict.changes if last else self._failed_before(run, action) or verdict.changes
+        return Verdict(verdict.lookup_key, None, self._in_makers_words(run, action, said))
+
+    def _failed_before(self, run: Run, action: Action) -> tuple[str, ...]:
+        """Of an action that no build remembers, as it has only failed: what it measured is there."""
+        entry = self._measured(run, action)
+        return (f"failed before: {entry.data[FAILED]}",) if entry is not None and FAILED in entry.data else ()
 
     def runs_again(self, action: Action) -> str | None:
         """Why an action runs whether it is fresh or not."""
@@ -85,20 +91,25 @@ class Judge:
 
     def recorded(self, run: Run, action: Action) -> tuple[Entry, Outcome] | None:
         """The outcome of an action by what was measured once for other bounds, and where that is from."""
+        entry = None if self.runs_again(action) else self._measured(run, action)
+        if entry is None:
+            return None
+        try:
+            outcome = action.step.judged(entry.data["record"])
+            sound = outcome is None or _is_sound(outcome)
+        except (TypeError, LookupError, ValueError, AttributeError, ArithmeticError, RecursionError):
+            return None  # damage that no digest shows
+        return (entry, outcome) if outcome is not None and sound else None
+
+    def _measured(self, run: Run, action: Action) -> Entry | None:
+        """What the ledger has of what an action measured, by whatever bounds that was judged."""
         facts_of_record = self.record_facts(run, action)
-        if facts_of_record is None or self.runs_again(action) or not action.remembered:
+        if facts_of_record is None or not action.remembered:
             return None
         entries = self.store.entries(digest(facts_of_record))
         verdict = judge(facts_of_record, entries, self._world(run), {})
         self.damaged.clear()
-        if verdict.entry is None:
-            return None
-        try:
-            outcome = action.step.judged(verdict.entry.data["record"])
-            sound = outcome is None or _is_sound(outcome)
-        except (TypeError, LookupError, ValueError, AttributeError, ArithmeticError, RecursionError):
-            return None  # damage that no digest shows
-        return (verdict.entry, outcome) if outcome is not None and sound else None
+        return verdict.entry
 
     def record_facts(self, run: Run, action: Action) -> dict[str, Any] | None:
         """Under which facts the ledger has what an action measured: all but those that only judge it."""

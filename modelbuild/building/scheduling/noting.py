@@ -8,7 +8,7 @@ from dataclasses import replace
 from modelbuild.base.catalogue import EXIT_STEP_FAILED
 from modelbuild.base.errors import Diagnostic
 from modelbuild.base.keys import digest, full_key
-from modelbuild.base.records import REFUSED
+from modelbuild.base.records import FAILED, REFUSED
 from modelbuild.building.scheduling import words
 from modelbuild.building.scheduling.judging import Judge
 from modelbuild.building.scheduling.runs import Ended, Run
@@ -89,5 +89,7 @@ class Clerk:
         if known is not None and "record" in done.data and action.remembered and not done.passing:
             entry = self._entry(run, action, done, peak)
             data = {**entry.data, "record": done.data["record"]}
+            if wrong := [d.code for d in done.diagnostics if d.level == "error"]:
+                data[FAILED] = wrong[0]
             key = full_key(known, done.discovered)
             self._store.record(digest(known), replace(entry, key=key, facts=known, diagnostics=(), data=data))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from modelbuild.changes.review.values import Change
 from modelbuild.lockfile import Lock, Onnx, Worst
+from modelbuild.recipe.differing import Change
 from modelbuild.recipe.problems import clean
 from modelbuild.wording.phrases import headroom, plural, size
 

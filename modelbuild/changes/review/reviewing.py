@@ -22,10 +22,11 @@ from modelbuild.changes.review.locks import lock_changes
 from modelbuild.changes.review.mentioning import candidates, others
 from modelbuild.changes.review.pairing import Pair, pairs
 from modelbuild.changes.review.risks import dropped, risks
-from modelbuild.changes.review.values import Change, Effect, Kind, RecipeReview, Review
+from modelbuild.changes.review.values import Effect, Kind, RecipeReview, Review
 from modelbuild.changes.review.versions import Version, Versions, lock_place
 from modelbuild.changes.sides import Side, Sides, between
 from modelbuild.git import Repository, TreeEntry
+from modelbuild.recipe.differing import Change
 from modelbuild.recipe.finding import LOCKS, SUFFIXES
 from modelbuild.recipe.problems import clean
 from modelbuild.trace import outline

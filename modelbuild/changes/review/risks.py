@@ -9,7 +9,8 @@ from typing import Any, Final
 from modelbuild.base.catalogue import Code
 from modelbuild.base.errors import Diagnostic
 from modelbuild.base.tolerance import DEFAULTS
-from modelbuild.changes.review.differences import engine_name, inline
+from modelbuild.changes.review.differences import engine_name
+from modelbuild.recipe.differing import inline
 from modelbuild.recipe.problems import clean, listed
 from modelbuild.recipe.schema import Bounds, Engine, Recipe
 

@@ -9,25 +9,10 @@ from typing import Any, Literal
 from modelbuild.base.catalogue import EXIT_OK, EXIT_STEP_FAILED, EXIT_USAGE
 from modelbuild.base.errors import Diagnostic
 from modelbuild.changes.sides import Revision
+from modelbuild.recipe.differing import Change
 
 Kind = Literal["changed", "added", "removed"]
 Fate = Literal["rebuild", "prove", "same", "added", "removed"]
-
-
-@dataclass(frozen=True)
-class Change:
-    """One thing that differs: ``path`` is where, ``said`` the whole of it as a line.
-
-    ``old`` and ``new`` are the two values as JSON.
-    """
-
-    path: str
-    said: str
-    old: Any = None
-    new: Any = None
-
-    def as_json(self) -> dict[str, Any]:
-        return {"path": self.path, "old": self.old, "new": self.new, "text": self.said}
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from modelbuild.base.keys import canonical
-from modelbuild.changes.review import differences as module
 from modelbuild.changes.review.differences import differences
 from modelbuild.changes.review.effects import outlook
 from modelbuild.changes.review.risks import risks
+from modelbuild.recipe import differing as module
 from modelbuild.recipe.loading import parse
 from modelbuild.recipe.schema import Recipe
 

@@ -8,7 +8,8 @@ import pytest
 
 from modelbuild.base.errors import Diagnostic
 from modelbuild.changes.review import markdown, plain
-from modelbuild.changes.review.values import Change, Effect, RecipeReview, Review, Revision
+from modelbuild.changes.review.values import Effect, RecipeReview, Review, Revision
+from modelbuild.recipe.differing import Change
 
 SAID = Diagnostic(
     "proof-weakened", "a tolerance is loosened: fp16 relative_l2 0.01 -> 0.02", "ask", "a", "warning"
