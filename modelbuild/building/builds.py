@@ -66,7 +66,7 @@ def build(request: Request, reporter: Reporter) -> BuildResult:
     if not interrupted:
         results = finished(runs, results, finishers(request, publisher, texts, started))
         store.close()
-    return BuildResult(recipes.in_order(_with_runtime(results)), interrupted)
+    return BuildResult(recipes.in_order(requests.with_runtime(results)), interrupted)
 
 
 def foresee(request: Request, reporter: Reporter) -> BuildResult:
@@ -105,7 +105,7 @@ def verify(request: Request, reporter: Reporter) -> BuildResult:
     runs = requests.measuring(request, recipes, store)
     interrupted = _is_interrupted(Scheduler(runs, store, _options(request), reporter, Nowhere()))
     results = _results(runs, MeasuredAnswers(request.out), interrupted)
-    return BuildResult(recipes.in_order(_with_runtime(results)), interrupted)
+    return BuildResult(recipes.in_order(requests.with_runtime(results)), interrupted)
 
 
 _ABOUT_ALL = "--lock goes with neither --only nor --dry-run: it is about all that is built"
@@ -138,15 +138,6 @@ def _results(runs: Sequence[Run], answers: Answers, interrupted: bool) -> list[R
     if not interrupted:
         return done
     return [r if run.all_ended() else replace(r, status="failed") for run, r in zip(runs, done, strict=True)]
-
-
-def _with_runtime(results: list[RecipeResult]) -> list[RecipeResult]:
-    """With a word on what ran the files, once for a command, where that is wrong."""
-    if not results or not (doubled := toolchain.doubled_runtime()):
-        return results
-    said = Diagnostic("runtime-doubled", doubled, level="warning")
-    first, *rest = results
-    return [replace(first, diagnostics=(*first.diagnostics, said)), *rest]
 
 
 def _ready_for_a_step() -> None:

@@ -45,7 +45,7 @@ def check(request: Request) -> BuildResult:
             told = checker.checked(path, recipe, told)
             told = agreement.agreed(path, recipe, told) if request.locked else told
         done.append(told)
-    return BuildResult(Loaded(paths, (), notes=notes).in_order(done))
+    return BuildResult(Loaded(paths, (), notes=notes).in_order(requests.with_runtime(done)))
 
 
 def _taken(recipes: Sequence[tuple[Path, Recipe]]) -> Mapping[Path, Path]:

@@ -154,6 +154,15 @@ def _idle(request: Request, paths: Sequence[Path]) -> dict[str, RecipeResult]:
     return found
 
 
+def with_runtime(results: list[RecipeResult]) -> list[RecipeResult]:
+    """With a word on what runs the files, once for a command, where that is wrong."""
+    if not results or not (doubled := toolchain.doubled_runtime()):
+        return results
+    said = Diagnostic("runtime-doubled", doubled, level="warning")
+    first, *rest = results
+    return [replace(first, diagnostics=(*first.diagnostics, said)), *rest]
+
+
 def checked(path: Path) -> tuple[Recipe | None, RecipeResult]:
     """The recipe in a file, or what is wrong with it."""
     try:

@@ -391,3 +391,5 @@ def test_two_distributions_of_onnxruntime_are_told_by_the_build_that_runs_it(war
     assert first.code == 0
     assert " and onnxruntime-gpu 1.27.0 are both installed" in first.said("runtime-doubled")
     assert [d["code"] for d in warm.build().diagnostics] == []
+    checked = warm.run("check", "net.yaml", "--format", "json")
+    assert (checked.code, checked.said("runtime-doubled")) == (0, first.said("runtime-doubled"))
