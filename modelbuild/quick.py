@@ -178,8 +178,8 @@ def plain(path: str) -> str:
 
 def _told(asked: Asked, cwd: str) -> str | None:
     """The text of the answer, if there is nothing to do for any of the recipes."""
-    recipes = _recipes(asked.recipes)
-    options = settings.settled(asked.options, cwd)
+    options = settings.settled({**asked.options, "recipes": asked.recipes or None}, cwd)
+    recipes = _recipes(options["recipes"])
     if not recipes or options["volume"] == settings.VERBOSE:
         return None
     out = plain(options["out"])

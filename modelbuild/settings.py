@@ -88,7 +88,7 @@ class Unsound(ValueError):
 
 
 def project(folder: str) -> "dict[str, Any]":
-    """``out``, ``cache_dir`` and ``jobs`` of a folder's project file; paths as seen from the folder.
+    """``out``, ``cache_dir``, ``jobs`` and ``recipes`` of a folder's project file; paths as seen from it.
 
     Raises:
         Unsound: one of them is wrong, or there is a key that nobody knows.
@@ -118,6 +118,7 @@ def _above(path: str, folder: str) -> str:
 
 
 _TITLE = b"[tool.modelbuild]"
+_BETWEEN = b'", "'  # two texts of a list
 _PLAIN = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/~-"
 
 
@@ -144,6 +145,11 @@ def _simple(data: bytes) -> "dict[str, Any] | None":
             if not text or text.translate(None, _PLAIN):
                 return None
             found[name] = text.decode()
+        elif name == "recipes" and name not in found and value[:2] + value[-2:] == b'[""]':
+            parts = value[2:-2].split(_BETWEEN)
+            if any(not part or part.translate(None, _PLAIN) for part in parts):
+                return None
+            found[name] = [part.decode() for part in parts]
         elif (
             name == "jobs" and name not in found and value.isdigit() and value[:1] != b"0" and len(value) < 10
         ):
@@ -155,9 +161,12 @@ def _simple(data: bytes) -> "dict[str, Any] | None":
 
 def _sound(found: "dict[str, Any]") -> bool:
     jobs = found.get("jobs", 1)
-    paths = (found.get("out", "."), found.get("cache", "."))
+    recipes = found.get("recipes", ["."])
+    if type(recipes) is not list or not recipes:
+        return False
+    paths = (found.get("out", "."), found.get("cache", "."), *recipes)
     return (
-        found.keys() <= {"out", "cache", "jobs", "precision", "tolerance"}
+        found.keys() <= {"out", "cache", "jobs", "recipes", "precision", "tolerance"}
         and all(type(path) is str and path for path in paths)
         and type(jobs) is int
         and jobs > 0
@@ -169,6 +178,8 @@ def _seen(found: "dict[str, Any]", above: str) -> "dict[str, Any]":
     for key, option in (("out", "out"), ("cache", "cache_dir")):
         if key in found:
             values[option] = os.path.join(above, os.path.expanduser(found[key]))
+    if "recipes" in found:
+        values["recipes"] = [os.path.join(above, os.path.expanduser(path)) for path in found["recipes"]]
     return values
 
 
@@ -208,6 +219,8 @@ def environment(option: str) -> "Any":
         if quiet and verbose:
             raise Wrong("MODELBUILD_QUIET", "0 or not set beside MODELBUILD_VERBOSE")
         return (VERBOSE if verbose else QUIET) if quiet or verbose else None
+    if option == "recipes":
+        return None  # the project file alone names them
     name = f"MODELBUILD_{option.upper()}"
     value = os.environ.get(name) or None
     if value is None or option in ("out", "cache_dir"):
@@ -238,11 +251,11 @@ def settled(asked: "dict[str, Any]", folder: str) -> "dict[str, Any]":
         Wrong, Unsound, OSError: as ``environment`` and ``project``, where they are asked.
     """
     known = {option: environment(option) if value is None else value for option, value in asked.items()}
-    if any(known.get(option, "") is None for option in ("out", "cache_dir", "jobs")):
+    if any(known.get(option, "") is None for option in ("out", "cache_dir", "jobs", "recipes")):
         for option, value in project(folder).items():
             if known.get(option, "") is None:
                 known[option] = value
-    builtin = {"out": "build", "jobs": 0, "format": "text", "volume": NORMAL}
+    builtin = {"out": "build", "jobs": 0, "format": "text", "volume": NORMAL, "recipes": []}
     if known.get("cache_dir", "") is None:
         known["cache_dir"] = home.cache_folder()
     return {option: builtin[option] if value is None else value for option, value in known.items()}

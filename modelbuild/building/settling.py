@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from modelbuild import settings
 from modelbuild.base.errors import Diagnostic, RecipeError
+from modelbuild.recipe.finding import find
 from modelbuild.wording.phrases import nearest
 
 _PREFIX = "MODELBUILD_"
@@ -24,15 +26,16 @@ def misspelt(environment: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def settled(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """These options (``out``, ``cache_dir``, ``jobs``, ``format``, ``volume``), with a value for each
-    that is None: of the environment, else of the project file of the working folder, else our own.
+def settled(asked: Mapping[str, Any], needs_recipes: bool = False) -> dict[str, Any]:
+    """These options (``out``, ``cache_dir``, ``jobs``, ``format``, ``volume``, ``recipes``), with a value for
+    each that is None: of the environment, else of the project file of the working folder, else our own.
 
     Raises:
-        RecipeError: a variable or the project file is wrong.
+        RecipeError: a variable or the project file is wrong, or nothing says which recipes are meant
+            although a command ``needs_recipes``.
     """
     try:
-        return settings.settled(dict(asked), os.getcwd())
+        found = settings.settled(dict(asked), os.getcwd())
     except settings.Wrong as wrong:
         said = f"the environment variable {wrong.variable} must be {wrong.expected}"
         hint = f"it is `{os.environ[wrong.variable]}`; mend it or unset it"
@@ -42,3 +45,23 @@ def settled(asked: Mapping[str, Any]) -> dict[str, Any]:
 
         defaults.read(unsound.data, settings.shown(unsound.path))
         raise  # it has another opinion than ours
+    if "recipes" in asked and asked["recipes"] is None:
+        _must_be_there(found["recipes"], needs_recipes)
+    return found
+
+
+def _must_be_there(recipes: Sequence[str], needed: bool) -> None:
+    """Say what to do where the project file names no recipe, or none that is there.
+
+    Raises:
+        RecipeError: there is none, although it is ``needed``; or one is not there.
+    """
+    if not recipes and needed:
+        said = "no recipe is named, and no project file says which are meant"
+        hint = 'name a recipe, a folder or a glob, or put `recipes = ["configs"]` into [tool.modelbuild]'
+        raise RecipeError(Diagnostic("recipe-invalid", said, f"{hint} of pyproject.toml"))
+    try:
+        find(recipes)
+    except RecipeError as error:
+        of = "(`recipes` of the project file)"
+        raise RecipeError(replace(d, message=f"{d.message} {of}") for d in error.diagnostics) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -54,6 +55,8 @@ class _Parser(argparse.ArgumentParser):
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
             self.meant = nearest(str(value), map(str, action.choices))
+            if isinstance(action, argparse._SubParsersAction) and _is_of_a_recipe(str(value)):
+                self.meant = f"{self.prog} build {value}"
         super()._check_value(action, value)
 
 
@@ -80,6 +83,11 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _is_of_a_recipe(word: str) -> bool:
+    """Whether somebody names a recipe, or a folder, where a command stands."""
+    return word.endswith((".yaml", ".yml")) or os.path.isdir(word)
+
+
 def _parted(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """What stands before ``--``, and behind it."""
     at = words.index("--") if "--" in words else len(words)
@@ -94,7 +102,7 @@ environment variables, which the command line overrides:
 {rows}
   {"NO_COLOR":{width}}  anything: no colour, and no other escape sequences
 
-A pyproject.toml may have defaults in [tool.modelbuild]: out, cache, jobs, precision, tolerance.
+A pyproject.toml may have defaults in [tool.modelbuild]: out, cache, jobs, recipes, precision, tolerance.
 
 Start with: modelbuild init transformers:BertModel -o bert.yaml"""
 

@@ -17,7 +17,7 @@ from modelbuild.base.escaping import line
 from modelbuild.building import settling
 from modelbuild.cli import arguments
 from modelbuild.cli.commands import answers
-from modelbuild.cli.commands.options import settled_by
+from modelbuild.cli.commands.options import needs_recipes, settled_by
 from modelbuild.cli.terminal import github
 from modelbuild.wording import output
 
@@ -78,7 +78,9 @@ def _run(given: Sequence[str]) -> int:
 def _settle(options: argparse.Namespace) -> None:
     """Put a value where the command line leaves one open."""
     asked = {name: getattr(options, name) for name in settled_by(options.command)}
-    for name, value in settling.settled(asked).items():
+    if asked.get("recipes") == []:  # argparse has no other word for none
+        asked["recipes"] = None
+    for name, value in settling.settled(asked, needs_recipes(options.command)).items():
         setattr(options, name, Path(value) if name in ("out", "cache_dir") else value)
     if getattr(options, "volume", settings.NORMAL) != settings.QUIET:
         for name, meant in settling.misspelt(os.environ).items():

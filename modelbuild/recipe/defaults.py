@@ -46,6 +46,9 @@ class Project(Part):
     out: Text | None = Field(default=None, description="Where artifacts go; relative to this file.")
     cache: Text | None = Field(default=None, description="The store; relative to this file.")
     jobs: Annotated[Whole, Field(ge=1)] | None = Field(default=None, description="Actions side by side.")
+    recipes: Annotated[tuple[Text, ...], Field(min_length=1)] | None = Field(
+        default=None, description="What a command without recipes means: files, folders, globs."
+    )
     precision: Precisions | None = Field(
         default=None, description="As in a recipe, for recipes without `precision`."
     )

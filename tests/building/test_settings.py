@@ -259,8 +259,10 @@ def test_a_program_that_sets_the_format_gets_an_object_whatever_happens(
     ):
         assert cli.main(arguments) == code
         assert capsys.readouterr().out.startswith('{\n "schema": 1') == (len(arguments) == 2)
+    assert cli.main(["check"]) == 2
+    assert capsys.readouterr().out.startswith('{\n "schema": 1')
     with pytest.raises(SystemExit):
-        cli.main(["check"])
+        cli.main(["check", "--bogus"])
     assert capsys.readouterr().out.startswith('{\n "schema": 1')
 
 

@@ -305,7 +305,7 @@ def test_an_engine_without_its_backend_is_skipped_with_the_reason(warm: Project)
         (["net.yaml", "--cache-dir"], "expected one argument"),
         (["net.yaml", "-j", "0"], "'0' is not a whole number of 1 or more"),
         (["net.yaml", "--format", "xml"], "invalid choice: 'xml'"),
-        ([], "the following arguments are required: RECIPE"),
+        ([], "no recipe is named, and no project file says which are meant"),
     ],
 )
 def test_a_wrong_command_line_is_exit_2_with_a_sentence(

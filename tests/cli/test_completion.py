@@ -28,6 +28,8 @@ def completed(
         assert cli.main(["completion", "bash"]) == 0
         script.write_text(capsys.readouterr().out)
     (tmp_path / "configs").mkdir()
+    (tmp_path / "build/net").mkdir(parents=True)
+    (tmp_path / "build/net/net.fp32.onnx").touch()
     for name in ("net.yaml", "other.yml", "net.py", "configs/inner.yaml"):
         (tmp_path / name).touch()
 
@@ -53,13 +55,16 @@ def completed(
         (["bu"], ["build"]),
         (["build", "--ou"], ["--out"]),
         (["build", "n"], ["net.yaml"]),
-        (["build", ""], ["net.yaml", "other.yml", "configs"]),
+        (["build", ""], ["net.yaml", "other.yml", "configs", "build"]),
         (["build", "net.yaml", "configs/"], ["configs/inner.yaml"]),
         (["build", "net.yaml", "--keep"], ["--keep-going"]),
-        (["build", "--out", ""], ["configs"]),
+        (["build", "--out", ""], ["configs", "build"]),
         (["build", "--format", ""], ["text", "json"]),
         (["inspect", "net."], ["net.yaml", "net.py"]),
         (["cache", "v"], ["verify"]),
+        (["why", "net.f"], ["net.fp32.onnx"]),
+        (["why", "net.fp32.onnx", "n"], ["net.yaml"]),
+        (["build", "--changed-since", "HE"], ["HEAD"]),
         (["explain", "baked"], ["baked-axis"]),
         (["completion", ""], ["bash", "zsh", "fish"]),
     ],

@@ -26,7 +26,6 @@ def _answer(capsys: pytest.CaptureFixture[str]) -> Any:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["build", "--format", "json"], "the following arguments are required: RECIPE"),
         (["build", "r.yaml", "--format=json", "-j", "0"], "argument -j/--jobs: '0' is not a whole number"),
         (["build", "r.yaml", "--format", "json", "--bogus"], "unrecognized arguments: --bogus"),
         (
@@ -40,12 +39,8 @@ def _answer(capsys: pytest.CaptureFixture[str]) -> Any:
         ),
         (["cache", "gc", "--max-size=1XB", "--format", "json"], "argument --max-size: '1XB' is not a size"),
         (["cache", "gc", "--max-size=inf", "--format", "json"], "argument --max-size: 'inf' is not a size"),
-        (["why", "net.onnx", "--format", "json"], "the following arguments are required: RECIPE"),
-        (["status", "--format", "json"], "the following arguments are required: RECIPE"),
-        (["audit", "--format", "json"], "the following arguments are required: RECIPE"),
     ],
     ids=[
-        "nothing",
         "jobs",
         "unknown",
         "lock-and-locked",
@@ -53,9 +48,6 @@ def _answer(capsys: pytest.CaptureFixture[str]) -> Any:
         "negative-age",
         "no-such-unit",
         "endless",
-        "why",
-        "status",
-        "audit",
     ],
 )
 def test_a_command_line_that_cannot_be_parsed_is_answered_in_json(
@@ -65,6 +57,18 @@ def test_a_command_line_that_cannot_be_parsed_is_answered_in_json(
         cli.main(arguments)
     assert end.value.code == 2
     assert said in _answer(capsys)["diagnostics"][0]["message"]
+
+
+@pytest.mark.parametrize("command", ["build", "status", "why net.onnx", "check", "graph", "verify", "audit"])
+def test_a_command_without_a_recipe_says_both_ways_to_name_one(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([*command.split(), "--format", "json"]) == 2
+    (said,) = _answer(capsys)["diagnostics"]
+    assert said["message"] == "no recipe is named, and no project file says which are meant"
+    way = 'put `recipes = ["configs"]` into [tool.modelbuild] of pyproject.toml'
+    assert said["hint"] == f"name a recipe, a folder or a glob, or {way}"
 
 
 @pytest.mark.parametrize(

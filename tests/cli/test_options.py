@@ -149,6 +149,6 @@ def test_what_is_typed_wrong_is_left_to_who_says_so(words: list[str]) -> None:
 
 
 def test_the_environment_settles_what_the_short_way_leaves_open_as_it_does_for_the_whole_command() -> None:
-    assert set(quick.Asked().options) == set(options.settled_by("build"))
+    assert {*quick.Asked().options, "recipes"} == set(options.settled_by("build"))
     assert {o.value for o in options.of("build") if o.name == "volume"} == {settings.QUIET, settings.VERBOSE}
     assert isinstance(next(o for o in TABLE if o.name == "output").default, Path)

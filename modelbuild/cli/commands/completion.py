@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from modelbuild.wording import output
 
-ABOUT = "print the completion of a shell: commands, options, recipes"
+ABOUT = "print the completion of a shell: commands, options, recipes, artifacts, revisions"
 EXAMPLES = """\
 examples:
   source <(modelbuild completion bash)      in ~/.bashrc
@@ -23,6 +23,38 @@ _modelbuild_recipe_files() {
   compgen -f -X '!*.yml' -- "$1"
 }
 """
+_OTHERS_IN_BASH = """\
+_modelbuild_artifacts() {
+  local file
+  for file in "${MODELBUILD_OUT:-build}"/*/*.onnx "${MODELBUILD_OUT:-build}"/*/*.engine; do
+    [ -e "$file" ] && printf '%s\\n' "${file##*/}"
+  done | { local names; names=$(cat); compgen -W "$names" -- "$1"; }
+}
+_modelbuild_revisions() {
+  compgen -W "HEAD $(git for-each-ref --format='%(refname:short)' 2>/dev/null)" -- "$1"
+}
+"""
+_OTHERS_IN_ZSH = """\
+_modelbuild_artifacts() {
+  local -a found
+  found=(${MODELBUILD_OUT:-build}/*/*.(onnx|engine)(N:t))
+  compadd -a found
+}
+_modelbuild_revisions() {
+  compadd HEAD $(git for-each-ref --format='%(refname:short)' 2>/dev/null)
+}
+"""
+_ARTIFACTS = {
+    "bash": "_modelbuild_artifacts",
+    "zsh": "_modelbuild_artifacts",
+    "fish": "(path basename build/*/*.onnx build/*/*.engine)",
+}
+_REVISIONS = {
+    "bash": "_modelbuild_revisions",
+    "zsh": "_modelbuild_revisions",
+    "fish": "(echo HEAD; git for-each-ref --format='%(refname:short)' 2>/dev/null)",
+}
+_PREAMBLES = {"bash": _RECIPES_IN_BASH + _OTHERS_IN_BASH, "zsh": _OTHERS_IN_ZSH, "fish": ""}
 _RECIPES = {
     "bash": "_modelbuild_recipe_files",
     "zsh": "_files -g '*.y(|a)ml'",
@@ -35,14 +67,19 @@ def run(options: argparse.Namespace) -> int:
 
     from modelbuild.views import explanations
 
-    meant = {"RECIPE": _RECIPES, "FILE": shtab.FILE, "DIR": shtab.DIRECTORY}
+    meant = {
+        "RECIPE": _RECIPES,
+        "ARTIFACT": _ARTIFACTS,
+        "REV": _REVISIONS,
+        "FILE": shtab.FILE,
+        "DIR": shtab.DIRECTORY,
+    }
     for action in _actions(options.parser):
         if action.metavar in meant:
             action.complete = meant[action.metavar]  # type: ignore[attr-defined]
         elif action.metavar == "CODE":
             action.choices = explanations.codes()
-    preamble = _RECIPES_IN_BASH if options.shell == "bash" else ""
-    output.say(shtab.complete(options.parser, options.shell, preamble=preamble), end="")
+    output.say(shtab.complete(options.parser, options.shell, preamble=_PREAMBLES[options.shell]), end="")
     return 0
 
 

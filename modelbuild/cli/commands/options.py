@@ -113,10 +113,10 @@ _REQUIRED_GROUPS = {"what"}
 
 TABLE: tuple[Option, ...] = (
     Option(name="artifact", commands=("why",), metavar="ARTIFACT", help="its file's name"),
-    Option(name="recipes", commands=_OF_RECIPES, count="+", metavar="RECIPE", fast=True,
-           help="a recipe, a folder of recipes, or a glob"),
-    Option(name="recipes", commands=("report",), count="*", metavar="RECIPE",
-           help="a recipe, a folder of recipes, or a glob (all that were built)"),
+    Option(name="recipes", commands=_OF_RECIPES, count="*", metavar="RECIPE", settled=True, fast=True,
+           help="a recipe, a folder of recipes, or a glob (the project file's)"),
+    Option(name="recipes", commands=("report",), count="*", metavar="RECIPE", settled=True,
+           help="a recipe, a folder of recipes, or a glob (the project file's, or all that were built)"),
     Option(name="output", commands=("report",), flags=("-o", "--output"), read=Path, metavar="FILE",
            default=Path("report.html"), python=("path",), help="the file to write (report.html)"),
     Option(name="revisions", commands=("diff",), count="+", metavar="REV", python=("base", "head"),
@@ -236,6 +236,11 @@ def _as_argparse_has_it(option: Option) -> dict[str, Any]:
 def settled_by(command: str) -> tuple[str, ...]:
     """The names of those that the environment and the project file settle."""
     return tuple(dict.fromkeys(option.name for option in of(command) if option.settled))
+
+
+def needs_recipes(command: str) -> bool:
+    """Whether it has nothing to do where none is named anywhere."""
+    return command in _OF_RECIPES
 
 
 def request(options: argparse.Namespace) -> Request:

@@ -20,7 +20,7 @@ from modelbuild.setup.drafting.ranges import is_batch
 from modelbuild.setup.drafting.values import Findings, base
 from modelbuild.wording.phrases import listed
 
-PATIENCES = 3
+PATIENCES = 2
 """Its time, in those for trying the model: an export also compares its graph with PyTorch, and is tried again
 where it fixes axes."""
 
