@@ -177,8 +177,8 @@ def check(
 ) -> BuildResult:
     """Everything that can be wrong without running the model's code.
 
-    ``locked`` asks also whether each lock file is of its recipe and of the files that are there. Only
-    with ``changed_since``, a git revision, are ``out`` and ``cache_dir`` looked at.
+    ``locked`` asks also whether each lock file is of its recipe and of the files that are there. ``out`` is
+    where a build would write; the cache is looked at only with ``changed_since``, a git revision.
 
     Raises:
         RecipeError: a path names no recipe, or there is no such revision. What is wrong in a recipe

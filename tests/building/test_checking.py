@@ -258,6 +258,14 @@ def test_an_output_folder_that_cannot_be_written_is_told(folder: Path) -> None:
     assert found.message == f"taken/here/net cannot be written: {folder}/taken is no folder"
 
 
+def test_a_recipe_of_very_many_imports_is_not_followed_to_its_end(folder: Path) -> None:
+    many = ", ".join('{import: "parts.layers:Block"}' for _ in range(300))
+    last = '{import: "parts.layers:Last"}'
+    (folder / "net.yaml").write_text(RECIPE.replace('"net:Net"', f'"net:Net", args: [{many}, {last}]'))
+
+    assert _found(_checked()) == []
+
+
 def test_no_more_is_read_than_there_is_patience_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "MOST", len(NET) + 10)
     (folder / "parts" / "layers.py").write_text("x = (" + " " * 100)

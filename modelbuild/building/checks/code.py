@@ -17,6 +17,7 @@ from modelbuild.wording.phrases import did_you_mean
 
 _CODE: Final = "import-failed"
 _MOST_FILES = 500  # of one recipe's code
+_MOST_PATHS = 200  # of one recipe
 
 
 def named(recipe: Recipe) -> Iterator[tuple[Route, str]]:
@@ -43,10 +44,10 @@ def _nested(value: Any, route: Route) -> Iterator[tuple[Route, str]]:
 
 def missing_code(recipe: Recipe, modules: Modules) -> Iterator[Problem]:
     """What would fail when this recipe's code is imported."""
+    look = _Look(modules)
     told: set[str] = set()
-    for route, path in named(recipe):
-        look = _Look(path, modules)
-        for message, hint, cause in itertools.islice(look.wrong(), 10):
+    for route, path in itertools.islice(named(recipe), _MOST_PATHS):
+        for message, hint, cause in itertools.islice(look.wrong(path), 10):
             if cause not in told:
                 told.add(cause)
                 yield Problem(route, message, hint, _CODE)
@@ -54,15 +55,14 @@ def missing_code(recipe: Recipe, modules: Modules) -> Iterator[Problem]:
 
 @dataclass
 class _Look:
-    """At one import path. A sentence, a hint, and the cause, which several paths may share."""
+    """At one recipe's import paths. A sentence, a hint, and the cause, which several paths may share."""
 
-    path: str
     modules: Modules
     _seen: set[str] = field(default_factory=set)
     _moved: bool = False  # one of the files may change where modules are found
 
-    def wrong(self) -> Iterator[tuple[str, str, str]]:
-        module, _, attribute = self.path.partition(":")
+    def wrong(self, path: str) -> Iterator[tuple[str, str, str]]:
+        module, _, attribute = path.partition(":")
         missing = self.modules.missing(module)
         if missing is not None:
             near = did_you_mean(missing, self.modules.beside(), "", most=1_000)
@@ -70,12 +70,12 @@ class _Look:
                 "modules beside the recipe and in the current folder are found; others must be installed: "
                 + missing_package(missing).partition(": ")[2]
             )
-            yield f"there is no module `{clean(missing)}`, which `{self.path}` names", hint, missing
+            yield f"there is no module `{clean(missing)}`, which `{path}` names", hint, missing
             return
         found = self.modules.find(module)
         if found is None:
             return
-        inside = list(self._imports(module))
+        inside = list(self._imports(path, module))
         yield from inside
         if not inside:
             yield from self._attribute(found, attribute.partition(".")[0])
@@ -86,8 +86,8 @@ class _Look:
             said = f"module `{found.name}` has no attribute `{clean(name)}`"
             yield said, near or "check the spelling after the colon", said
 
-    def _imports(self, module: str) -> Iterator[tuple[str, str, str]]:
-        """What is wrong in the user's own files that an import of this module reads."""
+    def _imports(self, path: str, module: str) -> Iterator[tuple[str, str, str]]:
+        """What is wrong in the user's own files that an import of this module reads, those not seen yet."""
         todo = [module]
         absent: list[tuple[str, str, str]] = []
         while todo and len(self._seen) < _MOST_FILES:
@@ -99,7 +99,7 @@ class _Look:
                     what, line = source.wrong
                     where = f"{found.file.name}:{line}"
                     yield (
-                        f"importing `{self.path}` fails: {what} ({where})",
+                        f"importing `{path}` fails: {what} ({where})",
                         "mend that line",
                         f"{found.file}:{line}",
                     )
@@ -107,7 +107,7 @@ class _Look:
                     target = _absolute(found, row)
                     if target is None:
                         continue
-                    absent += self._row(found, row, target)
+                    absent += self._row(path, found, row, target)
                     todo.append(target)
                     if row.name is not None:
                         todo.append(f"{target}.{row.name}")
@@ -128,13 +128,13 @@ class _Look:
             if found.file is not None:
                 yield found
 
-    def _row(self, found: Found, row: Imported, target: str) -> Iterator[tuple[str, str, str]]:
+    def _row(self, path: str, found: Found, row: Imported, target: str) -> Iterator[tuple[str, str, str]]:
         """What is wrong with one import of a file of the user's."""
         assert found.file is not None
         where = f"{found.file.name}:{row.line}"
         missing = self.modules.missing(target)
         if missing is not None and _is_users_to_say(missing, self.modules):
-            said = f"importing `{self.path}` fails: there is no module `{clean(missing)}` ({where})"
+            said = f"importing `{path}` fails: there is no module `{clean(missing)}` ({where})"
             near = did_you_mean(missing, self.modules.beside(), "", most=1_000)
             yield said, near or missing_package(missing), missing
         owner = self.modules.find(target)
@@ -142,7 +142,7 @@ class _Look:
             return
         near_name = self._lacks(owner, row.name)
         if near_name is not None:
-            said = f"importing `{self.path}` fails: `{owner.name}` has no `{clean(row.name)}` ({where})"
+            said = f"importing `{path}` fails: `{owner.name}` has no `{clean(row.name)}` ({where})"
             yield said, near_name or "check the spelling", f"{owner.name}:{row.name}"
 
     def _lacks(self, found: Found, name: str) -> str | None:
