@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import socket
 import sys
 import urllib.error
@@ -41,7 +42,7 @@ def fails(error: BaseException, cause: BaseException | None = None) -> Callable[
 def parses() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--width", required=True)
-    with contextlib.redirect_stderr(None):
+    with contextlib.redirect_stderr(io.StringIO()):
         parser.parse_args([])
 
 
