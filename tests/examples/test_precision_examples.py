@@ -49,7 +49,8 @@ def impossible(reference, candidate):
 """
 REFUSED = {
     "never": "`hard_checks:never` says False at batch=1, sequence=1",
-    "broken": "`hard_checks:broken` raised KeyError: 'logits' at batch=1, sequence=1",
+    "broken": "`hard_checks:broken` raised KeyError: 'logits' (hard_checks.py:9 in broken) at batch=1, "
+    "sequence=1",
     "forgetful": "`hard_checks:forgetful` gave a `NoneType`, not True or False",
 }
 
