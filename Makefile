@@ -16,7 +16,7 @@ MODELS := $(basename $(notdir $(wildcard configs/*.yaml)))
 OPTIONAL := torchvision_resnet50
 
 .DEFAULT_GOAL := help
-.PHONY: help venv all-models test slow faults check lint format schema docs seal bench browser clean distclean $(MODELS)
+.PHONY: help venv all-models test slow faults check lint format schema docs captures seal bench browser clean distclean $(MODELS)
 
 help:
 	@echo "make resnet50     build configs/resnet50.yaml into build/resnet50/"
@@ -30,6 +30,7 @@ help:
 	@echo "make format       rewrite the code as ruff formats it"
 	@echo "make schema       write schemas/recipe.schema.json"
 	@echo "make docs         write docs/recipe.md and docs/diagnostics.md"
+	@echo "make captures     write what terminals show, for docs/captures/, anew"
 	@echo "make seal         say that the steps' versions are right for the code as it is now"
 	@echo "make bench        measure: cold and null builds, one change, diff, the fp16 simulation, the search (half an hour)"
 	@echo "make browser      fetch a headless browser into build/browser, for the tests of the report"
@@ -93,6 +94,9 @@ docs: $(READY)
 	$(BIN)/python docs/generate.py
 
 # After a change of code that decides results: it says whose versions stand, and when that is wrong.
+captures: $(READY)
+	$(BIN)/python -m tests.cli.captures
+
 seal: $(READY)
 	$(BIN)/python -m tests.seal
 
