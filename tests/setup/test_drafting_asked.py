@@ -391,6 +391,7 @@ def test_an_option_that_would_be_ignored_is_refused(
 
 
 def test_a_draft_names_the_schema_that_is_there() -> None:
+    Path("pyproject.toml").touch()  # the tests may run below a project of their own, which has a schema
     assert with_modeline("name: a\n", None) == (
         "# yaml-language-server: $schema=recipe.schema.json\n"
         "#   modelbuild schema > recipe.schema.json  (what editors read)\nname: a\n"
