@@ -79,9 +79,15 @@ def _line(head: Sequence[Column], wide: Sequence[int], kept: Sequence[int], cell
 
 
 def elided(text: str, most: int, *, tail: bool = False) -> str:
-    """At most so many characters of a text: its beginning, or its ``tail``."""
+    """At most so many characters of a text: its beginning, or its ``tail``.
+
+    Where the tail is all that stands behind a colon (``logits: rtol 1e-07``), what is before it goes whole.
+    """
     if len(text) <= most:
         return text
+    behind = text.partition(": ")[2]
+    if tail and behind and len(behind) <= most:
+        return behind
     return "…" + text[len(text) - most + 1 :] if tail else text[: most - 1] + "…"
 
 

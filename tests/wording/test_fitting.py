@@ -75,6 +75,14 @@ def test_an_error_stands_beside_the_bound_that_it_was_held_against() -> None:
     assert showing.against(None, 16.8) == ""
 
 
+def test_an_error_loses_the_name_of_its_output_before_a_letter_of_its_own() -> None:
+    cell = "logits: rtol, atol 1.2e-07 of 1.3e-04"
+    assert fitting.elided(cell, len(cell), tail=True) == cell
+    for most in (29, 30, 36):
+        assert fitting.elided(cell, most, tail=True) == "rtol, atol 1.2e-07 of 1.3e-04"
+    assert fitting.elided(cell, 28, tail=True) == "…ol, atol 1.2e-07 of 1.3e-04"
+
+
 def test_columns_in_which_nothing_stands_are_left_out() -> None:
     assert "why" not in showing.table(ARTIFACTS[1:]).split("\n")[0]
 
