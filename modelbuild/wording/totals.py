@@ -40,4 +40,5 @@ def line(
 
 
 def _s(count: int) -> str:
+    """As ``phrases.plural`` says it, whose module imports too much for the fast path."""
     return "s" if count != 1 else ""
