@@ -10,7 +10,9 @@ from modelbuild.base.tensors import Axis, TensorSpec, distinct, sampled_sizes, t
 from modelbuild.plan.actions import REFERENCE, Action, Artifact, Plan
 from modelbuild.plan.precisions import FP32, Precision, precisions
 from modelbuild.recipe.problems import Route
-from modelbuild.recipe.schema import Engine, Recipe, ReducedName
+from modelbuild.recipe.schema import Recipe
+from modelbuild.recipe.schema.engines import Engine
+from modelbuild.recipe.schema.precisions import ReducedName
 from modelbuild.steps.adopt import Adopt, AdoptedReference
 from modelbuild.steps.checkpoints import Weights
 from modelbuild.steps.engine import ENGINES, BuildEngine

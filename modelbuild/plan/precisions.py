@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from modelbuild.base.tolerance import DEFAULTS, Tolerance
-from modelbuild.recipe.schema import Bf16, Fp16, Method, PrecisionName, Recipe
+from modelbuild.recipe.schema import Recipe
+from modelbuild.recipe.schema.precisions import Bf16, Fp16, Method, PrecisionName
 
 
 @dataclass(frozen=True, kw_only=True)

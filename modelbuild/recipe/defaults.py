@@ -20,7 +20,10 @@ from modelbuild import settings
 from modelbuild.base.errors import Diagnostic, RecipeError
 from modelbuild.recipe import model_checks
 from modelbuild.recipe.problems import INVALID, Problem, Route, clean
-from modelbuild.recipe.schema import Part, Precisions, Recipe, Tolerance
+from modelbuild.recipe.schema import Recipe
+from modelbuild.recipe.schema.part import Part
+from modelbuild.recipe.schema.precisions import Precisions
+from modelbuild.recipe.schema.proofs import Tolerance
 from modelbuild.recipe.wording import worded
 from modelbuild.recipe.words import Text, Whole
 

@@ -7,7 +7,9 @@ from typing import Final
 
 from modelbuild.recipe.input_checks import order, there_are
 from modelbuild.recipe.problems import Problem, Route, dotted
-from modelbuild.recipe.schema import AxisRange, Engine, Recipe
+from modelbuild.recipe.schema import Recipe
+from modelbuild.recipe.schema.engines import Engine
+from modelbuild.recipe.schema.inputs import AxisRange
 from modelbuild.wording.phrases import did_you_mean
 
 PROFILE: Final = "profile-invalid"

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from modelbuild.base.catalogue import Code
 from modelbuild.recipe.problems import INVALID, Problem, Route, dotted, listed, plain
-from modelbuild.recipe.schema import AxisRange, InputSpec, InputValues, Recipe
+from modelbuild.recipe.schema import Recipe
+from modelbuild.recipe.schema.inputs import AxisRange, InputSpec, InputValues
 from modelbuild.wording.phrases import did_you_mean
 
 LIMITS: Mapping[str, tuple[float, float]] = {

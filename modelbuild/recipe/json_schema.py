@@ -9,7 +9,8 @@ from typing import Any
 from modelbuild.recipe.examples import EXAMPLES
 from modelbuild.recipe.problems import Route
 from modelbuild.recipe.reading import read
-from modelbuild.recipe.schema import Part, Recipe
+from modelbuild.recipe.schema import Recipe
+from modelbuild.recipe.schema.part import Part
 
 ID = "urn:modelbuild:recipe"  # the same wherever a copy of it lies
 DRAFT = "https://json-schema.org/draft/2020-12/schema"

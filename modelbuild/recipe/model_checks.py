@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from modelbuild.recipe.problems import Problem, Route, clean, described, dotted
-from modelbuild.recipe.schema import Fp16, Recipe, Reduced
+from modelbuild.recipe.schema import Recipe
+from modelbuild.recipe.schema.precisions import Fp16, Reduced
 from modelbuild.recipe.words import IMPORT
 from modelbuild.wording.phrases import did_you_mean
 

@@ -19,7 +19,8 @@ from modelbuild.recipe.problems import (
     listed,
     plain,
 )
-from modelbuild.recipe.schema import Part, Recipe
+from modelbuild.recipe.schema import Recipe
+from modelbuild.recipe.schema.part import Part
 from modelbuild.recipe.words import PATTERNS
 from modelbuild.wording import phrases
 

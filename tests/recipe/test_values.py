@@ -14,7 +14,9 @@ from modelbuild.base.errors import RecipeError
 from modelbuild.base.tensors import DTYPES, Axis, TensorSpec, Values
 from modelbuild.plan.planning import plan
 from modelbuild.recipe.loading import parse
-from modelbuild.recipe.schema import DType, Recipe, Tolerance
+from modelbuild.recipe.schema import Recipe
+from modelbuild.recipe.schema.inputs import DType
+from modelbuild.recipe.schema.proofs import Tolerance
 from modelbuild.steps.verify import Verify
 
 SMALLEST = "model: {import: 'm:Net'}\ninputs: {x: {shape: [3]}}\n"

@@ -9,7 +9,8 @@ import json
 from typing import Any
 
 from modelbuild.recipe.differing import Change, differing
-from modelbuild.recipe.schema import Engine, Recipe
+from modelbuild.recipe.schema import Recipe
+from modelbuild.recipe.schema.engines import Engine
 
 
 def differences(old: Recipe, new: Recipe) -> tuple[Change, ...]:

@@ -12,7 +12,9 @@ from modelbuild.base.tolerance import DEFAULTS
 from modelbuild.changes.review.differences import engine_name
 from modelbuild.recipe.differing import inline
 from modelbuild.recipe.problems import clean, listed
-from modelbuild.recipe.schema import Bounds, Engine, Recipe
+from modelbuild.recipe.schema import Recipe
+from modelbuild.recipe.schema.engines import Engine
+from modelbuild.recipe.schema.proofs import Bounds
 
 WEAKENED: Final = "proof-weakened"
 NARROWED: Final = "range-narrowed"

@@ -15,7 +15,8 @@ from modelbuild.recipe.excerpts import diagnostics
 from modelbuild.recipe.loading import source
 from modelbuild.recipe.problems import INVALID
 from modelbuild.recipe.reading import Document, read
-from modelbuild.recipe.schema import InputSpec, InputValues, Recipe
+from modelbuild.recipe.schema import Recipe
+from modelbuild.recipe.schema.inputs import InputSpec, InputValues
 from modelbuild.recipe.wording import worded
 from modelbuild.setup.drafting import text
 from modelbuild.setup.drafting.asked import Asked, AskedInput
