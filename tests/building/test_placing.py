@@ -1,4 +1,4 @@
-"""The place in a recipe that an error of a build is told with."""
+"""The place in a recipe that an error or a warning of a build is told with."""
 
 from __future__ import annotations
 
@@ -120,12 +120,39 @@ def test_a_comment_moves_the_place_and_another_recipe_has_none(run: Run) -> None
     assert Places(run).of(off, ("precision", "fp16"), {}).where == "net.yaml"
 
 
-def test_a_line_of_the_models_source_is_kept_and_what_is_no_error_is_not_placed(run: Run) -> None:
+@pytest.mark.parametrize(
+    ("action", "code", "message", "there"),
+    [
+        ("export", "unused-input", "input `mask` does not influence any output", "mask: {shape: [batch]}"),
+        ("export", "outputs-mismatch", "output `y` is called `y_1` here", "outputs: [y]"),
+        ("export", "stateful-reference", "forward() keeps `n`", "import: net:Net"),
+        ("fp16", "precision-fallback", "2 of 9 nodes stay in fp32", f"fp16: {HALF}"),
+        ("fp16", "value-clamped", "3 values became 65504", f"fp16: {HALF}"),
+        ("fp16", "recipe-invalid", "`tolerance` names the node 'n'", "tolerance: {relative_l2: 1.0e-2}}"),
+        ("fp16", "recipe-invalid", "`op_block_list` names the operator 'n'", f"fp16: {HALF}"),
+        ("verify fp16", "fp16-underflow", "become zero at `mul`", "tolerance: {relative_l2: 1.0e-2}}"),
+        ("verify fp32", "vacuous-check", "no `values` say what `mask` may be", "mask: {shape: [batch]}"),
+        ("reference", "data-not-finite", "`image` in a.npz has 3 NaN", "verify:"),
+    ],
+)
+def test_a_warning_is_placed_as_an_error_is(
+    run: Run, action: str, code: Any, message: str, there: str
+) -> None:
+    assert _told(run, action, Diagnostic(code, message, level="warning")) == there
+
+
+def test_a_line_of_the_models_source_is_kept(run: Run) -> None:
     overflow = Diagnostic("fp16-overflow", "too large", where="net.py:12")
-    warning = Diagnostic("unused-input", "no use", level="warning")
 
     assert Places(run).of(overflow, ("precision", "fp16"), {}) == overflow
-    assert Places(run).of(warning, ("inputs",), {}) == warning
+
+
+def test_what_no_recipe_can_change_and_what_is_only_worth_knowing_have_no_place(run: Run) -> None:
+    saved = Diagnostic("changed-while-read", "net.py was saved while `export` read it", level="warning")
+    chosen = Diagnostic("exporter-chosen", "torchscript was taken", level="info")
+
+    assert Places(run).of(saved, ("model",), {}) == saved
+    assert Places(run).of(chosen, ("model",), {}) == chosen
 
 
 def test_what_is_raised_within_is_about_the_part_that_was_named_last() -> None:
