@@ -23,7 +23,8 @@ from modelbuild.steps.model import ModelSource
 from modelbuild.steps.reference import Reference, Sampling
 from modelbuild.steps.simplify import Simplify
 from modelbuild.steps.static import Static
-from modelbuild.steps.verify import Verify, VerifyEngine
+from modelbuild.steps.verify import Verify
+from modelbuild.steps.verify_engine import VerifyEngine
 
 
 def plan(recipe: Recipe, *, gpu: str | None = None) -> Plan:

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from modelbuild.base import passing
-from modelbuild.base.errors import Diagnostic, ProofError, StepError
-from modelbuild.base.tensors import Sizes, TensorSpec, Values
+from modelbuild.base.errors import Diagnostic, ProofError
+from modelbuild.base.tensors import TensorSpec
 from modelbuild.base.tolerance import Tolerance
-from modelbuild.engines.profiles import AxisRanges
-from modelbuild.engines.running import run_engine
-from modelbuild.machine import toolchain
 from modelbuild.machine.isolate import in_child
-from modelbuild.steps import failures
+from modelbuild.steps import claims
 from modelbuild.steps.base import Outcome, Step
 from modelbuild.steps.record import Record
+from modelbuild.steps.running import Running, started
 
 if TYPE_CHECKING:
-    from modelbuild.graph.alarms import Alarms
-    from modelbuild.graph.files import Model
     from modelbuild.steps.conditioning import Own
     from modelbuild.steps.losses import Losses
     from modelbuild.steps.model import ModelSource
@@ -103,20 +99,20 @@ class Verify(Step):
         from modelbuild.steps.proof import Proof
 
         path = given["model"] / self.filename
-        check_file(path)
+        claims.check_file(path)
         model = files.read(path)
-        self._check_interface(model)
-        other = self._check_precision(model)
-        running = self._running(path, model)
+        claims.check_interface(model, self.inputs, self.precision, self.keep_io_types)
+        other = claims.check_precision(model, self.precision)
+        running = started(path, model, self.precision)
         sized = (lambda: ()) if self.precision == "fp32" else lambda: extents.sized_by_values(model.proto)
         names = [p.name for p in interface.outputs(model)]
-        self._check_bounds(names)
+        claims.check_bounds(self.tolerance, names)
         proof = Proof(self, names, sized, decided_by_floats(model), decided_by_values(model))
         own_data = False
         for case, arrays, expected in self._cases(given["reference"]):
             proof.add(case, expected, running.run, arrays)
             own_data = own_data or case.row is None
-        narrow = () if own_data else self._narrow()
+        narrow = () if own_data else claims.narrow(self.inputs, self.precision, self.sizes)
         self._doubt(proof, given["reference"], base)
         try:
             outcome = self._verdict(proof, running.evidence, (*other, *running.said, *narrow))
@@ -159,7 +155,7 @@ class Verify(Step):
             return
         proof.doubt({file: own for file, own in zip(asked, owns, strict=True) if own is not None})
 
-    def _unnoticed(self, running: _Running, reference: Path) -> Losses | None:
+    def _unnoticed(self, running: Running, reference: Path) -> Losses | None:
         """What leaves the range of a file that is proven: where an alarm rang, or where there is none."""
         from modelbuild.steps import losses
         from modelbuild.steps.reference import load_case, smallest
@@ -234,257 +230,9 @@ class Verify(Step):
     def judged(self, record: Mapping[str, Any]) -> Outcome | None:
         return Record.from_json(record).judged(self.tolerance, self.precision)
 
-    def _running(self, path: Path, model: Model) -> _Running:
-        """How to run the file, what running it proves, and what to say about loading it."""
-        from modelbuild.graph import runtime, simulate
-        from modelbuild.graph.alarms import Alarms
-        from modelbuild.graph.edges import with_numpy_edges
-
-        if self.precision == "fp32":
-            try:
-                return _Running(model, runtime.session_of_file(path), "cpu")
-            except Exception as error:
-                in_bfloat16 = runtime.lacks_kernels(error) and _has_bfloat16(model)
-                raise failures.of_runtime(path.name, error, in_bfloat16) from error
-        loading = in_child(lambda: runtime.session_of_file(path) and None)
-        words: tuple[Diagnostic, ...] = ()
-        if loading.error is not None and not self._lacks_kernels(loading.error):
-            raise failures.of_runtime(path.name, loading.error)
-        if loading.died:
-            again = in_child(lambda: runtime.session_of_file(path, extended=True) and None)
-            if not again.ok:
-                raise StepError(_crashed(f"{loading.died} while loading {path.name}", "error"))
-            words = (
-                _crashed(
-                    f"ONNX Runtime was {loading.died} while loading {path.name} at its highest "
-                    "optimisation level on a CPU; at ORT_ENABLE_EXTENDED it loads",
-                    "warning",
-                ),
-            )
-        judged = with_numpy_edges(model)
-        if runtime.has_cuda() and toolchain.gpu() is not None:
-            try:
-                if judged is model:
-                    session = runtime.session_of_file(path, cuda=True)
-                else:
-                    session = runtime.session(judged, providers=runtime.CUDA)
-                return _Running(judged, session, "gpu", words)
-            except Exception as error:
-                if not self._lacks_kernels(error):
-                    raise
-                passing.met(error)
-        alarms = Alarms.of(simulate.simulation(judged))
-        session = runtime.session(alarms.model, prepack=True, in_order=True)
-        return _Running(judged, session, f"{self.precision}-simulated", words, alarms)
-
-    def _lacks_kernels(self, error: BaseException) -> bool:
-        """Whether this is only that ONNX Runtime has hardly a bfloat16 kernel, and none on a CPU.
-
-        The file has passed the full checker by then, and the simulation judges what it computes.
-        """
-        from modelbuild.graph import runtime
-
-        return self.precision == "bf16" and runtime.lacks_kernels(error)
-
-    def _narrow(self) -> tuple[Diagnostic, ...]:
-        """A word on whole numbers that nobody gave a range: what is right at 1 may be lost at 1000.
-
-        Once per precision, of the dynamic file.
-        """
-        names = [
-            s.name for s in self.inputs if s.dtype.lstrip("u").startswith("int") and s.values == Values()
-        ]
-        if self.precision == "fp32" or self.sizes or not names:
-            return ()
-        which = ", ".join(f"`{name}`" for name in names)
-        return (
-            Diagnostic(
-                "vacuous-check",
-                f"no `values` say what {which} may be, so 0 and 1 alone were tried: {self.precision} is not "
-                "proven at larger numbers",
-                "give the range, `values: {low: 0, high: ...}` (a mask's is `{low: 0, high: 2}`), or "
-                "`verify.data`",
-                level="warning",
-            ),
-        )
-
-    def _check_precision(self, model: Model) -> tuple[Diagnostic, ...]:
-        """Whether the file is what its name says: not one tensor in half, and it is the fp32 one."""
-        from modelbuild.graph import widening
-        from modelbuild.graph.types import ELEM_TYPES, type_name
-
-        own = widening.main_type(model.proto)
-        if self.precision == "fp32" and own not in (None, ELEM_TYPES["fp32"]):
-            message = f"the file is one of {type_name(own)}, as the model is"
-            return (Diagnostic("precision-fallback", message, level="info"),)
-        if self.precision != "fp32" and ELEM_TYPES[self.precision] not in widening.held(model.proto):
-            diagnostic = Diagnostic(
-                "fp16-infeasible",
-                f"the graph holds not one {self.precision} tensor: there is nothing in it to round, or all "
-                "of it was kept, so the file would be the fp32 one under another name",
-                "leave this precision out; or block fewer nodes, if the recipe blocks any",
-            )
-            raise ProofError((diagnostic,), {})
-        return ()
-
-    def _check_bounds(self, names: Sequence[str]) -> None:
-        for name in self.tolerance.outputs:
-            if name not in names:
-                raise StepError(
-                    Diagnostic(
-                        "outputs-mismatch",
-                        f"the tolerance names an output `{name}`; the graph's are {list(names)}",
-                        "name an output of the graph under `tolerance: {outputs: ...}`",
-                    )
-                )
-
-    def _check_interface(self, model: Model) -> None:
-        from modelbuild.graph import files, interface
-        from modelbuild.graph.types import ELEM_TYPES
-
-        own = ELEM_TYPES[self.precision]
-        wanted = {
-            s.name: interface.elem_type(s.dtype) if self.keep_io_types or s.dtype != "float32" else own
-            for s in self.inputs
-        }
-        have = {p.name: p.dtype for p in interface.inputs(model)}
-        if list(have) != list(wanted):
-            raise failures.invalid(f"the graph's inputs are {list(have)}, the recipe's {list(wanted)}")
-        for name, dtype in wanted.items():
-            if have[name] != dtype:
-                got, want = (files.numpy_dtype(d) for d in (have[name], dtype))
-                raise StepError(
-                    Diagnostic(
-                        "inputs-mismatch", f"input `{name}` is {got} in the graph, not {want}",
-                        "give the recipe's input the dtype that forward() takes",
-                    )
-                )  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class VerifyEngine(Verify):
-    """Compare an engine with the recorded reference, on the GPU of this machine."""
-
-    backend: str = "tensorrt-rtx"
-    onnx: str = ""  # the file that the engine was built from: its outputs' order and dtypes
-    profiles: tuple[AxisRanges, ...] = ()
-
-    kind: ClassVar[str] = "verify engine"
-    packages: ClassVar[tuple[str, ...]] = (*Verify.packages, "polygraphy")
-
-    def uses(self) -> tuple[str, ...]:
-        from modelbuild.steps.engine import ENGINES
-
-        return tuple(dict.fromkeys((*super().uses(), *ENGINES[self.backend].packages)))
-
-    def run_at(self, base: Path, given: Mapping[str, Path], out: Path) -> Outcome:
-        """Run every recorded input that a profile admits, through Polygraphy's runner.
-
-        Raises:
-            StepError: the engine does not load or run.
-            ProofError: it does not compute what PyTorch computes.
-        """
-        import numpy as np
-
-        from modelbuild.graph import files, interface
-        from modelbuild.graph.counting import decided_by_floats, decided_by_values
-        from modelbuild.steps.proof import Proof
-
-        model = files.read(given["onnx"] / self.onnx)
-        names = [p.name for p in interface.outputs(model)]
-        dtypes = {p.name: files.numpy_dtype(p.dtype) for p in interface.inputs(model)}
-        cases = [row for row in self._cases(given["reference"]) if self._admits(row[0].sizes)]
-        feeds = [{n: np.asarray(arrays[n], d) for n, d in dtypes.items()} for _, arrays, _ in cases]
-        found = iter(run_engine(given["model"] / self.filename, self.backend, feeds, names))
-        self._check_bounds(names)
-        proof = Proof(self, names, counted=decided_by_floats(model), live=decided_by_values(model))
-        for case, arrays, expected in cases:
-            proof.add(case, expected, lambda _: [_full(o) for o in next(found)], arrays)
-        self._doubt(proof, given["reference"], base)
-        return self._verdict(proof, "gpu", ())
-
-    def _admits(self, sizes: Sizes) -> bool:
-        return not self.profiles or any(
-            all(low <= sizes[axis] <= high for axis, (low, _, high) in profile) for profile in self.profiles
-        )
-
-
-def check_file(path: Path) -> None:
-    """ONNX's full checker, by path.
-
-    Raises:
-        StepError: its words.
-    """
-    import onnx
-
-    try:
-        onnx.checker.check_model(str(path), full_check=True)
-    except Exception as error:
-        said = " ".join(str(error).split())[:400]
-        raise failures.invalid(f"{path.name} does not pass ONNX's checker: {said}") from error
-
-
-class _Running:
-    """A file in a session: from the recipe's arrays to float32 (or integer) outputs."""
-
-    def __init__(
-        self,
-        model: Model,
-        session: Any,
-        evidence: str,
-        diagnostics: tuple[Diagnostic, ...] = (),
-        alarms: Alarms | None = None,
-    ) -> None:
-        from modelbuild.graph import files, interface
-
-        self.model = model
-        self.evidence = evidence
-        self.said = diagnostics
-        self.rung: dict[str, Mapping[str, Array]] = {}  # by tensor, the first input that it is infinite on
-        self._session = session
-        self._alarms = alarms
-        self._dtypes = {p.name: files.numpy_dtype(p.dtype) for p in interface.inputs(model)}
-        self._count = len(interface.outputs(model))
-
-    @property
-    def blind(self) -> bool:
-        """Whether something infinite inside may ring no alarm."""
-        return self._alarms is None or self._alarms.blind
-
-    def feed(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
-        """The arrays in the types of the file's inputs."""
-        import numpy as np
-
-        return {n: np.asarray(arrays[n], dtype) for n, dtype in self._dtypes.items()}
-
-    def run(self, arrays: Mapping[str, Array]) -> list[Array]:
-        outs = self._session.run(None, self.feed(arrays))
-        for tensor in self._alarms.ringing(outs) if self._alarms is not None else ():
-            self.rung.setdefault(tensor, arrays)
-        return [_full(o) for o in outs[: self._count]]
-
 
 def _with(lost: Losses | None, record: dict[str, Any]) -> dict[str, Any]:
     """A record with what half precision loses of a file whose values hold, which no tolerance decides."""
     if lost is None:
         return record
     return {**record, "lost": [d.as_json() for d in lost.diagnostics], "ranges": lost.rows}
-
-
-def _full(array: Array) -> Array:
-    return array.astype("float32") if array.dtype.name in ("float16", "bfloat16") else array
-
-
-def _has_bfloat16(model: Model) -> bool:
-    from modelbuild.graph.types import ELEM_TYPES
-
-    return any(t.data_type == ELEM_TYPES["bf16"] for t in model.proto.graph.initializer)
-
-
-def _crashed(message: str, level: Any) -> Diagnostic:
-    return Diagnostic(
-        "worker-crashed",
-        message,
-        "set graph_optimization_level to ORT_ENABLE_EXTENDED where this file runs on a CPU",
-        level=level,
-    )

@@ -18,9 +18,9 @@ from modelbuild.graph.files import Model
 from modelbuild.graph.runtime import session, session_of_file
 from modelbuild.recipe.loading import load
 from modelbuild.steps.adopt import Adopt, AdoptedReference
+from modelbuild.steps.claims import check_file
 from modelbuild.steps.reference import Sampling
 from modelbuild.steps.reference import load as recorded
-from modelbuild.steps.verify import check_file
 
 X = TensorSpec("x", "float32", ("n", 3))
 SAMPLING = Sampling((X,), (), ({"n": 2},), 1, 0)

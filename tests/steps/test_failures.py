@@ -137,9 +137,8 @@ def test_what_onnx_runtime_cannot_run_is_told_by_its_cause(
     import onnx
     from onnx import TensorProto, helper
 
-    from modelbuild.base.tolerance import Tolerance
     from modelbuild.graph.files import Model
-    from modelbuild.steps.verify import Verify
+    from modelbuild.steps.running import started
 
     elem = int(getattr(TensorProto, dtype))
     domain, op_type = operator
@@ -153,11 +152,8 @@ def test_what_onnx_runtime_cannot_run_is_told_by_its_cause(
     opsets = [helper.make_opsetid("", 18), *([helper.make_opsetid(domain, 1)] if domain else [])]
     proto = helper.make_model(graph, opset_imports=opsets, ir_version=9)
     onnx.save(proto, tmp_path / "net.fp32.onnx")
-    step = Verify(
-        filename="net.fp32.onnx", precision="fp32", inputs=(), sizes={}, rows=None, tolerance=Tolerance()
-    )
     with pytest.raises(failures.StepError) as caught:
-        step._running(tmp_path / "net.fp32.onnx", Model(proto))
+        started(tmp_path / "net.fp32.onnx", Model(proto), "fp32")
     (said,) = caught.value.diagnostics
     assert said.message.startswith(message)
     assert str(said.hint).startswith(hint)
