@@ -113,7 +113,7 @@ class RunStep:
                         _since(start), error.exit_code, refused=True, passing=passing.noted())  # fmt: skip
         except ModelbuildError as error:
             _write_down()
-            return Done(None, error.diagnostics, error.data, seconds=_since(start), exit_code=error.exit_code)
+            return _stopped(error, start, trace)
         except MemoryError:
             raise
         except OSError as error:
@@ -146,11 +146,13 @@ class HostModel:
         from modelbuild.worker.server import serve
 
         start = time.perf_counter()
+        trace: Trace | None = None
         try:
-            live = self.live()
+            trace = self._entered()
+            live = self._made(trace)
         except ModelbuildError as error:
             _write_down()
-            return Done(None, error.diagnostics, error.data, seconds=_since(start), exit_code=error.exit_code)
+            return _stopped(error, start, trace)
         except MemoryError:
             raise
         except (Exception, SystemExit) as error:  # in what the model's classes do instead of PyTorch's
@@ -169,12 +171,25 @@ class HostModel:
         Raises:
             ModelbuildError: it cannot be made.
         """
-        from modelbuild.steps.model import LiveModel
+        return self._made(self._entered())
 
+    def _entered(self) -> Trace:
         os.chdir(self.around.cwd)
         self.around.enter()
-        trace = Trace(self.around.base, (self.around.cache, self.around.out))
+        return Trace(self.around.base, (self.around.cache, self.around.out))
+
+    def _made(self, trace: Trace) -> LiveModel:
+        from modelbuild.steps.model import LiveModel
+
         return LiveModel.make(self.source, self.around.base, trace)
+
+
+def _stopped(error: ModelbuildError, start: float, trace: Trace | None) -> Done:
+    """A failure, with what was read until then: while that stands, it would be met again."""
+    found = trace.found() if trace else Noted()
+    return Done(
+        None, error.diagnostics, error.data, found.facts, seconds=_since(start), exit_code=error.exit_code
+    )
 
 
 def _failed(step: Step, error: Exception, start: float, hint: str | None) -> Done:

@@ -48,6 +48,23 @@ def test_status_of_what_was_never_built_and_of_a_wrong_recipe(project: Project) 
     assert "unknown key `dynamic_axis`" in wrong.stdout
 
 
+@pytest.mark.parametrize(
+    ("code", "edited"),
+    [
+        ("import-failed", 'raise RuntimeError("the factory is closed")\n'),
+        ("export-failed", TINY.replace("torch.relu(", "torch.relu(self.gone + ")),
+    ],
+)
+def test_status_of_what_has_only_failed_says_so_while_the_code_is_what_failed(
+    project: Project, code: str, edited: str
+) -> None:
+    project.write("net.py", edited)
+    assert project.build().code == 1
+    assert _status(project) == {"net.fp32.onnx": ("stale", f"failed before: {code}")}
+    project.write("net.py", edited + "# looked at\n")
+    assert _status(project) == {"net.fp32.onnx": ("stale", "never built")}
+
+
 def test_why_names_the_definition_that_was_edited_and_what_waits_for_it(built: Project) -> None:
     built.write("net.py", TINY.replace("torch.relu", "torch.tanh"))
     answer = built.run("why", "net.fp16.onnx", "net.yaml")

@@ -79,9 +79,12 @@ class Judge:
         return Verdict(verdict.lookup_key, None, self._in_makers_words(run, action, said))
 
     def _failed_before(self, run: Run, action: Action) -> tuple[str, ...]:
-        """Of an action that no build remembers, as it has only failed: what it measured is there."""
-        entry = self._measured(run, action)
-        return (f"failed before: {entry.data[FAILED]}",) if entry is not None and FAILED in entry.data else ()
+        """Of an action that no build remembers, as it has only failed: that is written down."""
+        failure = self._noted(run, self.failure_facts(run, action))
+        for entry in (self._measured(run, action), failure):
+            if entry is not None and FAILED in entry.data:
+                return (f"failed before: {entry.data[FAILED]}",)
+        return ()
 
     def runs_again(self, action: Action) -> str | None:
         """Why an action runs whether it is fresh or not."""
@@ -103,11 +106,13 @@ class Judge:
 
     def _measured(self, run: Run, action: Action) -> Entry | None:
         """What the ledger has of what an action measured, by whatever bounds that was judged."""
-        facts_of_record = self.record_facts(run, action)
-        if facts_of_record is None or not action.remembered:
+        return self._noted(run, self.record_facts(run, action)) if action.remembered else None
+
+    def _noted(self, run: Run, known: dict[str, Any] | None) -> Entry | None:
+        """What the ledger has under facts that are no result's."""
+        if known is None:
             return None
-        entries = self.store.entries(digest(facts_of_record))
-        verdict = judge(facts_of_record, entries, self._world(run), {})
+        verdict = judge(known, self.store.entries(digest(known)), self._world(run), {})
         self.damaged.clear()
         return verdict.entry
 
@@ -119,6 +124,10 @@ class Judge:
         knobs = {*action.step.knobs(), "declared files"}
         known = {name: value for name, value in self.facts_of(run, action).items() if name not in knobs}
         return {"record": {**known, **measured}}
+
+    def failure_facts(self, run: Run, action: Action) -> dict[str, Any]:
+        """Under which facts the ledger has that an action failed."""
+        return {"failure": self.facts_of(run, action)}
 
     def changes(self, run: Run, action: Action) -> tuple[str, ...]:
         """What moved since the last build, whether or not the ledger has a result for it."""

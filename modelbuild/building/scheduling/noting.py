@@ -52,11 +52,19 @@ class Clerk:
         )
 
     def failed(self, run: Run, action: Action, done: Done, peak: int) -> None:
-        """Write down what an action measured that then failed: it stands, by whatever bounds."""
-        if "record" in done.data and not action.discovers:
-            with contextlib.suppress(OSError):
-                empty = self._store.put(self._store.workspace())
-                self._measured(run, action, replace(done, tree=empty), peak)
+        """Write down that an action failed, to be told as that; and what it measured, which stands by
+        whatever bounds."""
+        wrong = [d.code for d in done.diagnostics if d.level == "error"]
+        if not (wrong and action.remembered):
+            return
+        with contextlib.suppress(OSError):  # a full disk: then it is told as never built
+            done = replace(done, tree=self._store.put(self._store.workspace()))
+            if "record" in done.data and not action.discovers:
+                self._measured(run, action, done, peak)
+            known = self._judge.failure_facts(run, action)
+            entry = self._entry(run, action, replace(done, diagnostics=(), data={FAILED: wrong[0]}), peak)
+            key = full_key(known, done.discovered)
+            self._store.record(digest(known), replace(entry, key=key, facts=known))
 
     def refused(self, run: Run, action: Action, verdict: Verdict, done: Done, peak: int) -> Entry | None:
         """Write a refusal down, if it lasts and there are variants: they shall not wait for it again."""

@@ -284,7 +284,9 @@ class Scheduler:
         self._holding.release(run, HOST)
         for action in run.waiting():
             if action.beside_model:
-                run.judged.pop(action.id, None)
+                judged = run.judged.pop(action.id, None)
+                if judged is not None and isinstance(finished.result, Done):
+                    self._clerk.failed(run, action, finished.result, finished.peak)
                 self._end(run, action, Ended("blocked"))
 
     def _end(self, run: Run, action: Action, ended: Ended) -> None:
