@@ -211,7 +211,7 @@ def diff(
     from modelbuild.changes.review import asking, reviewing
 
     places = [None if place is None else _path(place) for place in (out, cache_dir)]
-    return reviewing.review(asking.Asked(base, head, _texts(paths), _path("."), *places))
+    return reviewing.review(asking.ReviewRequest(base, head, _texts(paths), _path("."), *places))
 
 
 def resolve(recipe: Place) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def answer(arguments: "Sequence[str]") -> int | None:
 # ---- what is asked -----------------------------------------------------------------------------
 
 
-class Asked:
+class CommandLine:
     """A command line that the fast path understands."""
 
     def __init__(self) -> None:
@@ -114,10 +114,10 @@ class Asked:
         return value in ("json", "text") if option == "--format" else bool(value)
 
 
-def _understood(arguments: "Sequence[str]") -> Asked | None:
+def _understood(arguments: "Sequence[str]") -> CommandLine | None:
     if not arguments or arguments[0] != "build" or os.environ.get("GITHUB_ACTIONS") == "true":
         return None  # there the runner reads along: ``terminal.github``
-    asked = Asked()
+    asked = CommandLine()
     rest = list(arguments[:0:-1])
     while rest:
         argument = rest.pop()
@@ -176,7 +176,7 @@ def plain(path: str) -> str:
 # ---- what is answered --------------------------------------------------------------------------
 
 
-def _told(asked: Asked, cwd: str) -> str | None:
+def _told(asked: CommandLine, cwd: str) -> str | None:
     """The text of the answer, if there is nothing to do for any of the recipes."""
     options = settings.settled({**asked.options, "recipes": asked.recipes or None}, cwd)
     recipes = _recipes(options["recipes"])

@@ -10,7 +10,7 @@ from typing import Any
 from modelbuild.base.catalogue import EXIT_STEP_FAILED
 from modelbuild.base.errors import Diagnostic
 from modelbuild.base.results import GOOD, ArtifactResult, RecipeResult
-from modelbuild.building.placing import Places
+from modelbuild.building.placing import ErrorPlaces
 from modelbuild.building.scheduling.repeats import repeated
 from modelbuild.building.scheduling.runs import Ended, Run
 from modelbuild.graph import sources
@@ -38,7 +38,7 @@ class Answers:
     def result(self, run: Run) -> RecipeResult:
         again = repeated(run.ended)
         lines = SourceLines(run)
-        places = Places(run)
+        places = ErrorPlaces(run)
         artifacts = tuple(self._artifact(run, a, again, lines, places) for a in run.plan.artifacts)
         told = again.union(*run.plan.owned.values())
         shared = [
@@ -69,7 +69,7 @@ class Answers:
         artifact: Artifact,
         again: Collection[str],
         source: SourceLines,
-        places: Places,
+        places: ErrorPlaces,
     ) -> ArtifactResult:
         """``again`` are the actions whose failure is told elsewhere."""
         ended = {i: run.ended[i] for i in run.plan.owned[artifact.name] if i in run.ended}

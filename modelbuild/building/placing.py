@@ -47,7 +47,7 @@ _OF_AN_INPUT: frozenset[Code] = frozenset({"inputs-mismatch", "unused-input", "v
 _MODEL: tuple[Route, ...] = (("model", "import"), ("model", "onnx"), ("model",))
 
 
-class Places:
+class ErrorPlaces:
     """Of one run's errors and warnings."""
 
     def __init__(self, run: Run) -> None:

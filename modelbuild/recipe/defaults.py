@@ -23,7 +23,7 @@ from modelbuild.recipe.problems import INVALID, Problem, Route, clean
 from modelbuild.recipe.schema import Recipe
 from modelbuild.recipe.schema.part import Part
 from modelbuild.recipe.schema.precisions import Precisions
-from modelbuild.recipe.schema.proofs import Tolerance
+from modelbuild.recipe.schema.proofs import TolerancePart
 from modelbuild.recipe.wording import worded
 from modelbuild.recipe.words import Text, Whole
 
@@ -38,9 +38,9 @@ _LONG_KEY = re.compile(rf"(?<![\w-]){_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{{_MOST_P
 class Tolerances(Part):
     """Tolerances for the precisions whose recipe names none."""
 
-    fp32: Tolerance | None = Field(default=None, description="As in a recipe: {rtol, atol} and others.")
-    fp16: Tolerance | None = Field(default=None, description="As in a recipe: {relative_l2, cosine}.")
-    bf16: Tolerance | None = Field(default=None, description="As in a recipe: {relative_l2, cosine}.")
+    fp32: TolerancePart | None = Field(default=None, description="As in a recipe: {rtol, atol} and others.")
+    fp16: TolerancePart | None = Field(default=None, description="As in a recipe: {relative_l2, cosine}.")
+    bf16: TolerancePart | None = Field(default=None, description="As in a recipe: {relative_l2, cosine}.")
 
 
 class Project(Part):
@@ -100,7 +100,7 @@ def _names_no_tolerance(knobs: Any) -> bool:
     return (
         isinstance(given, Mapping)
         and bool(given)
-        and all(key in Tolerance.model_fields and value is None for key, value in given.items())
+        and all(key in TolerancePart.model_fields and value is None for key, value in given.items())
     )
 
 

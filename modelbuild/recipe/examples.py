@@ -12,7 +12,7 @@ sizes, the variants at which it runs are compared by themselves. `static_by: exp
 case, `pin` forbids it; an ONNX file as the source can only be pinned. `--only '*.batch*'` builds the
 variants without the dynamic files.
 """,
-    "ModelSource": """\
+    "ModelPart": """\
 Give `import` or `onnx`. Modules beside the recipe, and in the folder that the command runs in, are
 importable. An argument that is itself an object is written as `{import, args, kwargs}` and made the
 same way, as deep as it takes. TorchScript is taken like a module, and goes through the torchscript
@@ -22,7 +22,7 @@ them from a file beside the recipe. For `onnx`, `args`, `kwargs`, `weights` and 
 refused, as are `exporter`, `constant_folding`, `keep_initializers_as_inputs` and `initializer_names`; a
 half precision file is made by `convert`, `mixed` or `auto`.
 """,
-    "Weights": """\
+    "WeightsPart": """\
 The state dict has to have every name of the model. Of a file that torch.save() wrote, only tensors and plain
 values are taken: nothing in it is run. With `strip_prefix`, names without it count where the model has them,
 and are left out where it has not. Without `key` and `strip_prefix`, `weights: net.safetensors` says the same.
@@ -47,7 +47,7 @@ shares no factor with it. Each axis must be used by a shape.
     "Precisions": """\
 `fp16:` with nothing after it is fp16 with its defaults. Without `precision`, fp32 alone is built.
 """,
-    "Tolerance": """\
+    "TolerancePart": """\
 Those that are named must all hold, for every output, at every size. Where a recipe names none: fp32
 `{rtol: 1e-3, atol: 1e-4, relative_l2: 1e-3, mismatch: 1e-3}`, fp16 `{relative_l2: 1e-2, cosine: 0.999,
 mismatch: 1e-2}`, bf16 `{relative_l2: 5e-2, cosine: 0.99, mismatch: 5e-2}`. `mismatch` is for integers and
@@ -96,7 +96,7 @@ engines:
   - {precision: fp16}
 verify: {samples: 4}
 """,
-    "ModelSource": """\
+    "ModelPart": """\
 model:
   import: transformers:BertModel
   kwargs:
@@ -107,7 +107,7 @@ model:
 inputs:
   input_ids: {shape: [1, 128], dtype: int64, values: {low: 0, high: 30522}}
 """,
-    "Weights": """\
+    "WeightsPart": """\
 model:
   import: net:Net
   weights: {file: runs/best.ckpt, key: state_dict, strip_prefix: "model."}
@@ -154,7 +154,7 @@ precision:
 precision:
   fp32: {tolerance: {rtol: 1.0e-5, atol: 1.0e-5}}
 """,
-    "Tolerance": _HEAD
+    "TolerancePart": _HEAD
     + """\
 precision:
   fp16: {tolerance: {rtol: 1.0e-2, atol: 1.0e-2, relative_l2: 5.0e-3, cosine: 0.9999, mismatch: 0}}
@@ -200,7 +200,7 @@ engines:
   - precision: fp32
     builder: {optimization_level: 5, workspace: 4GiB, tf32: false}
 """,
-    "Verify": _HEAD
+    "VerifyPart": _HEAD
     + """\
 verify:
   samples: 20

@@ -22,7 +22,7 @@ from modelbuild.wording.phrases import few
 if TYPE_CHECKING:
     from modelbuild.base.tolerance import Tolerance
     from modelbuild.graph.files import Model
-    from modelbuild.graph.mixed.search import Found, Infeasible, Search, Trial
+    from modelbuild.graph.mixed.search import Infeasible, Search, SearchResult, Trial
 
 _ROUNDS = 5  # searches, each wiser by an input that the proof of the last one failed on
 _NAMED = 5  # nodes or weights that a message names
@@ -238,7 +238,7 @@ class Mixed(Half):
 
     # ---- what is said --------------------------------------------------------------------------
 
-    def _record(self, found: Found, plain: ProofError) -> dict[str, Any]:
+    def _record(self, found: SearchResult, plain: ProofError) -> dict[str, Any]:
         parity: Mapping[str, Any] = plain.data.get("parity", {})
         return {
             "method": "mixed",
@@ -247,7 +247,7 @@ class Mixed(Half):
             "runs": found.runs,
         }
 
-    def _fallback(self, model: Model, found: Found, plain: ProofError) -> tuple[Diagnostic, ...]:
+    def _fallback(self, model: Model, found: SearchResult, plain: ProofError) -> tuple[Diagnostic, ...]:
         if not found.kept:
             return ()
         from modelbuild.graph.naming import graphs, label

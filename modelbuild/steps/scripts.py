@@ -169,14 +169,14 @@ def _defined(source: str, **known: Any) -> torch.nn.Module:
     """A script module with this forward(), in which these names are known; modules are its own."""
     import torch
 
-    class Around(torch.jit.ScriptModule):
+    class Scripted(torch.jit.ScriptModule):
         def __init__(self, model: Any = None, called: Any = None, torch: Any = torch) -> None:
             super().__init__()
             if model is not None:
                 self.model = model
             self.define(source)  # which looks for names among the arguments
 
-    made = Around(**known)
+    made = Scripted(**known)
     made.train(known["model"].training if "model" in known else False)
     return made
 

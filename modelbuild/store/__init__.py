@@ -33,7 +33,7 @@ from modelbuild.store.collecting import Collected, collect
 from modelbuild.store.counting import Stats, stats
 from modelbuild.store.entries import Entry
 from modelbuild.store.files import File, hash_file, publish_all, write_atomically
-from modelbuild.store.locks import Lock
+from modelbuild.store.locks import HeldLock
 from modelbuild.store.objects import Tree
 
 __all__ = [
@@ -41,7 +41,7 @@ __all__ = [
     "Collected",
     "Entry",
     "File",
-    "Lock",
+    "HeldLock",
     "Stats",
     "Store",
     "Tree",

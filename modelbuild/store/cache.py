@@ -16,7 +16,7 @@ from modelbuild.store import inside, locks, logs, sessions, tally
 from modelbuild.store.entries import Entry
 from modelbuild.store.layout import Layout
 from modelbuild.store.ledger import Ledger
-from modelbuild.store.locks import Lock
+from modelbuild.store.locks import HeldLock
 from modelbuild.store.objects import Objects, Tree, touch
 from modelbuild.store.sessions import Session
 from modelbuild.store.tally import Tally
@@ -62,7 +62,7 @@ class Store:
         """Remove what processes that are gone left at work; every session begins with it."""
         sessions.sweep(self.layout)
 
-    def lock(self, name: str) -> Lock | None:
+    def lock(self, name: str) -> HeldLock | None:
         """The one lock of this name, which may be any text; None while anybody holds it. Never waits.
 
         Where nothing can be written, or the file system cannot lock, it protects nothing.
@@ -72,7 +72,7 @@ class Store:
             inside.made(path.parent, self.root)
             lock = locks.take(path)
         except OSError:
-            return Lock(path, None, sure=False)
+            return HeldLock(path, None, sure=False)
         if lock is not None and lock.fd is not None:
             with contextlib.suppress(OSError):  # a full disk: held, only not signed
                 os.pwrite(lock.fd, f"{os.getpid():<20}\n".encode(), 0)

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from modelbuild.store import inside
 
-_held: set[Lock] = set()
+_held: set[HeldLock] = set()
 
 
-class Lock:
+class HeldLock:
     """An exclusive lock, held until ``release()`` or the end of this process.
 
     ``sure`` is False if the file system cannot lock, or nothing can be written there: then it
@@ -32,7 +32,7 @@ class Lock:
         if fd is not None:
             _held.add(self)
 
-    def __enter__(self) -> Lock:
+    def __enter__(self) -> HeldLock:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -52,7 +52,7 @@ class Lock:
             os.close(self.fd)
 
 
-def take(path: Path) -> Lock | None:
+def take(path: Path) -> HeldLock | None:
     """The lock on this file, which is made if need be; None while anybody holds it. Never waits.
 
     Raises:
@@ -65,7 +65,7 @@ def take(path: Path) -> Lock | None:
             # The last holder removes the file: then this is a lock on nothing, and another may
             # hold the file that has its name now.
             if _is_at(fd, path):
-                return Lock(path, fd, sure)
+                return HeldLock(path, fd, sure)
         except BlockingIOError:
             os.close(fd)
             return None
@@ -75,7 +75,7 @@ def take(path: Path) -> Lock | None:
         os.close(fd)
 
 
-def left_behind(path: Path) -> Lock | None:
+def left_behind(path: Path) -> HeldLock | None:
     """The lock on a file whose holder is dead; None if it lives, or nobody can tell."""
     try:
         lock = take(path)
@@ -127,7 +127,7 @@ def _waiting(path: Path, kind: int) -> Iterator[bool]:
     except OSError:
         yield False
         return
-    lock = Lock(path, fd, sure=False)
+    lock = HeldLock(path, fd, sure=False)
     try:
         lock.sure = _flock(fd, kind)
         yield lock.sure

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from modelbuild.base.errors import Diagnostic, StepError, about
-from modelbuild.building.placing import Places
+from modelbuild.building.placing import ErrorPlaces
 from modelbuild.building.scheduling.runs import Run
 from modelbuild.plan.planning import plan
 from modelbuild.recipe.loading import load
@@ -61,7 +61,7 @@ def _run(folder: Path, text: str) -> Run:
 
 def _told(run: Run, action: str, found: Diagnostic, data: dict[str, Any] | None = None) -> str:
     """What stands at the place that an error of this action is told with; the place itself without a line."""
-    placed = Places(run).of(found, run.plan.by_id[action].about, data or {})
+    placed = ErrorPlaces(run).of(found, run.plan.by_id[action].about, data or {})
     assert placed.where is not None
     file, *place = placed.where.split(":")
     assert file == "net.yaml"
@@ -113,11 +113,11 @@ def test_a_comment_moves_the_place_and_another_recipe_has_none(run: Run) -> None
     path = Path(run.identity)
 
     path.write_text("# one\n# two\n" + RECIPE)
-    assert Places(run).of(off, ("precision", "fp16"), {}).where == "net.yaml:18:3"
+    assert ErrorPlaces(run).of(off, ("precision", "fp16"), {}).where == "net.yaml:18:3"
     path.write_text(RECIPE.replace("max: 8", "max: 9"))
     assert _told(run, "verify fp16", off) == "net.yaml"
     path.unlink()
-    assert Places(run).of(off, ("precision", "fp16"), {}).where == "net.yaml"
+    assert ErrorPlaces(run).of(off, ("precision", "fp16"), {}).where == "net.yaml"
 
 
 @pytest.mark.parametrize(
@@ -144,15 +144,15 @@ def test_a_warning_is_placed_as_an_error_is(
 def test_a_line_of_the_models_source_is_kept(run: Run) -> None:
     overflow = Diagnostic("fp16-overflow", "too large", where="net.py:12")
 
-    assert Places(run).of(overflow, ("precision", "fp16"), {}) == overflow
+    assert ErrorPlaces(run).of(overflow, ("precision", "fp16"), {}) == overflow
 
 
 def test_what_no_recipe_can_change_and_what_is_only_worth_knowing_have_no_place(run: Run) -> None:
     saved = Diagnostic("changed-while-read", "net.py was saved while `export` read it", level="warning")
     chosen = Diagnostic("exporter-chosen", "torchscript was taken", level="info")
 
-    assert Places(run).of(saved, ("model",), {}) == saved
-    assert Places(run).of(chosen, ("model",), {}) == chosen
+    assert ErrorPlaces(run).of(saved, ("model",), {}) == saved
+    assert ErrorPlaces(run).of(chosen, ("model",), {}) == chosen
 
 
 def test_what_is_raised_within_is_about_the_part_that_was_named_last() -> None:

@@ -102,11 +102,11 @@ def _outside_of_ci(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
 
 
-def _both(words: Sequence[str]) -> tuple[quick.Asked | None, dict[str, Any]]:
+def _both(words: Sequence[str]) -> tuple[quick.CommandLine | None, dict[str, Any]]:
     return quick._understood(words), vars(arguments.parser().parse_args(words))
 
 
-def _same(asked: quick.Asked, parsed: dict[str, Any]) -> None:
+def _same(asked: quick.CommandLine, parsed: dict[str, Any]) -> None:
     assert asked.recipes == parsed["recipes"]
     assert asked.engines == parsed["require_engines"]
     for name, value in asked.options.items():
@@ -149,6 +149,6 @@ def test_what_is_typed_wrong_is_left_to_who_says_so(words: list[str]) -> None:
 
 
 def test_the_environment_settles_what_the_short_way_leaves_open_as_it_does_for_the_whole_command() -> None:
-    assert {*quick.Asked().options, "recipes"} == set(options.settled_by("build"))
+    assert {*quick.CommandLine().options, "recipes"} == set(options.settled_by("build"))
     assert {o.value for o in options.of("build") if o.name == "volume"} == {settings.QUIET, settings.VERBOSE}
     assert isinstance(next(o for o in TABLE if o.name == "output").default, Path)

@@ -16,7 +16,7 @@ from modelbuild.plan.planning import plan
 from modelbuild.recipe.loading import parse
 from modelbuild.recipe.schema import Recipe
 from modelbuild.recipe.schema.inputs import DType
-from modelbuild.recipe.schema.proofs import Tolerance
+from modelbuild.recipe.schema.proofs import TolerancePart
 from modelbuild.steps.verify import Verify
 
 SMALLEST = "model: {import: 'm:Net'}\ninputs: {x: {shape: [3]}}\n"
@@ -90,7 +90,9 @@ def test_the_whole_format_of_the_contract_is_read() -> None:
     assert found.model.kwargs["config"]["kwargs"] == {"num_hidden_layers": 12}
     assert found.precision.fp16 is not None
     assert found.precision.fp16.op_block_list == ()
-    assert found.precision.fp16.tolerance == Tolerance(rtol=1e-2, atol=1e-2, relative_l2=1e-2, cosine=0.999)
+    assert found.precision.fp16.tolerance == TolerancePart(
+        rtol=1e-2, atol=1e-2, relative_l2=1e-2, cosine=0.999
+    )
     assert found.static == ({"batch": 1}, {"batch": 8, "sequence": 128})
     assert found.engines[0].builder.workspace == 4 << 30
     assert found.engines[0].targets == ("sm86", "sm89")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from modelbuild.building.checks.modules import Found, Modules
+from modelbuild.building.checks.modules import FoundModule, Modules
 from modelbuild.building.checks.source import Imported
 from modelbuild.recipe.problems import Problem, Route, clean
 from modelbuild.recipe.schema import Recipe
@@ -80,7 +80,7 @@ class _Look:
         if not inside:
             yield from self._attribute(found, attribute.partition(".")[0])
 
-    def _attribute(self, found: Found, name: str) -> Iterator[tuple[str, str, str]]:
+    def _attribute(self, found: FoundModule, name: str) -> Iterator[tuple[str, str, str]]:
         near = self._lacks(found, name)
         if near is not None:
             said = f"module `{found.name}` has no attribute `{clean(name)}`"
@@ -114,7 +114,7 @@ class _Look:
         if not self._moved:
             yield from absent
 
-    def _chain(self, module: str) -> Iterator[Found]:
+    def _chain(self, module: str) -> Iterator[FoundModule]:
         """The user's own files that an import of this module runs, packages above first; each once."""
         parts = module.split(".")
         for end in range(1, len(parts) + 1):
@@ -128,7 +128,9 @@ class _Look:
             if found.file is not None:
                 yield found
 
-    def _row(self, path: str, found: Found, row: Imported, target: str) -> Iterator[tuple[str, str, str]]:
+    def _row(
+        self, path: str, found: FoundModule, row: Imported, target: str
+    ) -> Iterator[tuple[str, str, str]]:
         """What is wrong with one import of a file of the user's."""
         assert found.file is not None
         where = f"{found.file.name}:{row.line}"
@@ -145,7 +147,7 @@ class _Look:
             said = f"importing `{path}` fails: `{owner.name}` has no `{clean(row.name)}` ({where})"
             yield said, near_name or "check the spelling", f"{owner.name}:{row.name}"
 
-    def _lacks(self, found: Found, name: str) -> str | None:
+    def _lacks(self, found: FoundModule, name: str) -> str | None:
         """The hint where a module of the user's lacks a name for sure; None where it has it, or who knows."""
         if found.file is None or (name.startswith("__") and name.endswith("__")):
             return None
@@ -162,7 +164,7 @@ def _is_users_to_say(missing: str, modules: Modules) -> bool:
     return owner is None or owner.file is not None
 
 
-def _absolute(found: Found, row: Imported) -> str | None:
+def _absolute(found: FoundModule, row: Imported) -> str | None:
     """The module that an import names, from the top; None if it leads above it."""
     if not row.level:
         return row.module

@@ -14,7 +14,7 @@ from modelbuild.building.checks.source import Reader, Source
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundModule:
     """A module. ``file`` is its Python file, if it has one that is the user's own: below the recipe's folder
     or the command's, where no link leads out of these. ``folders`` are a package's."""
 
@@ -35,9 +35,9 @@ class Modules:
     base: Path
     cwd: Path
     reader: Reader
-    _known: dict[str, Found | None] = field(default_factory=dict)
+    _known: dict[str, FoundModule | None] = field(default_factory=dict)
 
-    def find(self, name: str) -> Found | None:
+    def find(self, name: str) -> FoundModule | None:
         """The module; None if it, or a package above it, is nowhere."""
         if name not in self._known:
             self._known[name] = self._find(name)
@@ -67,21 +67,21 @@ class Modules:
                 if name.endswith(".py") or os.path.isfile(os.path.join(folder, name, "__init__.py")):
                     yield name.removesuffix(".py")
 
-    def _is_plain(self, package: Found) -> bool:
+    def _is_plain(self, package: FoundModule) -> bool:
         """Whether what is in a package's folders is all that it has."""
         if not package.folders:
             return package.file is not None
         init = next((p for f in package.folders if (p := Path(f, "__init__.py")).is_file()), None)
         return init is None or not self.source(init).moves_paths
 
-    def _find(self, name: str) -> Found | None:
+    def _find(self, name: str) -> FoundModule | None:
         above, _, tail = name.rpartition(".")
         if above:
             package = self.find(above)
             return self._in(name, tail, package.folders) if package is not None else None
         return self._in(name, tail, [str(self.base), str(self.cwd), *sys.path]) or _otherwise(name)
 
-    def _in(self, name: str, tail: str, folders: Sequence[str]) -> Found | None:
+    def _in(self, name: str, tail: str, folders: Sequence[str]) -> FoundModule | None:
         """In these folders, in Python's order: a package before a module, and folders without code last."""
         bare: list[str] = []
         for folder in folders:
@@ -89,10 +89,10 @@ class Modules:
             for front, inside in ((os.path.join(place, "__init__"), (place,)), (place, ())):
                 file = next((front + end for end in all_suffixes() if os.path.isfile(front + end)), None)
                 if file is not None:
-                    return Found(name, Path(file) if self._is_own(file) else None, inside)
+                    return FoundModule(name, Path(file) if self._is_own(file) else None, inside)
             if os.path.isdir(place):
                 bare.append(place)
-        return Found(name, None, tuple(bare)) if bare else None
+        return FoundModule(name, None, tuple(bare)) if bare else None
 
     def _is_own(self, file: str) -> bool:
         """Whether it is the user's file, and not one that a link leads to: that is nobody's to quote."""
@@ -102,10 +102,10 @@ class Modules:
         return mine and file.endswith(".py") and "/site-packages/" not in file
 
 
-def _otherwise(name: str) -> Found | None:
+def _otherwise(name: str) -> FoundModule | None:
     """What only Python's own finders know: a built-in module, an editable install behind a hook."""
     try:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError, AttributeError):
-        return Found(name, None) if name in sys.modules else None
-    return None if spec is None else Found(name, None, tuple(spec.submodule_search_locations or ()))
+        return FoundModule(name, None) if name in sys.modules else None
+    return None if spec is None else FoundModule(name, None, tuple(spec.submodule_search_locations or ()))

@@ -12,7 +12,7 @@ from modelbuild.plan.actions import Action, Artifact, Plan
 from modelbuild.plan.freshness import Verdict
 from modelbuild.plan.rerouting import rerouted
 from modelbuild.steps.base import Outcome
-from modelbuild.store import Entry, Lock, Tree
+from modelbuild.store import Entry, HeldLock, Tree
 from modelbuild.worker.client import Link
 from modelbuild.worker.jobs import Surroundings
 
@@ -139,7 +139,7 @@ class Run:
         self.ended: dict[str, Ended] = {}
         self.judged: dict[str, Verdict] = {}  # wait for a free place
         self.running: dict[str, Verdict] = {}
-        self.locks: dict[str, list[Lock]] = {}
+        self.locks: dict[str, list[HeldLock]] = {}
         self.damaged: dict[str, Diagnostic] = {}  # actions whose stored result was set aside
         self.unstable: dict[str, tuple[str, ...]] = {}  # files that moved while an action read them
         self.passing: dict[str, tuple[str, ...]] = {}  # why what an action made is not to be kept

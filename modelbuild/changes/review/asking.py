@@ -23,7 +23,7 @@ from modelbuild.recipe.problems import INVALID, clean
 
 
 @dataclass(frozen=True)
-class Asked:
+class ReviewRequest:
     """``head`` None is the working tree; ``A..B`` and ``A...B`` as ``base`` are two revisions, the
     latter from where they parted. ``paths`` are as the command in ``folder`` names them."""
 
@@ -35,7 +35,7 @@ class Asked:
     cache: Path | None = None
 
 
-def revisions(repository: Repository, asked: Asked) -> tuple[str, str | None]:
+def revisions(repository: Repository, asked: ReviewRequest) -> tuple[str, str | None]:
     for dots in ("...", ".."):
         old, found, new = asked.base.partition(dots)
         if found:
@@ -49,7 +49,7 @@ def revisions(repository: Repository, asked: Asked) -> tuple[str, str | None]:
     return asked.base, asked.head
 
 
-def places(asked: Asked, base: Side) -> BuildFolders:
+def places(asked: ReviewRequest, base: Side) -> BuildFolders:
     """Where builds of this project go: as the command line says, else the environment, else the project
     file of the older revision, since the newer may be a stranger's."""
     root = base.repository.root
@@ -80,11 +80,11 @@ def _project(base: Side, here: str) -> tuple[str, dict[str, Any]]:
     return "", {}
 
 
-def _here(asked: Asked, root: Path) -> str:
+def _here(asked: ReviewRequest, root: Path) -> str:
     return posixpath.relpath(os.path.realpath(asked.folder), root)
 
 
-def wanted(asked: Asked, sides: Sides) -> list[str]:
+def wanted(asked: ReviewRequest, sides: Sides) -> list[str]:
     """The paths that were named, as the repository has them.
 
     Raises:

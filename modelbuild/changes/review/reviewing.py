@@ -13,7 +13,7 @@ from modelbuild.changes.bounds import FILE, RECIPES, Clock, unfinished
 from modelbuild.changes.edits import Listed
 from modelbuild.changes.importing import reaching
 from modelbuild.changes.naming import Role
-from modelbuild.changes.review.asking import Asked, places, revisions, wanted
+from modelbuild.changes.review.asking import ReviewRequest, places, revisions, wanted
 from modelbuild.changes.review.costs import BuildFolders
 from modelbuild.changes.review.depending import Dependency, belonging, strays
 from modelbuild.changes.review.differences import differences
@@ -35,7 +35,7 @@ STALE: Final = "lock-stale"
 _MOST_DEFINITIONS = 5
 
 
-def review(asked: Asked) -> Review:
+def review(asked: ReviewRequest) -> Review:
     """What changed, and what it means.
 
     Raises:

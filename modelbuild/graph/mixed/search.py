@@ -49,7 +49,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """The nodes to keep, in the graph's order, with the strain without them and with them."""
 
     kept: tuple[str, ...]
@@ -120,7 +120,7 @@ class Search:
         self._plan: _Plan | None = None
         self._first: list[tuple[str, ...]] = []  # what is kept before all else, step by step
 
-    def run(self) -> Found:
+    def run(self) -> SearchResult:
         """Find nodes to keep so that every bound holds on every trial.
 
         Called again, with another trial or a stricter limit, it goes on from what it found.
@@ -131,7 +131,7 @@ class Search:
         if self._plan is None:
             plain = self._worst(self.every)
             if plain <= self.limit:
-                return Found((), plain, plain, self.runs)
+                return SearchResult((), plain, plain, self.runs)
             plan = self._plan = self._planned(plain)
             count, after = self._shortest(plan, 0)
             kept, after = self._pruned(plan, plan.first(count), after)
@@ -149,7 +149,7 @@ class Search:
                     return self.run()
                 raise self._infeasible(plan, kept)
         plan.taken, plan.pruned = count, kept != plan.first(count)
-        return Found(self._in_order(kept), plan.plain, after, self.runs)
+        return SearchResult(self._in_order(kept), plan.plain, after, self.runs)
 
     def forget(self) -> None:
         """Measure anew when run again: another trial has come first."""

@@ -17,8 +17,8 @@ from modelbuild.recipe.schema.engines import Engine
 from modelbuild.recipe.schema.inputs import AxisRange, InputSpec, InputValues
 from modelbuild.recipe.schema.part import Part
 from modelbuild.recipe.schema.precisions import Fp32, Precisions
-from modelbuild.recipe.schema.proofs import Verify
-from modelbuild.recipe.schema.sources import ModelSource
+from modelbuild.recipe.schema.proofs import VerifyPart
+from modelbuild.recipe.schema.sources import ModelPart
 from modelbuild.recipe.words import AxisName, Flag, RecipeName, TensorName, Variants, Whole
 
 DEFAULT_OPSET = 18
@@ -32,7 +32,7 @@ class Recipe(Part):
         "the recipe's file name without `.yaml`.",
         examples=["resnet50"],
     )
-    model: ModelSource = Field(description="The Python code that makes the model, or an ONNX file.")
+    model: ModelPart = Field(description="The Python code that makes the model, or an ONNX file.")
     inputs: Annotated[dict[TensorName, InputSpec], Field(min_length=1)] = Field(
         description="The inputs of the ONNX file by their names, in this order.",
         examples=[{"image": {"shape": ["batch", 3, 224, 224]}}],
@@ -98,8 +98,8 @@ class Recipe(Part):
         description="Engines to build with TensorRT or TensorRT-RTX, each from one of the ONNX files.",
         examples=[[{"precision": "fp16", "backend": "tensorrt-rtx"}]],
     )
-    verify: Verify = Field(
-        default=Verify(), description="How every file is compared with PyTorch before it is published."
+    verify: VerifyPart = Field(
+        default=VerifyPart(), description="How every file is compared with PyTorch before it is published."
     )
 
     @property

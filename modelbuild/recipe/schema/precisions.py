@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from modelbuild.base.tolerance import DEFAULTS
 from modelbuild.recipe.schema.part import Part
-from modelbuild.recipe.schema.proofs import Tolerance
+from modelbuild.recipe.schema.proofs import TolerancePart
 from modelbuild.recipe.words import Flag, Number, Text
 
 PrecisionName = Literal["fp32", "fp16", "bf16"]
@@ -16,17 +16,17 @@ ReducedName = Literal["fp16", "bf16"]
 Method = Literal["convert", "half", "autocast", "mixed", "auto"]
 
 FP32_TOLERANCE, FP16_TOLERANCE, BF16_TOLERANCE = (
-    Tolerance.model_validate(DEFAULTS[name].named()) for name in ("fp32", "fp16", "bf16")
+    TolerancePart.model_validate(DEFAULTS[name].named()) for name in ("fp32", "fp16", "bf16")
 )
 
 
-def _or(default: Tolerance) -> AfterValidator:
+def _or(default: TolerancePart) -> AfterValidator:
     """Where no bound is named, the default; but one that is written as `{}` bounds nothing."""
 
-    def filled(asked: Tolerance) -> Tolerance:
+    def filled(asked: TolerancePart) -> TolerancePart:
         if asked.named() or not asked.model_fields_set:
             return asked
-        return Tolerance(**default.named(), outputs=asked.outputs)
+        return TolerancePart(**default.named(), outputs=asked.outputs)
 
     return AfterValidator(filled)
 
@@ -34,7 +34,7 @@ def _or(default: Tolerance) -> AfterValidator:
 class Fp32(Part):
     """The model as it is."""
 
-    tolerance: Annotated[Tolerance, _or(FP32_TOLERANCE)] = Field(
+    tolerance: Annotated[TolerancePart, _or(FP32_TOLERANCE)] = Field(
         default=FP32_TOLERANCE,
         description="How far the file may be from PyTorch; by default {rtol: 1e-3, atol: 1e-4, "
         "relative_l2: 1e-3, mismatch: 1e-3}.",
@@ -86,7 +86,7 @@ class Fp16(Reduced):
         description="Weights and constants farther from 0 than this become this (or its negative): fp16 "
         "would make them infinite.",
     )
-    tolerance: Annotated[Tolerance, _or(FP16_TOLERANCE)] = Field(
+    tolerance: Annotated[TolerancePart, _or(FP16_TOLERANCE)] = Field(
         default=FP16_TOLERANCE,
         description="How far the file may be from PyTorch in fp32; by default {relative_l2: 1e-2, cosine: "
         "0.999, mismatch: 1e-2}.",
@@ -96,7 +96,7 @@ class Fp16(Reduced):
 class Bf16(Reduced):
     """bfloat16: float32's range with 8 bits of precision, so there is nothing to clamp."""
 
-    tolerance: Annotated[Tolerance, _or(BF16_TOLERANCE)] = Field(
+    tolerance: Annotated[TolerancePart, _or(BF16_TOLERANCE)] = Field(
         default=BF16_TOLERANCE,
         description="How far the file may be from PyTorch in fp32; by default {relative_l2: 5e-2, cosine: "
         "0.99, mismatch: 5e-2}.",

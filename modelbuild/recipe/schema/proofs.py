@@ -64,7 +64,7 @@ class Bounds(Part):
         return self.model_dump(exclude_none=True, exclude={"outputs"})
 
 
-class Tolerance(Bounds):
+class TolerancePart(Bounds):
     """How far an artifact may be from PyTorch. Those named must all hold."""
 
     outputs: dict[Text, Bounds] | None = Field(
@@ -74,7 +74,7 @@ class Tolerance(Bounds):
     )
 
 
-class Verify(Part):
+class VerifyPart(Part):
     """How every artifact is compared with PyTorch."""
 
     samples: Annotated[Whole, Field(ge=1)] = Field(

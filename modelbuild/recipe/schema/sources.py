@@ -10,7 +10,7 @@ from modelbuild.recipe.schema.part import Part
 from modelbuild.recipe.words import Import, Pattern, Seed, Text, file_alone
 
 
-class Weights(Part):
+class WeightsPart(Part):
     """A state dict in a file that holds other things too, or with a prefix before its names."""
 
     file: Text = Field(
@@ -30,10 +30,10 @@ class Weights(Part):
     )
 
 
-FILE_ALONE = BeforeValidator(file_alone, json_schema_input_type=Weights | Text | None)
+FILE_ALONE = BeforeValidator(file_alone, json_schema_input_type=WeightsPart | Text | None)
 
 
-class ModelSource(Part):
+class ModelPart(Part):
     """Where the model comes from: Python code that makes it, or an ONNX file."""
 
     import_: Import | None = Field(
@@ -59,7 +59,7 @@ class ModelSource(Part):
             {"config": {"import": "transformers:BertConfig", "kwargs": {"num_hidden_layers": 12}}},
         ],
     )
-    weights: Annotated[Weights | None, FILE_ALONE] = Field(
+    weights: Annotated[WeightsPart | None, FILE_ALONE] = Field(
         default=None,
         description="Trained weights, relative to the recipe: a file with a state dict (.safetensors, "
         ".pt), or {file, key, strip_prefix} for a training checkpoint. Without it the weights "

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from modelbuild.base.tensors import Axis, reorders, sampled_sizes, traced_sizes
 from modelbuild.setup.drafting.ranges import Ranges, is_batch
 from modelbuild.setup.drafting.trying import Attempt, OutOfTime
-from modelbuild.setup.drafting.values import GuessedRange, Input, base
+from modelbuild.setup.drafting.values import DraftInput, GuessedRange, base
 
 _UNITS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 48, 64, 96, 128)
 SPATIAL = ("length", "frames", "height", "width")
@@ -22,12 +22,14 @@ NOT_TRIED = "check: other sizes were not tried, it takes too long"
 class Freed:
     """Inputs whose named axes may be dynamic, with their ranges; the other axes are numbers now."""
 
-    inputs: tuple[Input, ...]
+    inputs: tuple[DraftInput, ...]
     axes: Mapping[str, GuessedRange]
     notes: tuple[str, ...] = ()
 
 
-def free(trial: Attempt, inputs: tuple[Input, ...], wanted: Ranges, fixed: Collection[str] = ()) -> Freed:
+def free(
+    trial: Attempt, inputs: tuple[DraftInput, ...], wanted: Ranges, fixed: Collection[str] = ()
+) -> Freed:
     """Try every named axis of inputs that run. Those in ``fixed`` stay as they are."""
     inputs = _apart(trial, inputs)
     sizes = base(inputs)
@@ -50,7 +52,7 @@ def free(trial: Attempt, inputs: tuple[Input, ...], wanted: Ranges, fixed: Colle
     return Freed(inputs, axes, tuple(notes))
 
 
-def _apart(trial: Attempt, inputs: tuple[Input, ...]) -> tuple[Input, ...]:
+def _apart(trial: Attempt, inputs: tuple[DraftInput, ...]) -> tuple[DraftInput, ...]:
     """The inputs, with an axis of its own for each whose batch is nobody else's, as in images and
     texts that are compared all with all. Inputs that share another axis belong together, also where the
     model does not look: it skips a mask of ones."""
@@ -74,7 +76,7 @@ def _apart(trial: Attempt, inputs: tuple[Input, ...]) -> tuple[Input, ...]:
 
 
 def _range(
-    trial: Attempt, inputs: Sequence[Input], sizes: Mapping[str, int], axis: str, wanted: GuessedRange
+    trial: Attempt, inputs: Sequence[DraftInput], sizes: Mapping[str, int], axis: str, wanted: GuessedRange
 ) -> GuessedRange | None:
     """The part of ``wanted`` at which the model runs; None if it runs at one size only."""
     size = sizes[axis]
@@ -130,7 +132,7 @@ def _bound(runs: Callable[[int], bool], good: int, end: int, unit: int) -> int:
     return good
 
 
-def pinned(inputs: Sequence[Input], sizes: Mapping[str, int]) -> tuple[Input, ...]:
+def pinned(inputs: Sequence[DraftInput], sizes: Mapping[str, int]) -> tuple[DraftInput, ...]:
     """The inputs with numbers in the place of these axes."""
     return tuple(
         replace(i, shape=tuple(sizes.get(d, d) if isinstance(d, str) else d for d in i.shape)) for i in inputs
@@ -142,7 +144,9 @@ def _said(stuck: Sequence[str], sizes: Mapping[str, int], fixed: Collection[str]
     return [f"{a} is fixed at {sizes[a]}: the model does not run at other sizes" for a in alone]
 
 
-def _fails_together(trial: Attempt, inputs: Sequence[Input], axes: Mapping[str, GuessedRange]) -> str | None:
+def _fails_together(
+    trial: Attempt, inputs: Sequence[DraftInput], axes: Mapping[str, GuessedRange]
+) -> str | None:
     """The first of the sizes that a build compares at where the model fails; None if there is none."""
     named = [Axis(n, r.min, r.opt, r.max) for n, r in axes.items()]
     numbers = {d for i in inputs for d in i.shape if isinstance(d, int)}

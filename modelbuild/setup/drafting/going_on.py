@@ -21,7 +21,7 @@ from modelbuild.recipe.wording import worded
 from modelbuild.setup.drafting import text
 from modelbuild.setup.drafting.asked import Asked, AskedInput
 from modelbuild.setup.drafting.text import Draft
-from modelbuild.setup.drafting.values import Findings, GuessedRange, Input
+from modelbuild.setup.drafting.values import DraftInput, Findings, GuessedRange
 from modelbuild.steps.checkpoints import Weights
 
 _FOUND = ("inputs", "outputs", "dynamic_axes")
@@ -122,7 +122,7 @@ def _same_inputs(data: Mapping[str, Any], found: Findings) -> bool:
     )
 
 
-def _same_input(spec: InputSpec, found: Input) -> bool:
+def _same_input(spec: InputSpec, found: DraftInput) -> bool:
     values = spec.values or InputValues()
     return (spec.shape, spec.dtype, Values(**values.model_dump())) == (found.shape, found.dtype, found.values)
 

@@ -13,7 +13,7 @@ from modelbuild.setup.drafting import layers
 from modelbuild.setup.drafting.asked import NOTHING, Asked, AskedInput
 from modelbuild.setup.drafting.ranges import is_batch
 from modelbuild.setup.drafting.signature import Subject, no_input
-from modelbuild.setup.drafting.values import BASES, Input, whole
+from modelbuild.setup.drafting.values import BASES, DraftInput, whole
 from modelbuild.wording.phrases import listed, meant, nearest
 
 FROM_NAME = "guessed from the name"
@@ -76,7 +76,9 @@ def _may_be_a_tensor(parameter: inspect.Parameter) -> bool:
     return not set(re.findall(r"\w+", written)) <= _SCALARS
 
 
-def candidates(name: str, subject: Subject, place: int, count: int, asked: Asked = NOTHING) -> list[Input]:
+def candidates(
+    name: str, subject: Subject, place: int, count: int, asked: Asked = NOTHING
+) -> list[DraftInput]:
     """What the input ``place`` of ``count`` may be, the likeliest first; at least one."""
     found = _guesses(name, subject, place, count)
     if (given := asked.inputs.get(name)) is not None:
@@ -85,17 +87,17 @@ def candidates(name: str, subject: Subject, place: int, count: int, asked: Asked
     return [replace(f, sizes={**f.sizes, **{a: opts[a] for a in f.axes if a in opts}}) for f in found]
 
 
-def _as_asked(given: AskedInput, guesses: Sequence[Input]) -> list[Input]:
+def _as_asked(given: AskedInput, guesses: Sequence[DraftInput]) -> list[DraftInput]:
     """The guesses in this shape, at some sizes of axes whose name tells none."""
     kinds = {(g.dtype, given.values or g.values): None for g in guesses if given.dtype in (None, g.dtype)}
     kinds.setdefault((given.dtype or "float32", given.values or Values()))
-    rows = [Input(given.name, given.shape, AS_ASKED, d, v, settled=True) for d, v in kinds]
+    rows = [DraftInput(given.name, given.shape, AS_ASKED, d, v, settled=True) for d, v in kinds]
     unknown = [a for a in rows[0].axes if a not in BASES and not is_batch(a)]
     sizes = [dict.fromkeys(unknown, side) for side in (*_SIDES, 2)] if unknown else [{}]
     return [replace(row, sizes=size) for size in sizes for row in rows]
 
 
-def _guesses(name: str, subject: Subject, place: int, count: int) -> list[Input]:
+def _guesses(name: str, subject: Subject, place: int, count: int) -> list[DraftInput]:
     """As ``candidates``, for an input of which nothing is settled."""
     known = optional(name, subject)
     layered = list(layers.candidates(name, subject.module, place))
@@ -105,13 +107,13 @@ def _guesses(name: str, subject: Subject, place: int, count: int) -> list[Input]
     if "mask" in name and known is None:
         found += _masks(name)
     if name in _NUMBERS:
-        found.append(Input(name, (), FROM_NAME, values=_SOME))
+        found.append(DraftInput(name, (), FROM_NAME, values=_SOME))
     if name in _ANYTHING and known is None and not layered:
         found.append(image(name, 3, FROM_NAME))
     if count == 1 or known is None:
         found += layered
     if not found:
-        found.append(Input(name, ("batch", 16), NO_CLUE))
+        found.append(DraftInput(name, ("batch", 16), NO_CLUE))
     if known is not None:
         found += _other_types(known)
     for pictured in [f for f in found if "height" in f.axes]:
@@ -119,7 +121,7 @@ def _guesses(name: str, subject: Subject, place: int, count: int) -> list[Input]
     found += [*layered, *_of_whole_numbers(found[0]), *_anything(name)]
     if "mask" not in name:
         found += _masks(name)
-    unique: dict[object, Input] = {}
+    unique: dict[object, DraftInput] = {}
     for one in found:
         unique.setdefault((one.shape, one.dtype, one.values, tuple(one.sizes.items())), one)
     if (wide := _wide(subject)) is not None:
@@ -129,13 +131,15 @@ def _guesses(name: str, subject: Subject, place: int, count: int) -> list[Input]
     return _as_annotated(list(unique.values()), str(parameter.annotation) if parameter else "")
 
 
-def image(name: str, channels: int, note: str, size: int = 224, leading: tuple[int | str, ...] = ()) -> Input:
+def image(
+    name: str, channels: int, note: str, size: int = 224, leading: tuple[int | str, ...] = ()
+) -> DraftInput:
     """A batch of pictures, square as far as anybody knows."""
     shape = ("batch", *leading, channels, "height", "width")
-    return Input(name, shape, note, sizes={"height": size, "width": size})
+    return DraftInput(name, shape, note, sizes={"height": size, "width": size})
 
 
-def optional(name: str, subject: Subject) -> Input | None:
+def optional(name: str, subject: Subject) -> DraftInput | None:
     """An input whose name says what it is."""
     axis = "decoder_sequence" if name.startswith("decoder_") else "sequence"
     tokens = ("batch", axis)
@@ -145,29 +149,29 @@ def optional(name: str, subject: Subject) -> Input | None:
         note = FROM_CONFIG if subject.setting("vocab_size") else (
             layers.FROM_LAYER if high else "the number of words is a guess"
         )  # fmt: skip
-        return Input(name, tokens, note, "int64", whole(0, high or 1000), sizes)
+        return DraftInput(name, tokens, note, "int64", whole(0, high or 1000), sizes)
     if name in _MASKS:
-        return Input(name, tokens, "all ones: nothing is masked", "int64", whole(1, 2), sizes)
+        return DraftInput(name, tokens, "all ones: nothing is masked", "int64", whole(1, 2), sizes)
     if name == "token_type_ids":
-        return Input(
+        return DraftInput(
             name, tokens, FROM_NAME, "int64", whole(0, subject.setting("type_vocab_size") or 2), sizes
         )
     if name == "position_ids":
         high = subject.setting("max_position_embeddings") or 16
-        return Input(name, tokens, FROM_NAME, "int64", whole(0, high), sizes)
+        return DraftInput(name, tokens, FROM_NAME, "int64", whole(0, high), sizes)
     if name in _IMAGES:
         return _picture(name, subject)
     mel = subject.setting("num_mel_bins")
     if name == "input_features" and mel:
         frames = 2 * (subject.setting("max_source_positions") or 1500)
-        return Input(name, ("batch", mel, frames), FROM_CONFIG)
+        return DraftInput(name, ("batch", mel, frames), FROM_CONFIG)
     if name == "input_values" and subject.config is not None:
         length = subject.setting("max_length")
         spectrum = ("batch", length, mel) if length and mel else None
-        return Input(name, spectrum or ("batch", "samples"), FROM_CONFIG if spectrum else FROM_NAME)
+        return DraftInput(name, spectrum or ("batch", "samples"), FROM_CONFIG if spectrum else FROM_NAME)
     context, channels = subject.setting("context_length"), subject.setting("num_input_channels")
     if name == "past_values" and context and channels:
-        return Input(name, ("batch", context, channels), FROM_CONFIG)
+        return DraftInput(name, ("batch", context, channels), FROM_CONFIG)
     return None
 
 
@@ -189,13 +193,13 @@ def _within(axis: str, subject: Subject) -> dict[str, int]:
     return {axis: limit} if limit and limit < 16 else {}
 
 
-def _refines(layered: Input, known: Input) -> bool:
+def _refines(layered: DraftInput, known: DraftInput) -> bool:
     """Whether the first layer says the same kind of thing as the name, only with better numbers."""
     alike = len(layered.shape) == len(known.shape) and layered.dtype == known.dtype
     return alike and known.note != FROM_CONFIG
 
 
-def _picture(name: str, subject: Subject) -> Input:
+def _picture(name: str, subject: Subject) -> DraftInput:
     size = subject.setting("image_size")
     frames = subject.setting("num_frames")
     return image(
@@ -204,11 +208,11 @@ def _picture(name: str, subject: Subject) -> Input:
     )  # fmt: skip
 
 
-def _at(picture: Input, side: int) -> Input:
+def _at(picture: DraftInput, side: int) -> DraftInput:
     return replace(picture, sizes={**picture.sizes, "height": side, "width": side})
 
 
-def _other_types(known: Input) -> list[Input]:
+def _other_types(known: DraftInput) -> list[DraftInput]:
     """The same input where the model wants another dtype than its name says."""
     if known.dtype != "int64":
         return []
@@ -220,7 +224,7 @@ def _other_types(known: Input) -> list[Input]:
     ]
 
 
-def _of_whole_numbers(likeliest: Input) -> list[Input]:
+def _of_whole_numbers(likeliest: DraftInput) -> list[DraftInput]:
     """The same shape for counts, and for pictures as cameras give them."""
     if likeliest.dtype != "float32":
         return []
@@ -238,35 +242,36 @@ def _wide(subject: Subject) -> str | None:
     return "float64" if first is not None and first.dtype == torch.float64 else None
 
 
-def _masks(name: str) -> list[Input]:
+def _masks(name: str) -> list[DraftInput]:
     """Masks in their usual forms; drawn at random, or all one where that gives no numbers."""
     shapes: list[tuple[int | str, ...]] = [
         ("batch", "sequence"), ("batch",), ("batch", "sequence", 1), ("sequence", "sequence"),
         ("batch", 1, "sequence", "sequence"), ("batch", 1, 1, "sequence"),
     ]  # fmt: skip
     note = FROM_NAME if "mask" in name else NO_CLUE
-    drawn = [Input(name, s, note, "bool") for s in shapes]
-    drawn.insert(1, Input(name, shapes[0], note, "int64", whole(0, 2)))
+    drawn = [DraftInput(name, s, note, "bool") for s in shapes]
+    drawn.insert(1, DraftInput(name, shapes[0], note, "int64", whole(0, 2)))
     return [
         *drawn,
-        *(Input(name, s, note, "bool", Values(constant=v)) for v in (1, 0) for s in shapes),
-        *(Input(name, s, note) for s in shapes),
+        *(DraftInput(name, s, note, "bool", Values(constant=v)) for v in (1, 0) for s in shapes),
+        *(DraftInput(name, s, note) for s in shapes),
     ]
 
 
-def _anything(name: str) -> list[Input]:
+def _anything(name: str) -> list[DraftInput]:
     """What an input is where nothing else ran."""
     return [
-        image(name, 3, NO_CLUE), image(name, 1, NO_CLUE), Input(name, ("batch", 16), NO_CLUE),
-        Input(name, ("batch", "sequence", 16), NO_CLUE), Input(name, ("batch",), NO_CLUE),
-        Input(name, ("batch", "sequence"), NO_CLUE, "int64", whole(0, 2)),
-        Input(name, ("batch",), NO_CLUE, "int64", whole(0, 2)), Input(name, (), NO_CLUE, values=_SOME),
-        Input(name, (), NO_CLUE, "int64", whole(0, 2)), Input(name, (), NO_CLUE, "bool"),
-        Input(name, ("batch", "samples"), NO_CLUE),
+        image(name, 3, NO_CLUE), image(name, 1, NO_CLUE), DraftInput(name, ("batch", 16), NO_CLUE),
+        DraftInput(name, ("batch", "sequence", 16), NO_CLUE), DraftInput(name, ("batch",), NO_CLUE),
+        DraftInput(name, ("batch", "sequence"), NO_CLUE, "int64", whole(0, 2)),
+        DraftInput(name, ("batch",), NO_CLUE, "int64", whole(0, 2)),
+        DraftInput(name, (), NO_CLUE, values=_SOME),
+        DraftInput(name, (), NO_CLUE, "int64", whole(0, 2)), DraftInput(name, (), NO_CLUE, "bool"),
+        DraftInput(name, ("batch", "samples"), NO_CLUE),
     ]  # fmt: skip
 
 
-def _as_annotated(found: list[Input], annotation: str) -> list[Input]:
+def _as_annotated(found: list[DraftInput], annotation: str) -> list[DraftInput]:
     """Those of the dtype that the annotation names first."""
     wanted = next((d for word, d in (("LongTensor", "int64"), ("IntTensor", "int32"), ("BoolTensor", "bool"))
                    if word in annotation), None)  # fmt: skip

@@ -15,7 +15,7 @@ from modelbuild.machine import toolchain
 from modelbuild.recipe.words import TENSOR
 from modelbuild.setup.drafting.ranges import is_batch
 from modelbuild.setup.drafting.trying import Run
-from modelbuild.setup.drafting.values import Input, whole
+from modelbuild.setup.drafting.values import DraftInput, whole
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ValueInfoProto
@@ -35,7 +35,7 @@ _THROUGH = ("Cast", "Identity", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "T
 class Interface:
     """The inputs and outputs of a file, its opset, and notes for the reader of the draft."""
 
-    inputs: tuple[Input, ...]
+    inputs: tuple[DraftInput, ...]
     outputs: tuple[str, ...]
     opset: int
     notes: tuple[str, ...] = ()
@@ -130,7 +130,7 @@ class _Names:
         return found
 
 
-def _input(path: Path, graph: GraphProto, value: ValueInfoProto, names: _Names, model: Model) -> Input:
+def _input(path: Path, graph: GraphProto, value: ValueInfoProto, names: _Names, model: Model) -> DraftInput:
     from onnx import TensorProto
 
     from modelbuild.graph.files import numpy_dtype
@@ -160,7 +160,7 @@ def _input(path: Path, graph: GraphProto, value: ValueInfoProto, names: _Names, 
         else:
             shape.append(names.unnamed(value, place, len(dims)))
     sizes = {str(d): _size(str(d)) for d in shape if isinstance(d, str)}
-    return Input(
+    return DraftInput(
         value.name, tuple(shape), "from the file", dtype, _values(graph, value.name, dtype, model), sizes
     )
 

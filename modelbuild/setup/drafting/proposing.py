@@ -20,7 +20,7 @@ from modelbuild.setup.drafting.ranges import Ranges, is_batch, usual
 from modelbuild.setup.drafting.signature import Subject, read
 from modelbuild.setup.drafting.text import Draft
 from modelbuild.setup.drafting.trying import Attempt, OutOfTime, filled, search
-from modelbuild.setup.drafting.values import Findings, GuessedRange, Input, base
+from modelbuild.setup.drafting.values import DraftInput, Findings, GuessedRange, base
 from modelbuild.steps.model import import_attribute
 from modelbuild.wording.phrases import listed
 
@@ -122,7 +122,7 @@ def _exportable(made: live.LoadedModel, found: Findings, seconds: float) -> Find
 
 def _found(
     trial: Attempt,
-    guesses: Iterable[tuple[Input, ...]],
+    guesses: Iterable[tuple[DraftInput, ...]],
     wanted: Ranges,
     made: live.LoadedModel | None = None,
 ) -> Findings | None:
@@ -183,7 +183,7 @@ def _sets(subject: Subject, names: Sequence[str], others: Sequence[str]) -> Iter
         yield sorted([*names, *others[:count]], key=order.index)
 
 
-def _at_other_sizes(inputs: tuple[Input, ...]) -> Iterable[tuple[Input, ...]]:
+def _at_other_sizes(inputs: tuple[DraftInput, ...]) -> Iterable[tuple[DraftInput, ...]]:
     """The same inputs with their axes met at other sizes, all alike but for the batch."""
     for side in (1, 8, 32, 64, 224, 128, 256, 28, 7, 512):
         yield tuple(
@@ -192,19 +192,19 @@ def _at_other_sizes(inputs: tuple[Input, ...]) -> Iterable[tuple[Input, ...]]:
     yield tuple(replace(i, sizes={a: 1 if is_batch(a) else n for a, n in i.sizes.items()}) for i in inputs)
 
 
-def _wanted(subject: Subject, inputs: Sequence[Input], asked: Asked) -> Ranges:
+def _wanted(subject: Subject, inputs: Sequence[DraftInput], asked: Asked) -> Ranges:
     """The ranges that are asked for; for other axes the usual ones, within what the model allows."""
     limit = subject.setting("max_position_embeddings")
     limits = {a: limit for i in inputs for a in i.axes if a.endswith("sequence") and limit}
     return lambda axis, size: asked.axes.get(axis) or usual(axis, size, limits.get(axis))
 
 
-def _usual(inputs: tuple[Input, ...], wanted: Ranges) -> dict[str, GuessedRange]:
+def _usual(inputs: tuple[DraftInput, ...], wanted: Ranges) -> dict[str, GuessedRange]:
     sizes = base(inputs) or {}
     return {a: wanted(a, n) for a, n in sizes.items()}
 
 
-def _fixed(given: Input) -> Input:
+def _fixed(given: DraftInput) -> DraftInput:
     """An input whose height and width are numbers, if they are guesses: nobody saw another size run."""
     if given.settled:
         return given

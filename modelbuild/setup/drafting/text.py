@@ -11,7 +11,7 @@ from modelbuild.base.escaping import line
 from modelbuild.base.scalars import flow, quoted
 from modelbuild.base.tensors import Values
 from modelbuild.setup.drafting.arguments import Argument
-from modelbuild.setup.drafting.values import Findings, Input
+from modelbuild.setup.drafting.values import DraftInput, Findings
 
 _PLAIN = re.compile(r"[A-Za-z_.][A-Za-z0-9_./-]*(:[A-Za-z0-9_./-]+)*")
 
@@ -39,7 +39,7 @@ def of_import(
     options: Sequence[str],
     arguments: Sequence[Argument],
     findings: Findings,
-    optional: Sequence[Input],
+    optional: Sequence[DraftInput],
 ) -> Draft:
     """A recipe for a PyTorch model, drafted with these options; the optional inputs are comments in it."""
     source = [f"import: {model}"]
@@ -61,7 +61,12 @@ def of_onnx(file: str, findings: Findings, opset: int) -> Draft:
 
 
 def _recipe(
-    command: str, name: str, source: Sequence[str], findings: Findings, optional: Sequence[Input], opset: str
+    command: str,
+    name: str,
+    source: Sequence[str],
+    findings: Findings,
+    optional: Sequence[DraftInput],
+    opset: str,
 ) -> Draft:
     how = "It was run at these sizes: look at what says `check`, then:" if findings.tried else (
         "Look at what says `check`, then:"
@@ -126,7 +131,7 @@ def _argument(argument: Argument) -> str:
     return f"{_word(argument.name)}: {flow(argument.value, _word)}{note}"
 
 
-def _input(given: Input, tried: bool) -> str:
+def _input(given: DraftInput, tried: bool) -> str:
     parts = [f"shape: [{', '.join(flow(size, _word) for size in given.shape)}]"]
     if given.dtype != "float32":
         parts.append(f"dtype: {given.dtype}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from modelbuild.base.errors import ModelbuildError, first_line
-from modelbuild.setup.drafting.values import Input, base
+from modelbuild.setup.drafting.values import DraftInput, base
 
 _MOST = 5000  # combinations of guesses; a wrong one fails within a millisecond or so
 
@@ -31,7 +31,7 @@ class Attempt:
     slowest: dict[int, float] = field(default_factory=dict)  # elements in -> seconds
     _started: float = field(default_factory=time.monotonic)
 
-    def outputs(self, inputs: Sequence[Input], sizes: Mapping[str, int], seed: int = 0) -> Any:
+    def outputs(self, inputs: Sequence[DraftInput], sizes: Mapping[str, int], seed: int = 0) -> Any:
         """Labels and arrays of what comes out at these sizes; None if the model refuses them.
 
         Raises:
@@ -55,7 +55,7 @@ class Attempt:
         self.slowest[elements] = time.monotonic() - start
         return found
 
-    def holds(self, inputs: Sequence[Input], sizes: Mapping[str, int]) -> bool:
+    def holds(self, inputs: Sequence[DraftInput], sizes: Mapping[str, int]) -> bool:
         return self.outputs(inputs, sizes) is not None
 
     def repeats(self, arrays: Mapping[str, Any], outputs: Sequence[tuple[str, Any]]) -> bool:
@@ -89,7 +89,7 @@ class Attempt:
                 raise ValueError(f"output {label} is not finite")
 
 
-def filled(inputs: Sequence[Input], sizes: Mapping[str, int], seed: int = 0) -> dict[str, Any]:
+def filled(inputs: Sequence[DraftInput], sizes: Mapping[str, int], seed: int = 0) -> dict[str, Any]:
     """Values for these inputs; whole numbers reach both of their ends, as a table would notice."""
     from modelbuild.steps import samples
 
@@ -102,7 +102,7 @@ def filled(inputs: Sequence[Input], sizes: Mapping[str, int], seed: int = 0) -> 
     return arrays
 
 
-def search(trial: Attempt, guesses: Sequence[Sequence[Input]]) -> tuple[Input, ...] | None:
+def search(trial: Attempt, guesses: Sequence[Sequence[DraftInput]]) -> tuple[DraftInput, ...] | None:
     """The likeliest inputs that the model takes: the first guess for each, then the next ones.
 
     Raises:

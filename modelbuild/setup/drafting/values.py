@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from modelbuild.base.tensors import TensorSpec, Values
 
 BASES = {"batch": 2, "sequence": 16, "decoder_sequence": 12, "samples": 4000}
-"""The sizes of axes that a model is first tried at; what it can be tried at is in ``Input.sizes``."""
+"""The sizes of axes that a model is first tried at; what it can be tried at is in ``DraftInput.sizes``."""
 
 
 @dataclass(frozen=True)
-class Input:
+class DraftInput:
     """A line under ``inputs``. ``note`` says what the shape rests on, ``sizes`` at which sizes of its
     named axes to try it where ``BASES`` does not say. A ``settled`` shape is its owner's, and no guess."""
 
@@ -49,14 +49,14 @@ class Findings:
     """What the recipe will say: ``inputs`` whose named axes are those of ``axes``, and ``outputs`` by
     name (None: not known). ``notes`` are for the head of the file."""
 
-    inputs: tuple[Input, ...]
+    inputs: tuple[DraftInput, ...]
     axes: Mapping[str, GuessedRange]
     outputs: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
     tried: bool = False
 
 
-def base(inputs: tuple[Input, ...]) -> dict[str, int] | None:
+def base(inputs: tuple[DraftInput, ...]) -> dict[str, int] | None:
     """A size for every axis of these inputs; None if two of them want it different."""
     sizes: dict[str, int] = {}
     for given in inputs:

@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelbuild.changes.review.asking import Asked
+from modelbuild.changes.review.asking import ReviewRequest
 from modelbuild.changes.review.reviewing import review
 from modelbuild.changes.review.values import RecipeReview, Review
 
@@ -56,7 +56,7 @@ class Repo:
     def review(self, base: str = "HEAD", head: str | None = None, *paths: str, folder: str = "") -> Review:
         place = self.folder / folder
         cache = self.folder.parent / "cache"
-        return review(Asked(base, head, paths, place, out=self.folder / "build", cache=cache))
+        return review(ReviewRequest(base, head, paths, place, out=self.folder / "build", cache=cache))
 
     def one(self, base: str = "HEAD", head: str | None = None) -> RecipeReview:
         (found,) = self.review(base, head).recipes

@@ -14,7 +14,7 @@ from onnx import TensorProto
 from modelbuild.graph.files import Model
 from modelbuild.graph.mixed.choices import before_choices
 from modelbuild.graph.mixed.roundings import Roundings
-from modelbuild.graph.mixed.search import Found, Infeasible, Search, Trial
+from modelbuild.graph.mixed.search import Infeasible, Search, SearchResult, Trial
 from modelbuild.graph.mixed.switches import Switches
 from modelbuild.graph.precision import HalfOptions, convert
 from modelbuild.graph.runtime import session
@@ -225,7 +225,7 @@ def test_a_stricter_limit_finds_more() -> None:
     search = _search(model, tolerance)
     assert search.run().kept == ()
     search.limit = 0.5
-    found: Found = search.run()
+    found: SearchResult = search.run()
     assert found.kept
     assert found.after <= 0.5
 
