@@ -31,6 +31,7 @@ def session(
     prepack: bool = False,
     as_written: bool = False,
     in_order: bool = False,
+    threads: int | None = None,
 ) -> onnxruntime.InferenceSession:
     """A session on ``model``, without writing it.
 
@@ -42,12 +43,12 @@ def session(
     ``as_written`` runs the nodes in the order of the graph and optimises nothing, for a graph with
     much to look at in it: ONNX Runtime's own order puts off what nobody waits for, and keeps every
     tensor alive that it will look at (3.7 GB for a BERT-base instead of 0.7). ``in_order`` keeps to the
-    order alone.
+    order alone. ``threads`` are this process's share of the cores where nothing else is said.
 
     Raises:
         Exception: whatever ONNX Runtime says of a graph that it cannot load.
     """
-    options = _options()
+    options = _options(threads)
     options.add_session_config_entry("session.disable_prepacking", "0" if prepack else "1")
     options.enable_mem_reuse = len(model.proto.graph.node) <= _PLANNED
     if as_written:
@@ -106,10 +107,10 @@ def has_cuda() -> bool:
     return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 
 
-def _options() -> onnxruntime.SessionOptions:
+def _options(threads: int | None = None) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.intra_op_num_threads = cores.share()
+    options.intra_op_num_threads = threads or cores.share()
     # Threads that spin between operators take the cores from PyTorch and from other sessions.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
