@@ -1,4 +1,5 @@
-"""A recipe's own inputs (``verify.data``): read, held against what it says of its inputs, and told of."""
+"""A recipe's own inputs (``verify.data``, calibration data): read, held against what it says of its inputs,
+and told of."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from modelbuild.base.catalogue import Level
 from modelbuild.base.errors import Diagnostic, StepError, first_line
 from modelbuild.base.tensors import Axis, TensorSpec
 
@@ -30,10 +32,18 @@ class _NotNumbers:
 
 @dataclass
 class OwnInputs:
-    """Reads the files one by one, and keeps what there is to say of all of them."""
+    """Reads the files one by one, and keeps what there is to say of all of them.
+
+    ``key`` is where the recipe names them, and ``not_finite`` what follows from values that are no numbers.
+    """
 
     specs: Sequence[TensorSpec]
     axes: Sequence[Axis]
+    key: str = "verify.data"
+    not_finite: str = (
+        "an output that is NaN in PyTorch and in the file counts as equal, so that nothing is proven of what "
+        "these reach: mend the file, unless the model is meant to take them"
+    )
     _converted: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     _not_finite: dict[str, list[_NotNumbers]] = field(default_factory=dict)
 
@@ -43,7 +53,7 @@ class OwnInputs:
         Raises:
             StepError: ``inputs-mismatch``: not such a file, an input missing, of another kind or shape.
         """
-        held = _load(path, [spec.name for spec in self.specs])
+        held = self._load(path, [spec.name for spec in self.specs])
         arrays = {spec.name: self._typed(path.name, spec, held[spec.name]) for spec in self.specs}
         sizes = self._sizes(path.name, arrays)
         for name, array in arrays.items():
@@ -57,9 +67,9 @@ class OwnInputs:
         """What was converted, and what is no number, of all that was read: one word for each input."""
         found = []
         for (name, dtypes), files in self._converted.items():
-            message = f"`{name}` is {dtypes} in {_listed(files)} of `verify.data`: converted"
+            message = f"`{name}` is {dtypes} in {_listed(files)} of `{self.key}`: converted"
             found.append(Diagnostic("data-converted", message, level="info"))
-        found += [_not_finite(name, rows) for name, rows in self._not_finite.items()]
+        found += [self._told_not_finite(name, rows) for name, rows in self._not_finite.items()]
         return tuple(found)
 
     def _typed(self, file: str, spec: TensorSpec, array: Array) -> Array:
@@ -78,10 +88,10 @@ class OwnInputs:
             made = array.astype(want)
         else:
             how = f"save `{spec.name}.astype('{spec.dtype}')`, scaled as the model takes it"
-            raise _bad(said, f"{how}, or say `dtype: {array.dtype.name}` in the recipe")
+            raise self._bad(said, f"{how}, or say `dtype: {array.dtype.name}` in the recipe")
         if lost.any():
             value = array[lost].flat[0]
-            raise _bad(f"{said}, which cannot hold {value:.6g}", "mend the file, or the recipe's dtype")
+            raise self._bad(f"{said}, which cannot hold {value:.6g}", "mend the file, or the recipe's dtype")
         self._converted.setdefault((spec.name, f"{array.dtype.name}, not {spec.dtype},"), []).append(file)
         return made
 
@@ -97,83 +107,74 @@ class OwnInputs:
             ):
                 told = f"{said}, the recipe says [{', '.join(map(str, spec.shape))}]"
                 single = len(shape) + 1 == len(spec.shape) and isinstance(spec.shape[0], str)
-                raise _bad(
+                raise self._bad(
                     told, f"one sample without its {spec.shape[0]} axis? save `x[None]`" if single else None
                 )
             for axis, size in zip(spec.shape, shape, strict=True):
                 if not isinstance(axis, str):
                     continue
                 if sizes.setdefault(axis, size) != size:
-                    raise _bad(f"{said}, where {axis} is {size}; in `{first[axis]}` it is {sizes[axis]}")
+                    raise self._bad(f"{said}, where {axis} is {size}; in `{first[axis]}` it is {sizes[axis]}")
                 first.setdefault(axis, spec.name)
                 limit = limits.get(axis)
                 if limit is not None and not limit.min <= size <= limit.max:
                     told = f"{said}: {axis}={size} is outside its range of {limit.min} to {limit.max}"
                     edge = "min" if size < limit.min else "max"
                     wider = f"`dynamic_axes: {{{axis}: {{{edge}: {size}}}}}`"
-                    raise _bad(
+                    raise self._bad(
                         told, f"widen the axis ({wider}), or leave the file out" if size else "leave it out"
                     )
         return sizes
 
+    def _told_not_finite(self, name: str, rows: Sequence[_NotNumbers]) -> Diagnostic:
+        first, more = rows[0], len(rows) - 1
+        counts = " and ".join(
+            f"{n} {what}" for n, what in ((first.nan, "NaN"), (first.infinite, "infinite")) if n
+        )
+        message = f"`{name}` in {first.file} of `{self.key}` has {counts} among its {first.size} values"
+        if more:
+            message += f"; so do {more} more files" if more > 1 else "; so does 1 more file"
+        level: Level = "warning" if any(row.nan for row in rows) else "info"
+        return Diagnostic("data-not-finite", message, self.not_finite, level=level)
 
-def _not_finite(name: str, rows: Sequence[_NotNumbers]) -> Diagnostic:
-    first, more = rows[0], len(rows) - 1
-    counts = " and ".join(
-        f"{n} {what}" for n, what in ((first.nan, "NaN"), (first.infinite, "infinite")) if n
-    )
-    message = f"`{name}` in {first.file} of `verify.data` has {counts} among its {first.size} values"
-    if more:
-        message += f"; so do {more} more files" if more > 1 else "; so does 1 more file"
-    return Diagnostic(
-        "data-not-finite",
-        message,
-        "an output that is NaN in PyTorch and in the file counts as equal, so that nothing is proven of what "
-        "these reach: mend the file, unless the model is meant to take them",
-        level="warning" if any(row.nan for row in rows) else "info",
-    )
+    def _load(self, path: Path, names: Sequence[str]) -> dict[str, Array]:
+        """The arrays of these names; an .npy file's own where there is one name.
 
+        Raises:
+            StepError: ``inputs-mismatch``.
+        """
+        try:
+            read = np.load(path, allow_pickle=False)
+            if isinstance(read, np.ndarray):
+                return {self._only(path.name, names): read}
+            with read:
+                missing = next((name for name in names if name not in read.files), None)
+                if missing is None:
+                    return {name: np.asarray(read[name]) for name in names}
+                has = ", ".join(f"`{name}`" for name in read.files) or "nothing"
+        except StepError:
+            raise
+        except Exception as error:
+            reason = first_line(error)
+            if "pickle" in reason:  # what numpy says of any file that is none of its own, too
+                reason = "it is no .npz or .npy file, or holds Python objects instead of numbers"
+            raise self._bad(f"{path.name} cannot be read: {reason}") from error
+        raise self._bad(f"{path.name} has no array `{missing}`; it has {has}")
 
-def _load(path: Path, names: Sequence[str]) -> dict[str, Array]:
-    """The arrays of these names; an .npy file's own where there is one name.
+    def _only(self, file: str, names: Sequence[str]) -> str:
+        if len(names) > 1:
+            listed = ", ".join(f"`{name}`" for name in names)
+            raise self._bad(f"{file} holds one array, and the recipe has {len(names)} inputs: {listed}")
+        return names[0]
 
-    Raises:
-        StepError: ``inputs-mismatch``.
-    """
-    try:
-        read = np.load(path, allow_pickle=False)
-        if isinstance(read, np.ndarray):
-            return {_only(path.name, names): read}
-        with read:
-            missing = next((name for name in names if name not in read.files), None)
-            if missing is None:
-                return {name: np.asarray(read[name]) for name in names}
-            has = ", ".join(f"`{name}`" for name in read.files) or "nothing"
-    except StepError:
-        raise
-    except Exception as error:
-        reason = first_line(error)
-        if "pickle" in reason:  # what numpy says of any file that is none of its own, too
-            reason = "it is no .npz or .npy file, or holds Python objects instead of numbers"
-        raise _bad(f"{path.name} cannot be read: {reason}") from error
-    raise _bad(f"{path.name} has no array `{missing}`; it has {has}")
-
-
-def _only(file: str, names: Sequence[str]) -> str:
-    if len(names) > 1:
-        listed = ", ".join(f"`{name}`" for name in names)
-        raise _bad(f"{file} holds one array, and the recipe has {len(names)} inputs: {listed}")
-    return names[0]
+    def _bad(self, message: str, hint: str | None = None) -> StepError:
+        usual = (
+            f"`{self.key}` takes .npz files with one array per input, under its name and of its dtype and "
+            'shape (`np.savez("one.npz", x=x)`), and .npy files where there is one input'
+        )
+        return StepError(Diagnostic("inputs-mismatch", message, hint or usual))
 
 
 def _listed(files: Sequence[str]) -> str:
     more = len(files) - 1
     return f"{files[0]} and {more} more file{'s' if more > 1 else ''}" if more else files[0]
-
-
-def _bad(message: str, hint: str | None = None) -> StepError:
-    usual = (
-        "`verify.data` takes .npz files with one array per input, under its name and of its dtype and shape "
-        '(`np.savez("one.npz", x=x)`), and .npy files where there is one input'
-    )
-    return StepError(Diagnostic("inputs-mismatch", message, hint or usual))
