@@ -63,7 +63,7 @@ def _parser_errors(kit: Kit, errors: Sequence[Any]) -> list[Diagnostic]:
     return said
 
 
-def network_inputs(kit: Kit, network: Any) -> dict[str, Shape]:
+def network_inputs(network: Any) -> dict[str, Shape]:
     """Name and shape of the network's inputs."""
     shapes = {}
     for index in range(network.num_inputs):

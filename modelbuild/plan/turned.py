@@ -82,9 +82,7 @@ def _of_inputs(inputs: Any) -> Iterator[tuple[Route, Any]]:
 
 
 def _of_sampling(sampling: Facts) -> Iterator[tuple[Route, Any]]:
-    yield from (
-        (("verify", name), sampling[name]) for name in ("samples", "seed", "data") if name in sampling
-    )
+    yield from ((("verify", name), sampling[name]) for name in _SAMPLING if name in sampling)
     yield from _of_inputs(sampling.get("inputs"))
     for axis in sampling.get("axes", ()):
         yield from ((("dynamic_axes", axis["name"], k), v) for k, v in axis.items() if k != "name")

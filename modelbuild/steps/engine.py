@@ -112,7 +112,7 @@ class BuildEngine(Step):
         start = time.perf_counter()
         builder, network, parser = parse(kit, model)
         parsed = time.perf_counter()
-        wrong = graph_errors(self.inputs, network_inputs(kit, network))
+        wrong = graph_errors(self.inputs, network_inputs(network))
         if wrong:
             raise StepError(wrong)
         shapes = [profile_shapes(self.inputs, profile) for profile in self.profiles or ((),)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # see ``kinds``
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     Outline = Mapping[str, str]  # of a Python file: its top-level definitions, each with a digest
 
@@ -67,25 +67,19 @@ def listing(folder: str, old: Value, new: Value, outlines: Outlines) -> str:
 
 def modules(folder: str, old: Value, new: Value, outlines: Outlines) -> str:
     """How imports resolve in a folder: entries ``name`` or ``name:file``."""
-    before = dict(_entry(e) for e in (old or "").split())
-    for entry in (new or "").split():
-        name, found = _entry(entry)
-        if found != before.get(name, ""):
-            where = "" if folder == "." else f"{folder}/"
-            if not found:
-                return f"{where}{before[name]} is gone"
-            shadowed = f"{where}{before[name]}" if before.get(name) else f"the module `{name}`"
-            return f"new file shadows {shadowed}: {where}{found}"
+    for name, before, found in _resolved_anew(old, new):
+        where = "" if folder == "." else f"{folder}/"
+        if not found:
+            return f"{where}{before} is gone"
+        shadowed = f"{where}{before}" if before else f"the module `{name}`"
+        return f"new file shadows {shadowed}: {where}{found}"
     return f"the modules in {folder} changed"
 
 
 def search(rest: str, old: Value, new: Value, outlines: Outlines) -> str:
     """How imports resolve in the command's folder and PYTHONPATH."""
-    before = dict(_entry(e) for e in (old or "").split())
-    for entry in (new or "").split():
-        name, found = _entry(entry)
-        if found != before.get(name, ""):
-            return f"the module `{name}` {_pair(before.get(name) or None, found or None, 'installed')}"
+    for name, before, found in _resolved_anew(old, new):
+        return f"the module `{name}` {_pair(before or None, found or None, 'installed')}"
     return "the modules on PYTHONPATH changed"
 
 
@@ -127,6 +121,15 @@ def installed(rest: str, old: Value, new: Value, outlines: Outlines) -> str:
 
 def unknown(name: str, old: Value, new: Value, outlines: Outlines) -> str:
     return f"{name} changed"
+
+
+def _resolved_anew(old: Value, new: Value) -> Iterator[tuple[str, str, str]]:
+    """The names that resolve to another file than before, with both; empty is none."""
+    before = dict(_entry(e) for e in (old or "").split())
+    for entry in (new or "").split():
+        name, found = _entry(entry)
+        if found != before.get(name, ""):
+            yield name, before.get(name, ""), found
 
 
 def _entry(text: str) -> tuple[str, str]:

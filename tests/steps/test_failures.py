@@ -46,25 +46,26 @@ class Net(nn.Module):
         return self.operator(x) + 1
 
 
+EXPORT = Export(
+    source=ModelSource("a:b"),
+    inputs=(TensorSpec("x", "float32", (2, 4)),),
+    outputs=None,
+    traced={},
+    ranges={},
+    opset=18,
+    exporter="auto",
+    constant_folding=True,
+)
+
+
 @pytest.mark.parametrize("operator", [twice, thrice])
 @pytest.mark.parametrize("writer", ["dynamo", "torchscript"])
 def test_an_operator_that_is_not_pytorchs_own_is_named(
     operator: Callable[[torch.Tensor], Any], writer: str, tmp_path: Path
 ) -> None:
-    specs = (TensorSpec("x", "float32", (2, 4)),)
-    step = Export(
-        source=ModelSource("a:b"),
-        inputs=specs,
-        outputs=None,
-        traced={},
-        ranges={},
-        opset=18,
-        exporter="auto",
-        constant_folding=True,
-    )
     with pytest.raises(Exception) as caught:  # noqa: PT011  # each exporter has its own
-        step._export(writer, Net(operator), [torch.ones(2, 4)], tmp_path)
-    (said,) = failures.of_exporter(writer, caught.value, specs, "the recipe's shapes").diagnostics
+        EXPORT._export(writer, Net(operator), [torch.ones(2, 4)], tmp_path)
+    (said,) = failures.of_exporter(writer, caught.value, EXPORT.inputs, "the recipe's shapes").diagnostics
     name = "twice" if operator is twice else "thrice"
     assert said.code == "export-failed"
     assert said.message.startswith(
@@ -160,24 +161,13 @@ def test_what_onnx_runtime_cannot_run_is_told_by_its_cause(
 
 
 def _refused(writer: str, operator: Callable[[torch.Tensor], Any], tmp_path: Path) -> Diagnostic:
-    specs = (TensorSpec("x", "float32", (2, 4)),)
     found: dict[str, Any] = {}
-    step = Export(
-        source=ModelSource("a:b"),
-        inputs=specs,
-        outputs=None,
-        traced={},
-        ranges={},
-        opset=18,
-        exporter="auto",
-        constant_folding=True,
-    )
-    names = {"write": step._export, "given": (writer, Net(operator), [torch.ones(2, 4)])}
+    names = {"write": EXPORT._export, "given": (writer, Net(operator), [torch.ones(2, 4)])}
     # From code without a file, so that no line of this one is on the way.
     exec(
         "try: write(*given, out)\nexcept Exception as error: caught = error", names | {"out": tmp_path}, found
     )
-    (said,) = failures.of_exporter(writer, found["caught"], specs, "the recipe's shapes").diagnostics
+    (said,) = failures.of_exporter(writer, found["caught"], EXPORT.inputs, "the recipe's shapes").diagnostics
     return said
 
 

@@ -24,9 +24,6 @@ from modelbuild.setup.drafting.text import Draft
 from modelbuild.setup.drafting.values import DraftInput, Findings, GuessedRange
 from modelbuild.steps.checkpoints import Weights
 
-_FOUND = ("inputs", "outputs", "dynamic_axes")
-"""What is found for a recipe; all else has defaults, and may have those of a project."""
-
 
 def known(path: Path) -> tuple[Document, str, Asked]:
     """The recipe as it was read, the model that it names, and what it says of it.

@@ -115,7 +115,7 @@ class _Names:
                 self.notes.append(f"the axis `{line(given)}` of the file is called `{self.of[given]}` here")
         return self.of[given]
 
-    def unnamed(self, value: ValueInfoProto, place: int, rank: int) -> str:
+    def unnamed(self, place: int, rank: int) -> str:
         """An axis that the file leaves open: the batch comes first; others by what they mostly are."""
         usual = _BY_RANK.get(rank, ("batch", "sequence"))
         name = usual[place] if place < len(usual) else f"axis_{place}"
@@ -158,7 +158,7 @@ def _input(path: Path, graph: GraphProto, value: ValueInfoProto, names: _Names, 
         elif dim.dim_param:
             shape.append(names.named(dim.dim_param))
         else:
-            shape.append(names.unnamed(value, place, len(dims)))
+            shape.append(names.unnamed(place, len(dims)))
     sizes = {str(d): _size(str(d)) for d in shape if isinstance(d, str)}
     return DraftInput(
         value.name, tuple(shape), "from the file", dtype, _values(graph, value.name, dtype, model), sizes
