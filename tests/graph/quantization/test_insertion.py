@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from onnx import helper
 
+from modelbuild.graph import files
 from modelbuild.graph.quantization.insertion import quantize
 from modelbuild.graph.quantization.points import Int8Options
 from tests.graph.quantization.pairs import initializers, made, maker, model, named, ran, reference, scale_of
@@ -121,6 +124,25 @@ def test_a_weight_that_a_Constant_holds_is_int8_in_the_file():
     ]
     found, _ = made(model(nodes, {"x": [2, 4]}, {"y": [2, 3]}), {"x": values(2, 4)})
     assert operators(found) == ["QuantizeLinear", "DequantizeLinear", "DequantizeLinear", "MatMul"]
+
+
+def test_a_large_weight_is_rounded_when_it_is_written(tmp_path):
+    weights = {"w": values(64, 64)}
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"], "product")]
+    graph = model(nodes, {"x": [2, 64]}, {"y": [2, 64]}, weights)
+    files.write(graph, tmp_path / "float.onnx")
+    loads = []
+    given = files.read(tmp_path / "float.onnx")
+    on_disk = given.weights["w"]
+    given.weights["w"] = replace(on_disk, load=lambda: (loads.append(1), on_disk.load())[1])
+    found, _ = quantize(given, {"x": 3.0}, Int8Options(base="fp32"))
+    before = len(loads)
+    assert found.weights.keys() == {"w_int8"}
+    files.write(found, tmp_path / "int8.onnx")
+    assert len(loads) == before + 1
+    written = files.read(tmp_path / "int8.onnx")
+    held = initializers(written)
+    np.testing.assert_allclose(held["w_int8"] * held["w_scale"], weights["w"], atol=held["w_scale"].max() / 2)
 
 
 def test_nothing_to_quantize_changes_nothing():
