@@ -86,5 +86,6 @@ DEFAULTS: Mapping[str, Tolerance] = {
     "fp32": Tolerance(rtol=1e-3, atol=1e-4, relative_l2=1e-3, mismatch=1e-3),
     "fp16": Tolerance(relative_l2=1e-2, cosine=0.999, mismatch=1e-2),
     "bf16": Tolerance(relative_l2=5e-2, cosine=0.99, mismatch=5e-2),
+    "int8": Tolerance(relative_l2=1e-1, cosine=0.99, mismatch=5e-2),
 }
 """Where a recipe names no bound, or none for a kind of output."""

@@ -96,7 +96,8 @@ class _Checker:
         return self._modules[base]
 
     def _lacking(self, recipe: Recipe) -> Iterator[tuple[Route, Diagnostic]]:
-        """What this machine lacks, each after the part of the recipe that needs it."""
+        """What this machine lacks, or a build does by itself, each after the part of the recipe that asks."""
+        yield from around.raised_opset(recipe)
         if missing := toolchain.missing_runtime():
             yield ("model",), Diagnostic("backend-missing", missing)
         seen: set[str] = set()

@@ -12,15 +12,15 @@ from modelbuild.changes.edits import Edits
 from modelbuild.lockfile.agreement import named as lock_name
 from modelbuild.lockfile.naming import FAR
 from modelbuild.recipe import files
-from modelbuild.recipe.problems import dotted
 from modelbuild.recipe.schema import Recipe
 
-Role = Literal["model", "data", "function"]
-"""What a file is to a recipe: of its model, of its real inputs, of its user's check."""
+Role = Literal["model", "data", "function", "calibration"]
+"""What a file is to a recipe: of its model, of its real inputs, of its user's check, of int8's ranges."""
 
 How = Literal["file", "pattern", "code", "folder", "far"]
 """``code`` is a module's file, ``folder`` every file right in there, ``far`` a file of that name anywhere."""
 
+_ROLES: dict[str, Role] = {"verify": "data", "precision": "calibration"}  # by the recipe's part
 _IMPORT = re.compile(r"[\w.]{1,200}:[\w.]{1,200}")  # a module of n parts may be n files
 
 
@@ -56,7 +56,7 @@ def named(recipe: Recipe) -> Iterator[Named]:
     model = recipe.model
     for route, text in files.named(recipe):
         how: How = "pattern" if files.takes_patterns(route) else "file"
-        yield Named("data" if route[0] == "verify" else "model", dotted(route[:2]), text, how)
+        yield Named(_ROLES.get(str(route[0]), "model"), files.key(route), text, how)
     if model.onnx:
         yield Named("model", "model.onnx", model.onnx + ".data")
     for place in _imports([model.import_, *model.args, *model.kwargs.values()]):

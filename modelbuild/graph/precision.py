@@ -91,14 +91,14 @@ def convert(model: Model, options: HalfOptions) -> tuple[Model, tuple[Diagnostic
     types = tensor_types(proto, infer=not options.disable_shape_infer)
     edge = FLOAT if options.keep_io_types else options.half
     placement = place(proto, types, options.half, edge, options.blocks())
-    unknown = (*_unknown_ops(proto, options.op_block_list), *_unknown_nodes(proto, options.node_block_list))
+    unknown = (*unknown_ops(proto, options.op_block_list), *unknown_nodes(proto, options.node_block_list))
     conversion = _Conversion(model, proto, types, placement, options)
     half = conversion.run()
     clamped = conversion.clamping.diagnostics(lambda low: masks.fills(prepared(model.proto), low))
     return half, (*clamped, *unknown)
 
 
-def _unknown_ops(proto: ModelProto, wanted: tuple[str, ...] | None) -> Iterator[Diagnostic]:
+def unknown_ops(proto: ModelProto, wanted: tuple[str, ...] | None) -> Iterator[Diagnostic]:
     """A list is written for many graphs, so only what neither ONNX nor this graph has is a mistake."""
     if not wanted:
         return
@@ -112,7 +112,8 @@ def _unknown_ops(proto: ModelProto, wanted: tuple[str, ...] | None) -> Iterator[
             )
 
 
-def _unknown_nodes(proto: ModelProto, wanted: tuple[str, ...]) -> Iterator[Diagnostic]:
+def unknown_nodes(proto: ModelProto, wanted: tuple[str, ...]) -> Iterator[Diagnostic]:
+    """A word on each name of a list of nodes that no node has."""
     known = {label(node) for graph in graphs(proto.graph) for node in graph.node}
     for name in wanted:
         if name not in known:

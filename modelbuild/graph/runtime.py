@@ -50,6 +50,9 @@ def session(
     """
     options = _options(threads)
     options.add_session_config_entry("session.disable_prepacking", "0" if prepack else "1")
+    # QuantizeLinear and DequantizeLinear as they are: on a processor without VNNI the integer kernels that
+    # stand for them saturate (a ResNet-50 has 32.3 dB in float, and 13.4 dB in them).
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
     options.enable_mem_reuse = len(model.proto.graph.node) <= _PLANNED
     if as_written:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -32,10 +32,10 @@ def simplify(
     """The simplified model; or the same one, and a warning that says why onnxsim could not do it.
 
     ``fused`` says that the model was simplified before, so that all large weights can step aside.
-    Weights that are ``held`` stay what they are. onnxsim runs in a child: it is native code that has
-    been seen to die.
+    Weights that are ``held`` stay what they are, and so do quantized ones, which onnxsim would give back as
+    floats. onnxsim runs in a child: it is native code that has been seen to die.
     """
-    if held:
+    if held := (*held, *_quantized(model, held)):
         weights = Held.out_of(model, held)
         model, said = simplify(model, fold=fold, fused=fused)
         weights.back_in(model)
@@ -103,6 +103,14 @@ def _run(model: Model, aside: set[str], *, fold: bool) -> bytes:
         proto.graph.initializer.append(tensor)
     simplified, _ = onnxsim.simplify(proto, skip_constant_folding=not fold)
     return bytes(simplified.SerializeToString(deterministic=True))
+
+
+def _quantized(model: Model, held: Sequence[str]) -> list[str]:
+    """The weights that DequantizeLinear reads, with their scales, but for those that are held already."""
+    graph = model.proto.graph
+    own = {t.name for t in graph.initializer}.difference(held)
+    reading = (n for n in graph.node if n.op_type == "DequantizeLinear" and n.input[0] in own)
+    return list(dict.fromkeys(name for node in reading for name in node.input if name in own))
 
 
 def _aside(model: Model, *, fused: bool) -> set[str]:

@@ -9,6 +9,10 @@ pairs at every optimisation level.
 
 Inside a node nothing is rounded, whatever a library's kernel does there; but for the states of a
 recurrent one, which are stored after every time step (``recurrence``).
+
+QuantizeLinear and DequantizeLinear compute in float32. A sum of products of dequantized values is then
+that of the whole numbers themselves, as integer hardware has it: int8 products are exact in float32,
+and so are their sums up to 2^24.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from onnx import ModelProto, NodeProto, TensorProto, TypeProto
 
 from modelbuild.graph.files import Model
 from modelbuild.graph.naming import Names, bodies, graphs, prepared, set_nodes
-from modelbuild.graph.ops import is_exact
+from modelbuild.graph.ops import is_exact, is_product
 from modelbuild.graph.recurrence import stepped
 from modelbuild.graph.types import HALF_TYPES, TYPE_ATTRIBUTE, attribute, domain, tensor_types
 
@@ -72,6 +76,7 @@ class _Rewriting:
         self.types = tensor_types(proto)
         self.halves = {n: HALF_TYPES[t] for n, t in self.types.items() if t in HALF_TYPES}
         self.names = Names.of(proto)
+        self.multiplied = _multiplied_alone(proto)
         # A name that outlives the rewriting with its type: of the model's edges and of weights.
         self.kept = {v.name for v in (*proto.graph.input, *proto.graph.output)}
         for graph in graphs(proto.graph):
@@ -103,6 +108,7 @@ class _Rewriting:
     def _rewritten(self, node: NodeProto) -> list[NodeProto]:
         """A node in float32, and behind it what rounds its outputs."""
         exact = is_exact(node) or bool(bodies(node))  # bodies have rounded what they return
+        exact = exact or (node.op_type == "DequantizeLinear" and self.multiplied.issuperset(node.output))
         if node.op_type == "Cast" and not domain(node) and node.output[0] in self.halves:
             if self.types.get(node.input[0]) != self.types[node.output[0]]:
                 return self._rewritten_cast(node)
@@ -154,6 +160,19 @@ class _Rewriting:
     def _cast(self, source: str, target: str, to: int) -> NodeProto:
         # Two nodes of one name do not load, and a node of the file may be called like a tensor.
         return onnx.helper.make_node("Cast", [source], [target], self.names.take(f"{target}_cast"), to=to)
+
+
+def _multiplied_alone(proto: ModelProto) -> set[str]:
+    """The tensors that are read by sums of products and nothing else.
+
+    Where they are dequantized, whole numbers are multiplied: nothing rounds what they stand for.
+    """
+    found: set[str] = set()
+    others = {value.name for graph in graphs(proto.graph) for value in graph.output}
+    for graph in graphs(proto.graph):
+        for node in graph.node:
+            (found if is_product(node) else others).update(node.input)
+    return found - others
 
 
 def _make_float(node: NodeProto) -> None:

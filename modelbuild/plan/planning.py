@@ -8,23 +8,25 @@ from typing import Any
 
 from modelbuild.base.tensors import Axis, TensorSpec, distinct, sampled_sizes, traced_sizes
 from modelbuild.plan.actions import REFERENCE, Action, Artifact, Plan
-from modelbuild.plan.precisions import FP32, Precision, precisions
+from modelbuild.plan.precisions import FP32, Precision, Quantization, precisions
 from modelbuild.recipe.problems import Route
 from modelbuild.recipe.schema import Recipe
 from modelbuild.recipe.schema.engines import Engine
-from modelbuild.recipe.schema.precisions import ReducedName
 from modelbuild.steps.adopt import Adopt, AdoptedReference
+from modelbuild.steps.calibrate import Calibrate
 from modelbuild.steps.checkpoints import Weights
 from modelbuild.steps.engine import ENGINES, BuildEngine
 from modelbuild.steps.export import Export
 from modelbuild.steps.half import Half
 from modelbuild.steps.mixed import Mixed
 from modelbuild.steps.model import ModelSource
+from modelbuild.steps.quantize import Quantize
 from modelbuild.steps.reference import Reference, Sampling
 from modelbuild.steps.simplify import Simplify
 from modelbuild.steps.static import Static
 from modelbuild.steps.verify import Verify
 from modelbuild.steps.verify_engine import VerifyEngine
+from modelbuild.steps.verify_quantized import VerifyQuantized
 
 
 def plan(recipe: Recipe, *, gpu: str | None = None) -> Plan:
@@ -163,7 +165,7 @@ class _Planner:
             initializer_names=recipe.initializer_names or (),
         )
         method, name = precision.method, precision.name
-        if name == "fp32" or method not in ("half", "autocast"):
+        if name == "fp32" or name == "int8" or method not in ("half", "autocast"):
             return export
         return replace(export, precision=method, dtype=name, keep_io_types=precision.keep_io_types)
 
@@ -187,7 +189,10 @@ class _Planner:
             self._export(f"export {made}", precision, sizes)
             self._simplify(precision, f"export {made}", sizes)
             return
-        half = self._half(precision, precision.name, sizes)
+        if precision.quantization is not None:
+            self._quantized(precision, precision.quantization, sizes)
+            return
+        half = self._half(precision, self._file(precision, sizes))
         needs = {"model": self._made(self.base, sizes)}
         if precision.search is None:
             self._add_file(precision, Action(made, half, needs), sizes)
@@ -197,10 +202,46 @@ class _Planner:
         discovers = searched.proof.function is not None
         self._add_file(precision, Action(made, searched, needs, discovers=discovers), sizes)
 
-    def _half(self, precision: Precision, dtype: ReducedName, sizes: Mapping[str, int]) -> Half:
-        return Half(
+    def _quantized(self, precision: Precision, asked: Quantization, sizes: Mapping[str, int]) -> None:
+        """int8 out of the fp32 graph, with the ranges that its tensors take."""
+        made, model = self._made(precision, sizes), self._made(self.base, sizes)
+        calibration = f"calibrate {self.recipe.variant_suffix(sizes)}".strip()
+        about = ("precision", "int8", "calibration")
+        sampling = Sampling(
+            inputs=self.specs,
+            axes=tuple(a for a in self.axes if a.name not in sizes),
+            rows=tuple(self._rows(sizes)),
+            samples=asked.samples,
+            seed=self.recipe.verify.seed,
+            data=asked.data,
+        )
+        step = Calibrate(
+            sampling=sampling, method=asked.ranges, op_types=asked.op_types, apart=self.recipe.verify.data
+        )
+        self._add(Action(calibration, step, {"model": model}), sizes, about)
+        proof = self._proof(precision, sizes) if precision.method == "auto" else None
+        quantize = Quantize(
             filename=self._file(precision, sizes),
-            dtype=dtype,
+            op_types=asked.op_types,
+            op_block_list=precision.op_block_list or (),
+            node_block_list=precision.node_block_list,
+            per_channel=asked.per_channel,
+            reduce_range=asked.reduce_range,
+            keep_initializers_as_inputs=self.listed,
+            half=None if asked.half is None else self._half(asked.half, self._file(precision, sizes)),
+            proof=proof,
+        )
+        needs = {"model": model, "ranges": calibration}
+        if proof is not None:
+            needs["reference"] = REFERENCE
+        discovers = proof is not None and proof.function is not None
+        self._add_file(precision, Action(made, quantize, needs, discovers=discovers), sizes)
+
+    def _half(self, precision: Precision, filename: str) -> Half:
+        assert precision.name == "fp16" or precision.name == "bf16"
+        return Half(
+            filename=filename,
+            dtype=precision.name,
             keep_io_types=precision.keep_io_types,
             disable_shape_infer=precision.disable_shape_infer,
             op_block_list=precision.op_block_list,
@@ -242,18 +283,24 @@ class _Planner:
         )
 
     def _proof(self, precision: Precision, sizes: Mapping[str, int]) -> Verify:
-        return Verify(
-            filename=self._file(precision, sizes),
-            precision=precision.name,
-            inputs=self._specs(sizes),
-            sizes=dict(sizes),
-            rows=None if sizes else len(self.rows),
-            tolerance=precision.tolerance,
-            keep_io_types=precision.keep_io_types,
-            function=self.recipe.verify.function,
-            source=self._source,
-            model=self.source if precision.name == "fp32" else None,
-        )
+        if precision.quantization is not None:
+            base = "fp32" if precision.quantization.half is None else "fp16"
+            return VerifyQuantized(**self._compared(precision, sizes), base=base)
+        return Verify(**self._compared(precision, sizes))
+
+    def _compared(self, precision: Precision, sizes: Mapping[str, int]) -> dict[str, Any]:
+        return {
+            "filename": self._file(precision, sizes),
+            "precision": precision.name,
+            "inputs": self._specs(sizes),
+            "sizes": dict(sizes),
+            "rows": None if sizes else len(self.rows),
+            "tolerance": precision.tolerance,
+            "keep_io_types": precision.keep_io_types,
+            "function": self.recipe.verify.function,
+            "source": self._source,
+            "model": self.source if precision.name == "fp32" else None,
+        }
 
     @property
     def _source(self) -> str:

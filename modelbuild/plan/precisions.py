@@ -4,12 +4,34 @@ PyTorch they may be. Pure."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from modelbuild.base.tolerance import DEFAULTS, Tolerance
 from modelbuild.recipe.schema import Recipe
-from modelbuild.recipe.schema.precisions import Bf16, Fp16, Method, PrecisionName
+from modelbuild.recipe.schema.precisions import (
+    Bf16,
+    Fp16,
+    HalfName,
+    Int8,
+    Method,
+    PrecisionName,
+    Precisions,
+    RangeMethod,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantization:
+    """What is asked of int8 alone. ``half`` is how what stays out of it is converted; None: it is fp32."""
+
+    op_types: tuple[str, ...]
+    per_channel: bool
+    reduce_range: bool
+    data: tuple[str, ...]
+    samples: int
+    ranges: RangeMethod
+    half: Precision | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,13 +42,14 @@ class Precision:
 
     name: PrecisionName
     tolerance: Tolerance
-    method: Method | None = None
+    method: Method | Literal["static"] | None = None
     keep_io_types: bool = True
     disable_shape_infer: bool = False
     op_block_list: tuple[str, ...] | None = None
     node_block_list: tuple[str, ...] = ()
     min_positive_val: float | None = None
     max_finite_val: float | None = None
+    quantization: Quantization | None = None
 
     @property
     def is_exported(self) -> bool:
@@ -47,13 +70,13 @@ def precisions(recipe: Recipe) -> tuple[Precision, ...]:
     """Those to build: fp32 first, as the others are made from it."""
     asked = recipe.precision
     fp32 = () if asked.fp32 is None else (Precision(name="fp32", tolerance=_bounds("fp32", asked.fp32)),)
-    return (*fp32, *(_reduced(name, knobs) for name, knobs in asked.reduced.items()))
+    halves: tuple[tuple[HalfName, Fp16 | Bf16 | None], ...] = (("fp16", asked.fp16), ("bf16", asked.bf16))
+    int8 = () if asked.int8 is None else (_quantized(asked, asked.int8),)
+    return (*fp32, *(_reduced(name, knobs) for name, knobs in halves if knobs is not None), *int8)
 
 
-def _reduced(name: PrecisionName, knobs: Fp16 | Bf16) -> Precision:
-    bounds = {}
-    if isinstance(knobs, Fp16):
-        bounds = {"min_positive_val": knobs.min_positive_val, "max_finite_val": knobs.max_finite_val}
+def _reduced(name: HalfName, knobs: Fp16 | Bf16) -> Precision:
+    clamped = knobs if isinstance(knobs, Fp16) else None
     return Precision(
         name=name,
         tolerance=_bounds(name, knobs),
@@ -62,7 +85,31 @@ def _reduced(name: PrecisionName, knobs: Fp16 | Bf16) -> Precision:
         disable_shape_infer=knobs.disable_shape_infer,
         op_block_list=_set(knobs.op_block_list),
         node_block_list=_set(knobs.node_block_list) or (),
-        **bounds,
+        min_positive_val=clamped.min_positive_val if clamped else None,
+        max_finite_val=clamped.max_finite_val if clamped else None,
+    )
+
+
+def _quantized(asked: Precisions, knobs: Int8) -> Precision:
+    half = None
+    if knobs.base == "fp16":
+        half = replace(_reduced("fp16", asked.fp16 or Fp16()), keep_io_types=knobs.keep_io_types)
+    return Precision(
+        name="int8",
+        tolerance=_bounds("int8", knobs),
+        method=knobs.method,
+        keep_io_types=knobs.keep_io_types,
+        op_block_list=_set(knobs.op_block_list),
+        node_block_list=_set(knobs.node_block_list) or (),
+        quantization=Quantization(
+            op_types=tuple(sorted(set(knobs.op_types))),
+            per_channel=knobs.per_channel,
+            reduce_range=knobs.reduce_range,
+            data=tuple(knobs.calibration.data),
+            samples=knobs.calibration.samples,
+            ranges=knobs.calibration.method,
+            half=half,
+        ),
     )
 
 

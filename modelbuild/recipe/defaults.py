@@ -41,6 +41,7 @@ class Tolerances(Part):
     fp32: TolerancePart | None = Field(default=None, description="As in a recipe: {rtol, atol} and others.")
     fp16: TolerancePart | None = Field(default=None, description="As in a recipe: {relative_l2, cosine}.")
     bf16: TolerancePart | None = Field(default=None, description="As in a recipe: {relative_l2, cosine}.")
+    int8: TolerancePart | None = Field(default=None, description="As in a recipe: {relative_l2, cosine}.")
 
 
 class Project(Part):

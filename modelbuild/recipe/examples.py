@@ -50,7 +50,8 @@ shares no factor with it. Each axis must be used by a shape.
     "TolerancePart": """\
 Those that are named must all hold, for every output, at every size. Where a recipe names none: fp32
 `{rtol: 1e-3, atol: 1e-4, relative_l2: 1e-3, mismatch: 1e-3}`, fp16 `{relative_l2: 1e-2, cosine: 0.999,
-mismatch: 1e-2}`, bf16 `{relative_l2: 5e-2, cosine: 0.99, mismatch: 5e-2}`. `mismatch` is for integers and
+mismatch: 1e-2}`, bf16 `{relative_l2: 5e-2, cosine: 0.99, mismatch: 5e-2}`, int8 `{relative_l2: 1e-1, cosine:
+0.99, mismatch: 5e-2}`. `mismatch` is for integers and
 bools, the others for floats; where only the one kind is named, the other keeps its default. Of `rtol` and
 `atol`, one that is not named beside the other is 0. `conditioning: 4` allows an fp32
 file that misses them four times what PyTorch is off by itself, its float32 against its float64: for models
@@ -62,6 +63,12 @@ decides alone.
     "Fp16": """\
 `half` and `autocast` export the model itself in half precision, so the block lists mean nothing
 there and are refused. See [half precision](precision.md) for which way to take.
+""",
+    "Int8": """\
+Every node of `op_types` that multiplies values with a range is int8: weights, and what stands before them.
+What stays out computes in `base`; nodes inside the bodies of If, Loop and Scan do. The proof runs
+QuantizeLinear and DequantizeLinear in float, as integer hardware computes. See
+[half precision and int8](precision.md).
 """,
     "Engine": """\
 An engine is made from the ONNX file of its `precision` and `variant`, which must be among
@@ -180,6 +187,20 @@ precision:
     + """\
 precision:
   bf16: {method: mixed, tolerance: {relative_l2: 2.0e-2, cosine: 0.999}}
+""",
+    "Int8": _HEAD
+    + """\
+precision:
+  int8:
+    base: fp16
+    calibration: {data: "calibration/*.npz"}
+    tolerance: {sqnr: 20}
+verify: {data: "held_out/*.npz"}
+""",
+    "Calibration": _HEAD
+    + """\
+precision:
+  int8: {calibration: {data: "calibration/*.npz", samples: 200, method: mse}}
 """,
     "Engine": _HEAD
     + """\

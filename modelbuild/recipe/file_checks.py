@@ -12,8 +12,8 @@ from pathlib import Path
 
 from modelbuild.base import links
 from modelbuild.base.errors import Diagnostic
-from modelbuild.recipe.files import named, takes_patterns
-from modelbuild.recipe.problems import Problem, clean, dotted
+from modelbuild.recipe.files import key, named, takes_patterns
+from modelbuild.recipe.problems import Problem, clean
 from modelbuild.recipe.schema import Recipe
 from modelbuild.wording.phrases import did_you_mean
 
@@ -23,7 +23,7 @@ def missing_files(recipe: Recipe, folder: Path) -> Iterator[Problem]:
     for route, name in named(recipe):
         if (takes_patterns(route) and glob.has_magic(name)) or _is_file(folder / name):
             continue
-        message = f"`{dotted(route[:2])}`: there is no file `{clean(str(folder / name), 200)}`"
+        message = f"`{key(route)}`: there is no file `{clean(str(folder / name), 200)}`"
         yield Problem(route, message, _hint(folder, folder / name))
 
 
@@ -31,7 +31,7 @@ def outside(recipe: Recipe, folder: Path, root: Path) -> Iterator[Diagnostic]:
     """A warning for each file or pattern that leads out of the repository at ``root``."""
     for route, name in named(recipe):
         if not links.leads_into(os.path.join(folder.absolute(), name), str(root)):
-            at = f"`{dotted(route[:2])}`: `{clean(name, 200)}`"
+            at = f"`{key(route)}`: `{clean(name, 200)}`"
             said = f"{at} lies outside the repository; a build would read it"
             hint = "keep it in the repository, where a review sees it"
             yield Diagnostic("outside-repository", said, hint, level="warning")

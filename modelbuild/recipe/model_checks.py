@@ -8,7 +8,7 @@ from typing import Any
 
 from modelbuild.recipe.problems import Problem, Route, clean, described, dotted
 from modelbuild.recipe.schema import Recipe
-from modelbuild.recipe.schema.precisions import Fp16, Reduced
+from modelbuild.recipe.schema.precisions import Fp16, Int8, Reduced
 from modelbuild.recipe.words import IMPORT
 from modelbuild.wording.phrases import did_you_mean
 
@@ -117,13 +117,16 @@ def precisions(recipe: Recipe) -> Iterator[Problem]:
     """Those that are there, and what their knobs say about each other."""
     route: Route = ("precision",)
     if not recipe.precision.names:
-        needs = tuple((*route, name) for name in ("fp32", "fp16", "bf16"))
+        needs = tuple((*route, name) for name in ("fp32", "fp16", "bf16", "int8"))
         yield Problem(route, "`precision` names no precision", "add `fp32:`", needs=needs)
     yield from _tolerances(recipe)
     for name, knobs in recipe.precision.reduced.items():
-        yield from _method(recipe, (*route, name), knobs)
+        if isinstance(knobs, Reduced):
+            yield from _method(recipe, (*route, name), knobs)
         if isinstance(knobs, Fp16):
             yield from _bounds((*route, name), knobs)
+        if isinstance(knobs, Int8):
+            yield from _quantized((*route, name), knobs)
 
 
 def _tolerances(recipe: Recipe) -> Iterator[Problem]:
@@ -165,6 +168,14 @@ def _method(recipe: Recipe, route: Route, half: Reduced) -> Iterator[Problem]:
                 message = f"`{dotted(at)}` does nothing with `method: {half.method}`"
                 hint = "it is for `convert`, `mixed` and `auto`"
                 yield Problem(at, message, hint, on_key=True, needs=(method,))
+
+
+def _quantized(route: Route, int8: Int8) -> Iterator[Problem]:
+    if set(int8.op_types) <= set(int8.op_block_list):
+        at = (*route, "op_block_list")
+        message = f"`{dotted(at)}` blocks all of `op_types`, so nothing would be int8"
+        hint = "block fewer operators, or leave `int8` out"
+        yield Problem(at, message, hint, needs=((*route, "op_types"),))
 
 
 def _bounds(route: Route, half: Fp16) -> Iterator[Problem]:

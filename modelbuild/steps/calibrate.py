@@ -16,10 +16,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from modelbuild.base import passing
 from modelbuild.base.errors import Diagnostic, ModelbuildError, StepError, about, first_line
 from modelbuild.steps.base import Outcome, Step
-from modelbuild.steps.data import OwnInputs
 from modelbuild.steps.patterns import matching
 from modelbuild.steps.reference import Sampling, describe
-from modelbuild.steps.sharing import FilesAt, same_file, same_sample
 from modelbuild.wording.phrases import few
 
 if TYPE_CHECKING:
@@ -113,6 +111,9 @@ class Calibrate(Step):
 
     def _own_samples(self, base: Path) -> _Samples | None:
         """The first files that have the pinned sizes; None where there is none."""
+        from modelbuild.steps.data import OwnInputs
+        from modelbuild.steps.sharing import FilesAt, same_file, same_sample
+
         sampling = self.sampling
         reading = OwnInputs(sampling.inputs, sampling.axes, KEY, _NOT_FINITE)
         chosen: list[Path] = []

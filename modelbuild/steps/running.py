@@ -67,8 +67,7 @@ def started(path: Path, model: Model, precision: str) -> Running:
     Raises:
         StepError: ONNX Runtime does not load it.
     """
-    from modelbuild.graph import runtime, simulate
-    from modelbuild.graph.alarms import Alarms
+    from modelbuild.graph import runtime
     from modelbuild.graph.edges import with_numpy_edges
 
     if precision == "fp32":
@@ -90,6 +89,25 @@ def started(path: Path, model: Model, precision: str) -> Running:
             if not _lacks_kernels(error, precision):
                 raise
             passing.met(error)
+    return _simulated(judged, precision, words)
+
+
+def simulated(path: Path, model: Model, precision: str) -> Running:
+    """The file in a session that computes in float32 and rounds as the file does.
+
+    Raises:
+        StepError: ONNX Runtime does not load the file itself.
+    """
+    from modelbuild.graph.edges import with_numpy_edges
+
+    words = _loading(path, precision)
+    return _simulated(with_numpy_edges(model), precision, words)
+
+
+def _simulated(judged: Model, precision: str, words: tuple[Diagnostic, ...]) -> Running:
+    from modelbuild.graph import runtime, simulate
+    from modelbuild.graph.alarms import Alarms
+
     alarms = Alarms.of(simulate.simulation(judged))
     session = runtime.session(alarms.model, prepack=True, in_order=True)
     return Running(judged, session, f"{precision}-simulated", words, alarms)

@@ -21,7 +21,7 @@ class Simplify(Step):
     keep_initializers_as_inputs: bool | tuple[str, ...]  # or the names of those, which nothing may fold
 
     kind: ClassVar[str] = "simplify"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     packages: ClassVar[tuple[str, ...]] = ("onnx", "onnxsim", "onnxruntime", "numpy")
 
     def run(self, given: Mapping[str, Path], out: Path) -> Outcome:

@@ -22,7 +22,7 @@ class Static(Step):
     keep_initializers_as_inputs: bool | tuple[str, ...]  # or the names of those, which nothing may fold
 
     kind: ClassVar[str] = "static"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     packages: ClassVar[tuple[str, ...]] = ("onnx", "onnxsim", "numpy")
 
     def run(self, given: Mapping[str, Path], out: Path) -> Outcome:

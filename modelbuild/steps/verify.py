@@ -19,6 +19,7 @@ from modelbuild.steps.record import Record
 from modelbuild.steps.running import Running, started
 
 if TYPE_CHECKING:
+    from modelbuild.graph.files import Model
     from modelbuild.steps.conditioning import Own
     from modelbuild.steps.losses import Losses
     from modelbuild.steps.model import ModelSource
@@ -48,7 +49,7 @@ class Verify(Step):
     model: ModelSource | None = None  # asked for its own error where the proof fails
 
     kind: ClassVar[str] = "verify"
-    version: ClassVar[int] = 8
+    version: ClassVar[int] = 9
     packages: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "ml_dtypes", "numpy")
     of_pytorch: ClassVar[tuple[str, ...]] = ("torch", "safetensors")
 
@@ -66,6 +67,11 @@ class Verify(Step):
 
     def declared(self, base: Path) -> tuple[Path, ...]:
         return self.model.declared(base) if self.model is not None and self._asks_pytorch else ()
+
+    @property
+    def dtype(self) -> str:
+        """The type of the file's floats, as a precision."""
+        return self.precision
 
     @property
     def on_gpu(self) -> bool:
@@ -101,9 +107,9 @@ class Verify(Step):
         path = given["model"] / self.filename
         claims.check_file(path)
         model = files.read(path)
-        claims.check_interface(model, self.inputs, self.precision, self.keep_io_types)
-        other = claims.check_precision(model, self.precision)
-        running = started(path, model, self.precision)
+        claims.check_interface(model, self.inputs, self.dtype, self.keep_io_types)
+        other = self._named_rightly(model)
+        running = self._started(path, model)
         sized = (lambda: ()) if self.precision == "fp32" else lambda: extents.sized_by_values(model.proto)
         names = [p.name for p in interface.outputs(model)]
         claims.check_bounds(self.tolerance, names)
@@ -128,6 +134,17 @@ class Verify(Step):
         if record := outcome.data.get("record"):
             told["record"] = _with(lost, record)
         return Outcome((*outcome.diagnostics, *lost.diagnostics), {**outcome.data, **told})
+
+    def _named_rightly(self, model: Model) -> tuple[Diagnostic, ...]:
+        """What to say of the file's precision.
+
+        Raises:
+            ProofError: it is not that of its name.
+        """
+        return claims.check_precision(model, self.precision)
+
+    def _started(self, path: Path, model: Model) -> Running:
+        return started(path, model, self.precision)
 
     def _doubt(self, proof: Proof, reference: Path, base: Path | None) -> None:
         """Where the proof fails, ask how far PyTorch is from itself on the inputs that it fails on."""
@@ -160,7 +177,7 @@ class Verify(Step):
         from modelbuild.steps import losses
         from modelbuild.steps.reference import load_case, smallest
 
-        if self.precision == "fp32":
+        if self.dtype == "fp32":
             return None
         inputs = {id(arrays): arrays for arrays in running.rung.values()}
         feeds = [running.feed(arrays) for arrays in inputs.values()]
@@ -170,7 +187,7 @@ class Verify(Step):
             return None
         try:
             only = None if running.blind else running.rung.keys()
-            return losses.unnoticed(running.model, self.precision, lambda: feeds, only)
+            return losses.unnoticed(running.model, self.dtype, lambda: feeds, only)
         except Exception as error:
             passing.met(error)
             traceback.print_exc()  # the proof holds without it
@@ -186,7 +203,7 @@ class Verify(Step):
 
         codes = {d.code for d in error.diagnostics}
         ran = {row["file"] for row in error.data.get("cases", ())}
-        if self.precision == "fp32" or not ran or codes.isdisjoint(_WRONG_VALUES):
+        if self.dtype == "fp32" or not ran or codes.isdisjoint(_WRONG_VALUES):
             return error
         model = with_numpy_edges(files.read(given["model"] / self.filename))
         dtypes = {p.name: files.numpy_dtype(p.dtype) for p in interface.inputs(model)}
@@ -197,7 +214,7 @@ class Verify(Step):
                     yield {name: np.asarray(arrays[name], dtype) for name, dtype in dtypes.items()}
 
         try:
-            found = losses(model, self.precision, feeds, broke="not-finite" in codes)
+            found = losses(model, self.dtype, feeds, broke="not-finite" in codes)
         except Exception as reason:
             passing.met(reason)
             traceback.print_exc()  # the verdict holds without its reasons

@@ -88,7 +88,7 @@ def test_the_schema_accepts_what_the_types_accept(tail: str) -> None:
         PLAIN + "dynamic_axes: {a b: {min: 1, opt: 1, max: 1}}",
         PLAIN + "dynamic_axes: {a: {min: 0, opt: 1, max: 1}}",
         PLAIN + "engines: [{precision: fp32, builder: {workspace: 4Gib}}]",
-        PLAIN + "precision: {int8: {}}",
+        PLAIN + "precision: {int4: {}}",
         "model: {import: m.Net}\ninputs: {x: {shape: [3]}}",
         "model: {import: 'm:Net'}\ninputs: {}",
         "model: {import: 'm:Net'}\ninputs: {x: {shape: [a b]}}",

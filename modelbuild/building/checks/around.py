@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from modelbuild.base import globs, links
+from modelbuild.base.errors import Diagnostic
 from modelbuild.machine import toolchain
 from modelbuild.recipe import files
-from modelbuild.recipe.problems import Problem, clean, dotted
+from modelbuild.recipe.problems import Problem, Route, clean
 from modelbuild.recipe.schema import Recipe
 from modelbuild.steps.engine import RTX_KNOWN, RTX_KNOWN_TO
+from modelbuild.steps.quantize import OPSETS
 from modelbuild.wording.phrases import did_you_mean, listed
 
 _MOST_NAMES = 20_000
@@ -34,9 +36,7 @@ def empty_patterns(recipe: Recipe, base: Path) -> Iterator[Problem]:
         except globs.TooMuch:
             return
         if found is None:
-            said = (
-                f"`{dotted(route[:2])}`: `{clean(pattern, 200)}` matches no file in {clean(str(base), 200)}"
-            )
+            said = f"`{files.key(route)}`: `{clean(pattern, 200)}` matches no file in {clean(str(base), 200)}"
             yield Problem(route, said, "patterns are relative to the recipe's folder")
 
 
@@ -47,7 +47,7 @@ def pointers(recipe: Recipe, base: Path) -> Iterator[Problem]:
             continue
         place = os.path.join(os.path.abspath(base), name)
         if links.leads_into(place, os.path.realpath(base)) and _begins(place, _POINTER):
-            at = f"`{dotted(route[:2])}`: `{clean(name, 200)}`"
+            at = f"`{files.key(route)}`: `{clean(name, 200)}`"
             said = f"{at} is a pointer of git-lfs, and not the file itself"
             yield Problem(route, said, "run `git lfs pull`")
 
@@ -68,6 +68,16 @@ def _is_newer() -> bool:
     (installed,) = toolchain.versions(["tensorrt-rtx"]).values()
     numbers = re.match(r"(\d+)\.(\d+)", installed or "")
     return numbers is not None and (int(numbers[1]), int(numbers[2])) > RTX_KNOWN_TO
+
+
+def raised_opset(recipe: Recipe) -> Iterator[tuple[Route, Diagnostic]]:
+    """A word on an opset that is too low for what the recipe asks of int8."""
+    int8, asked = recipe.precision.int8, recipe.opset
+    if int8 is None or asked is None or asked >= (needed := OPSETS[int8.base]):
+        return
+    said = f"int8 with {int8.base} around it needs opset {needed}: its files are raised from {asked}"
+    hint = f"set `opset: {needed}`" + (", or take `base: fp32`" if int8.base == "fp16" else "")
+    yield ("opset",), Diagnostic("opset-mismatch", said, hint, level="info")
 
 
 def unwritable(folder: Path) -> str | None:

@@ -16,7 +16,9 @@ from modelbuild.plan.actions import Action, Artifact, Plan
 from modelbuild.plan.freshness import facts
 from modelbuild.plan.planning import plan
 from modelbuild.recipe.schema import Recipe
+from modelbuild.steps.calibrate import Calibrate
 from modelbuild.steps.mixed import Mixed
+from modelbuild.steps.quantize import Quantize
 from modelbuild.steps.verify import Verify
 
 
@@ -89,9 +91,12 @@ def _chains(of: Plan, files: Collection[Role]) -> dict[str, str]:
 
 
 def _reads(action: Action, role: Role) -> bool:
+    calibrates = isinstance(action.step, Calibrate)
+    if role == "calibration" or calibrates:
+        return calibrates and role == "calibration"
     if not action.discovers:
         return False
-    checks = isinstance(action.step, Verify | Mixed)
+    checks = isinstance(action.step, Verify | Mixed | Quantize)
     if role == "function":
         return checks
     return not checks and (role == "model" or action.id == "reference")
@@ -100,7 +105,7 @@ def _reads(action: Action, role: Role) -> bool:
 def role(actions: Iterable[Action]) -> Role:
     """What a file is to a recipe whose ``actions`` have read it."""
     readers = list(actions)
-    roles: tuple[Role, ...] = ("function", "data")
+    roles: tuple[Role, ...] = ("function", "data", "calibration")
     return next((role for role in roles if all(_reads(action, role) for action in readers)), "model")
 
 

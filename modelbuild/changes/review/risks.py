@@ -14,6 +14,7 @@ from modelbuild.recipe.differing import inline
 from modelbuild.recipe.problems import clean, listed
 from modelbuild.recipe.schema import Recipe
 from modelbuild.recipe.schema.engines import Engine
+from modelbuild.recipe.schema.precisions import Int8
 from modelbuild.recipe.schema.proofs import Bounds
 
 WEAKENED: Final = "proof-weakened"
@@ -140,7 +141,8 @@ def _interface(old: Recipe, new: Recipe) -> Iterator[_Risk]:
     for precision, now_knobs in new.precision.reduced.items():
         knobs = old.precision.reduced.get(precision)
         if knobs is not None and knobs.keep_io_types != now_knobs.keep_io_types:
-            kept = "stay float32" if now_knobs.keep_io_types else f"are {precision}, and were float32"
+            own = now_knobs.base if isinstance(now_knobs, Int8) else precision
+            kept = "stay float32" if now_knobs.keep_io_types else f"are {own}, and were float32"
             yield _Risk(INTERFACE, f"{precision}: floating point inputs and outputs {kept}")
 
 
@@ -170,7 +172,8 @@ def _guards(old: Recipe, new: Recipe) -> Iterator[_Risk]:
             before, after = getattr(was, what), getattr(now, what)
             gone = _gone(before or (), after or ())
             if gone and after is not None:
-                yield _Risk(UNGUARDED, f"{precision}: no longer kept in fp32: {what} without {listed(gone)}")
+                kept = "out of int8" if precision == "int8" else "in fp32"
+                yield _Risk(UNGUARDED, f"{precision}: no longer kept {kept}: {what} without {listed(gone)}")
             elif before is None and after is not None and what == "op_block_list":
                 said = f"{precision}: op_block_list {inline(list(after))} takes the place of the default list"
                 yield _Risk(UNGUARDED, said)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 
-Needs = Sequence[frozenset[str] | None]
+from modelbuild.graph.mixed.reduction import Needs
 
 
 def additions(

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 
 from onnx import NodeProto
 
-from modelbuild.graph.mixed.roundings import Roundings
+from modelbuild.graph.mixed.reduction import Reduction
 from modelbuild.graph.naming import bodies, label, nodes, reads
 from modelbuild.graph.ops import decides
 from modelbuild.graph.types import FLOAT
@@ -20,7 +20,7 @@ from modelbuild.graph.types import FLOAT
 _NO_CHOICE = frozenset({"IsInf", "IsNaN", "Shape", "Size"})
 
 
-def before_choices(of: Roundings) -> list[tuple[str, ...]]:
+def before_choices(of: Reduction) -> list[tuple[str, ...]]:
     """The nodes that round and that a choice is made from, choice by choice in the graph's order.
 
     Each step has those that no step before it has, its own choosing node among them.

@@ -4,39 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
-from onnx import ModelProto, NodeProto
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto
+from onnx.helper import make_node
 
-from modelbuild.graph.files import Model
+from modelbuild.graph.files import Array, Model
+from modelbuild.graph.mixed.reduction import Kind, Rounded, Use, Wire
 from modelbuild.graph.naming import Names, graphs, label, prepared, set_nodes
 from modelbuild.graph.ops import decides, is_exact, is_product
 from modelbuild.graph.placement import PlacedNode, Placement, place
 from modelbuild.graph.precision import HalfOptions
 from modelbuild.graph.recurrence import stepped
+from modelbuild.graph.rounding import to_half
 from modelbuild.graph.types import CONTROL_FLOW, FLOAT, attribute, tensor_types
-
-Kind = Literal["value", "weight", "state", "output"]
-Rounded = frozenset[int]  # indices into ``Roundings.uses``
-
-
-@dataclass(frozen=True)
-class Use:
-    """A place that reads a tensor in half.
-
-    A node reads a ``value`` or a ``weight`` (a constant of the model) at one of its inputs; it
-    stores its ``state`` between time steps; or the model gives a tensor out (``node`` is empty).
-    ``made_by`` and ``read_by`` are operators, empty for inputs and outputs of the model.
-    """
-
-    kind: Kind
-    tensor: str
-    node: str
-    made_by: str
-    read_by: str
-    step: int = -1  # of the placement's steps, and its port
-    port: int = -1
 
 
 class Roundings:
@@ -48,11 +30,13 @@ class Roundings:
     rounded; None if there are none such, as a half edge of the model rounds whatever is kept inside.
     """
 
+    outside = "fp32"
+
     def __init__(self, model: Model, options: HalfOptions) -> None:
         self.model = model
         self.options = options
         self.edge = FLOAT if options.keep_io_types else options.half
-        self.proto = _with_lifted_constants(prepared(model.proto))
+        self.proto = with_lifted_constants(prepared(model.proto))
         self.types = tensor_types(self.proto, infer=not options.disable_shape_infer)
         self.sizes = {t.name: math.prod(t.dims) for t in self.proto.graph.initializer}
         self.constants = set(self.sizes)
@@ -107,6 +91,30 @@ class Roundings:
         if placement.at(step, step.ports[use.port]) == half:
             return True
         return use.kind == "value" and placement.home.get(use.tensor) == half
+
+    # ---- in a copy of the graph ------------------------------------------------------------------
+
+    def wires(self, proto: ModelProto) -> list[Wire | None]:
+        steps = self.placement((), proto).steps  # the same walk, over the copy's nodes
+        return [self._wire(steps, use) for use in self.uses]
+
+    @staticmethod
+    def _wire(steps: list[PlacedNode], use: Use) -> Wire | None:
+        if use.kind == "output":
+            return None
+        step = steps[use.step]
+        return Wire(step.node, step.ports[use.port].rename)  # of a state nothing is renamed
+
+    def pair(self, use: Use, names: Names) -> Iterator[NodeProto]:
+        half, back = (names.take(f"{use.tensor}_{part}") for part in ("half", "rounded"))
+        yield make_node("Cast", [use.tensor], [half], names.take(half), to=self.options.dtype)
+        yield make_node("Cast", [half], [back], names.take(back), to=TensorProto.FLOAT)
+
+    def as_rounded(self, use: Use, values: Array) -> Array:
+        return to_half(values, self.options.dtype, self.options.bounds()).astype(np.float32)
+
+    def in_steps(self, node: NodeProto, names: Names) -> list[NodeProto]:
+        return stepped(node, self.options.dtype, names, Model(self.proto).opset)
 
     # ---- finding -------------------------------------------------------------------------------
 
@@ -170,7 +178,7 @@ class Roundings:
         return self._known_sources[tensor]
 
 
-def _with_lifted_constants(proto: ModelProto) -> ModelProto:
+def with_lifted_constants(proto: ModelProto) -> ModelProto:
     """Constant nodes of the main graph as initializers, so that they are weights like others."""
     kept: list[NodeProto] = []
     for node in proto.graph.node:

@@ -164,7 +164,9 @@ class Search:
         steps = [] if self._first else before_choices(self.roundings)
         if not steps:
             return False
-        self.tell("values are chosen by comparing; keeping what they are chosen by in fp32")
+        self.tell(
+            f"values are chosen by comparing; keeping what they are chosen by in {self.roundings.outside}"
+        )
         self._first, self.limit = steps, 1.0
         if self._plan is not None:
             self._plan = replace(self._plan, order=self._order(self._plan.gains), taken=0, pruned=True)
@@ -278,7 +280,7 @@ class Search:
                 seen[count] = limit, self._of_kept(kept, limit)
                 error = seen[count][1] ** 0.5
                 said = f"the error is {error:.0%}" if np.isfinite(error) else "values or sizes are lost"
-                self.tell(f"with {len(kept)} nodes in fp32 {said}")
+                self.tell(f"with {len(kept)} nodes in {self.roundings.outside} {said}")
             return seen[count][1]
 
         for limit in (MARGIN * self.limit, self.limit):

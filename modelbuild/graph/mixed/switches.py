@@ -8,7 +8,7 @@ or rounded, by reference. A recurrent node stands in an ``If`` beside itself tak
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import onnxruntime
@@ -16,19 +16,17 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 from onnx.helper import make_graph, make_node, make_tensor_value_info
 
 from modelbuild.graph.files import Array, Model
-from modelbuild.graph.mixed.roundings import Roundings, Use
+from modelbuild.graph.mixed.reduction import Reduction, Use, Wire
 from modelbuild.graph.naming import Names, graphs, set_nodes
-from modelbuild.graph.recurrence import stepped
-from modelbuild.graph.rounding import to_half
 from modelbuild.graph.runtime import session
 
 
 class Switches:
     """The switched session of one float32 model under one conversion's options."""
 
-    def __init__(self, roundings: Roundings) -> None:
+    def __init__(self, roundings: Reduction) -> None:
         self.roundings = roundings
-        self._weights: dict[tuple[str, bool], onnxruntime.OrtValue] = {}
+        self._weights: dict[tuple[str, int | None, bool], onnxruntime.OrtValue] = {}
         self._flags = {on: onnxruntime.OrtValue.ortvalue_from_numpy(np.array(on)) for on in (True, False)}
         wiring = _Wiring(roundings)
         wiring.run()
@@ -42,7 +40,7 @@ class Switches:
         }
         for index, use in enumerate(self.roundings.uses):
             on = index in rounded
-            value = self._weight(use.tensor, on) if use.kind == "weight" else self._flags[on]
+            value = self._weight(use, on) if use.kind == "weight" else self._flags[on]
             given[self._inputs[index]] = value
         return [v.numpy() for v in self._session.run_with_ort_values(None, given)]
 
@@ -52,24 +50,24 @@ class Switches:
         tensor = next(t for t in proto.graph.initializer if t.name == name)
         return Model(proto, self.roundings.model.weights).array(tensor)
 
-    def _weight(self, name: str, rounded: bool) -> onnxruntime.OrtValue:
-        if (name, rounded) not in self._weights:
-            values = self.values(name)
+    def _weight(self, use: Use, rounded: bool) -> onnxruntime.OrtValue:
+        key = (use.tensor, use.axis if rounded else None, rounded)
+        if key not in self._weights:
+            values = self.values(use.tensor)
             if rounded:
-                options = self.roundings.options
-                values = to_half(values, options.dtype, options.bounds()).astype(np.float32)
-            self._weights[name, rounded] = onnxruntime.OrtValue.ortvalue_from_numpy(values)
-        return self._weights[name, rounded]
+                values = self.roundings.as_rounded(use, values)
+            self._weights[key] = onnxruntime.OrtValue.ortvalue_from_numpy(values)
+        return self._weights[key]
 
 
 class _Wiring:
     """A copy of the graph with its switches; ``inputs[i]`` is the input that decides use ``i``."""
 
-    def __init__(self, of: Roundings) -> None:
+    def __init__(self, of: Reduction) -> None:
         self.of = of
         self.proto = ModelProto()
         self.proto.CopyFrom(of.proto)
-        self.steps = of.placement((), self.proto).steps  # the same walk, over the copy's nodes
+        self.wires = of.wires(self.proto)
         self.names = Names.of(self.proto)
         self.dims = {t.name: list(t.dims) for t in self.proto.graph.initializer}
         self.inputs: list[str] = []
@@ -78,44 +76,37 @@ class _Wiring:
         self.stateful: dict[str, str] = {}  # a recurrent node's first output -> its switch
 
     def run(self) -> None:
-        for use in self.of.uses:
+        for use, wire in zip(self.of.uses, self.wires, strict=True):
             self.inputs.append(self.names.take("weight" if use.kind == "weight" else "switch"))
-            self._add(use, self.inputs[-1])
+            self._add(use, wire, self.inputs[-1])
         for graph in reversed(list(graphs(self.proto.graph))):  # bodies before what copies them
             self._assemble(graph)
 
-    def _add(self, use: Use, switch: str) -> None:
+    def _add(self, use: Use, wire: Wire | None, switch: str) -> None:
         inputs = self.proto.graph.input
-        if use.kind == "weight":
+        if use.kind == "weight" and wire is not None:
             inputs.append(make_tensor_value_info(switch, TensorProto.FLOAT, self.dims[use.tensor]))
-            self.steps[use.step].ports[use.port].rename(switch)
+            wire.rename(switch)
             return
         inputs.append(make_tensor_value_info(switch, TensorProto.BOOL, []))
-        if use.kind == "state":
-            self.stateful[_first(self.steps[use.step].node)] = switch
-            return
-        picked = self._picked(use, switch)
-        if use.kind == "value":
-            self.steps[use.step].ports[use.port].rename(picked)
-            return
-        for output in self.proto.graph.output:
-            if output.name == use.tensor:
-                output.CopyFrom(ValueInfoProto(name=picked))
+        if wire is None:
+            picked = self._picked(use, "", switch)
+            for output in self.proto.graph.output:
+                if output.name == use.tensor:
+                    output.CopyFrom(ValueInfoProto(name=picked))
+        elif use.kind == "state":
+            self.stateful[_first(wire.node)] = switch
+        else:
+            wire.rename(self._picked(use, _first(wire.node), switch))
 
-    def _picked(self, use: Use, switch: str) -> str:
-        """The name of the tensor or its rounded self, as the switch says."""
+    def _picked(self, use: Use, user: str, switch: str) -> str:
+        """The tensor or its rounded self, as the switch says, for the node that makes ``user``."""
         if use.tensor not in self.behind:
-            self.behind[use.tensor] = list(self._pair(use.tensor))
+            self.behind[use.tensor] = list(self.of.pair(use, self.names))
         picked = self.names.take(f"{use.tensor}_picked")
         given = [switch, self.behind[use.tensor][-1].output[0], use.tensor]
-        user = _first(self.steps[use.step].node) if use.kind == "value" else ""
         self.before.setdefault(user, []).append(make_node("Where", given, [picked], self.names.take(picked)))
         return picked
-
-    def _pair(self, tensor: str) -> Iterator[NodeProto]:
-        half, back = (self.names.take(f"{tensor}_{part}") for part in ("half", "rounded"))
-        yield make_node("Cast", [tensor], [half], self.names.take(half), to=self.of.options.dtype)
-        yield make_node("Cast", [half], [back], self.names.take(back), to=TensorProto.FLOAT)
 
     def _assemble(self, graph: GraphProto) -> None:
         del graph.value_info[:]
@@ -140,7 +131,7 @@ class _Wiring:
             made = [make_tensor_value_info(name, TensorProto.FLOAT, None) for name in copy.output if name]
             inside = [copy]
             if branch == "then_branch":
-                inside = stepped(copy, self.of.options.dtype, self.names, Model(self.proto).opset)
+                inside = self.of.in_steps(copy, self.names)
             branches[branch] = make_graph(inside, self.names.take(branch), [], made)
         outputs = [name for name in node.output if name]
         return make_node("If", [switch], outputs, self.names.take(f"{_first(node)}_either"), **branches)
