@@ -48,7 +48,16 @@ PARITY = record(
 MEASURED = record({}, {"passed": flag, "evidence": text, "outputs": mapping(record({}, _NUMBERS, open=True))},
                   open=True)  # fmt: skip
 
-CONVERSION = record({"method": text, "kept": rows(text)}, open=True)
+# Of an int8 node: how noisy what it makes is, in dB, and how noisy it is alone.
+_NOISE = record(
+    {"node": text, "op_type": text, "sqnr": maybe(number), "own": maybe(number), "upstream": rows(text)}
+)
+_RUNTIME = record({}, {"sqnr": maybe(number), "instructions": rows(text), "why": text, "not_run": text})
+CONVERSION = record(
+    {"method": text, "kept": rows(text)},
+    {"kept_fp32": rows(text), "outside": text, "nodes": rows(_NOISE), "runtime": _RUNTIME},
+    open=True,
+)
 
 # What a tensor held; ``upstream`` are the nodes before, whose lines are looked up.
 _HELD = {"node": text, "op_type": text, "tensor": text, "largest": number, "overflows": count, "zeros": count,

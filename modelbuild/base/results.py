@@ -18,9 +18,17 @@ class ArtifactResult:
 
     ``status`` is built, cached, failed, blocked or skipped; in a dry run stale instead of built.
     ``bytes`` and ``sha256`` are of the published file; ``seconds`` of the work done now.
-    ``conversion`` says how ``auto`` and ``mixed`` converted: ``method`` (convert or mixed), ``kept``
-    (the nodes left in fp32), and after a search ``before`` (the outputs' errors without them) and
-    ``runs`` (how many candidates were measured). ``ranges``, where the proof of a half precision
+    ``conversion`` says how ``auto``, ``mixed`` and int8 converted: ``method`` (convert, static or mixed),
+    ``kept`` (the nodes left out of it), and after a search ``before`` (the outputs' errors without them)
+    and ``runs`` (how many candidates were measured); ``sources`` are the lines of the model that kept nodes
+    are from. Of int8 it also has ``outside`` (what kept nodes are
+    in, fp16 or fp32), ``kept_fp32`` (those of them that fp16 does not do for), ``nodes``, a row for each
+    int8 node, the worst first (``node``, ``op_type``, ``source``, and in dB ``sqnr``, the noise that has
+    come together by there, and ``own``, the node's part; null where there is none), and ``runtime``, what
+    the building machine's ONNX Runtime made of the file (``sqnr`` against its computation in float, its
+    ``instructions`` for int8, and ``why``: saturation or rounding; or ``not_run``, a reason).
+
+    ``ranges``, where the proof of a half precision
     file failed, has a row for each tensor that it makes in half: ``node``, ``op_type``, ``tensor``,
     ``largest``, ``overflows``, ``zeros``, ``nonfinite``, ``elements``, ``mean`` and ``source``, the
     line of the model. A graph that is not half, or passed, has none. ``parity`` also has ``errors``,

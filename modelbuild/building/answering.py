@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,7 @@ class Answers:
             key=made.key if made else None,
             seconds=sum(run.ended[i].seconds for i in artifact.needed if i in run.ended),
             parity=_measured("parity", made, proof),
-            conversion=made.data.get("conversion") if made else None,
+            conversion=_conversion(made, lines),
             ranges=ranges,
             static_by=road(run.plan, artifact),
             not_proven=export.data.get("not_proven", ()) if export is not None else (),
@@ -174,6 +174,16 @@ def _measured(what: str, made: Ended | None, proof: Ended | None) -> Any:
     """What the proof measured, or what was measured before there was a file to prove."""
     of = proof if proof is not None and what in proof.data else made
     return of.data.get(what) if of is not None else None
+
+
+def _conversion(made: Ended | None, lines: Mapping[str, str]) -> Mapping[str, Any] | None:
+    """With the lines of the model: of each int8 node, and of the nodes that were kept out."""
+    found = made.data.get("conversion") if made is not None else None
+    if found is None:
+        return None
+    out = (*found["kept"], *found.get("kept_fp32", ()))
+    told = {**found, "sources": {node: lines[node] for node in out if node in lines}}
+    return {**told, "nodes": sources.located(found["nodes"], lines)} if "nodes" in found else told
 
 
 class SourceLines:

@@ -1,6 +1,7 @@
 """What a file is: an ONNX model or an engine, its interface and size, and where it comes from.
 
-Weights are hashed and never loaded, and no model runs: BERT-base takes 0.6 s, half of it hashing.
+Weights are hashed and never loaded: BERT-base takes 0.6 s, half of it hashing. No model runs but an int8
+one, in a child, since what a CPU makes of it is a question of the CPU.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ def inspect_file(path: Path, *, nodes: bool = False) -> Info:
         raise no_model(message, "check its permissions") from error
     info = {"file": str(path), "bytes": hashed.bytes, "sha256": hashed.sha256, **what}
     info["provenance"] = from_manifest(path, hashed.sha256)
+    if info.get("int8") is not None:
+        info["int8"]["runtime"] = _tried(path, info["provenance"])
     if nodes:
         listed, why = listing.with_lines(info.pop("node_list"), path, info["provenance"])
         info |= {"node_list": listed, "without_lines": why}
@@ -68,6 +71,12 @@ def interface(path: Path) -> Info:
         return onnx_file.interface_of(path)
     except OSError as error:
         raise no_model(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _tried(path: Path, provenance: Info | None) -> Info:
+    from modelbuild.inspection import int8
+
+    return int8.tried(path, provenance)
 
 
 def _onnx(path: Path, nodes: bool) -> Info:

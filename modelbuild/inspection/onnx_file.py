@@ -16,6 +16,7 @@ from modelbuild.graph import files, interface, shapes
 from modelbuild.graph.files import Model
 from modelbuild.graph.interface import GraphPort
 from modelbuild.graph.naming import graphs
+from modelbuild.inspection import int8
 from modelbuild.inspection import nodes as listing
 from modelbuild.inspection.common import Info, no_model
 from modelbuild.inspection.precisions import dtype_name, halves, most_first, walk
@@ -81,6 +82,7 @@ def _model(model: Model, listed: bool) -> Info:
         "operators": most_first(Counter(seen.op_type for seen in nodes)),
         "node_precisions": most_first(Counter(seen.dtype for seen in nodes)),
         **shares,
+        "int8": int8.described(nodes, model),
         "weights": weights,
         **({"node_list": listing.rows(nodes, kept)} if listed else {}),
     }

@@ -11,6 +11,7 @@ from onnx import GraphProto, NodeProto, TensorProto
 
 from modelbuild.graph.naming import bodies, label
 from modelbuild.graph.ops import is_independent
+from modelbuild.graph.quantization.reading import PAIRS, is_int8
 from modelbuild.graph.types import CONTROL_FLOW, domain
 from modelbuild.inspection.common import Info
 
@@ -21,19 +22,23 @@ _CASTS = frozenset({"Cast", "CastLike"})
 _CARRIERS = CONTROL_FLOW | {"Constant"}
 
 
-_TYPELESS = _CASTS | _CARRIERS
+_TYPELESS = _CASTS | _CARRIERS | PAIRS
+# What is int8 by its operator.
+_WHOLE = frozenset({"ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul"})
+_BYTES = frozenset({"int8", "uint8"})
 
 
 @dataclass(frozen=True, slots=True)
 class SeenNode:
-    """A node, its operator with the domain that is not ONNX's own, the types of its inputs and outputs, and
-    whether it works on shapes and constants alone."""
+    """A node, its operator with the domain that is not ONNX's own, the types of its inputs and outputs,
+    whether it works on shapes and constants alone, and whether it multiplies int8."""
 
     node: NodeProto
     op_type: str
     takes: tuple[str, ...]
     makes: tuple[str, ...]
     independent: bool
+    is_int8: bool = False
 
     @property
     def dtype(self) -> str:
@@ -45,10 +50,12 @@ class SeenNode:
 
     @property
     def computes(self) -> str | None:
-        """The float type that a node computes in; None if it computes no floats.
+        """The float type that a node computes in, or int8; None if it computes neither.
 
         Its outputs tell; where none is a float (ArgMax, Greater), what it looks at first.
         """
+        if self.is_int8:
+            return "int8"
         if self.independent or self.op_type in _TYPELESS:
             return None
         for name in (*self.makes, *self.takes[:1]):
@@ -69,12 +76,15 @@ def dtype_name(elem_type: int) -> str:
 
 
 def walk(
-    graph: GraphProto, outer: Mapping[str, int] | None = None, fixed: Collection[str] = ()
+    graph: GraphProto,
+    outer: Mapping[str, int] | None = None,
+    fixed: Collection[str] = (),
+    pairs: Collection[str] = (),
 ) -> Iterator[SeenNode]:
     """Every node of a graph with inferred types, those of its bodies too.
 
     ``outer`` are the types of what a body sees around it, ``fixed`` names that of it which follows
-    from shapes and constants alone.
+    from shapes and constants alone, ``pairs`` what of it is dequantized.
     """
     types: MutableMapping[str, int] = ChainMap({}, outer) if outer else {}  # type: ignore[arg-type]
     for value in (*graph.input, *graph.value_info, *graph.output):
@@ -83,6 +93,7 @@ def walk(
     for tensor in graph.initializer:
         types[tensor.name] = tensor.data_type
         independent.add(tensor.name)
+    dequantized = set(pairs).difference(value.name for value in graph.input)
     for node in graph.node:
         alone = is_independent(node, independent)
         made = tuple(node.output)
@@ -91,10 +102,14 @@ def walk(
             independent.update(made)
         where = domain(node)
         op_type = f"{where}.{node.op_type}" if where else node.op_type
-        yield SeenNode(node, op_type, _names(node.input, types), _names(made, types), alone)
+        takes = _names(node.input, types)
+        if op_type == "DequantizeLinear" and takes[:1] and takes[0] in _BYTES:
+            dequantized.update(made)
+        whole = op_type in _WHOLE or (op_type not in _TYPELESS and is_int8(node, dequantized))
+        yield SeenNode(node, op_type, takes, _names(made, types), alone, whole)
         if node.attribute:
             for body in bodies(node):
-                yield from walk(body, types, independent)
+                yield from walk(body, types, independent, dequantized)
 
 
 def _names(tensors: Iterable[str], types: Mapping[str, int]) -> tuple[str, ...]:

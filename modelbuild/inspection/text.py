@@ -8,6 +8,7 @@ from modelbuild.base.escaping import line
 from modelbuild.inspection import nodes as listing
 from modelbuild.inspection.common import Info
 from modelbuild.inspection.published import MANIFEST
+from modelbuild.wording import kernels
 from modelbuild.wording.phrases import headroom, plural, size
 
 _MOST_KEPT = 5
@@ -43,6 +44,7 @@ def _onnx_rows(info: Info) -> list[tuple[str, str]]:
         *_labelled("outputs", _port_lines(info["outputs"])),
         *_labelled("weights", weights or ["none"]),
         ("nodes", f"{info['nodes']}: {_counts(info['node_precisions'])}"),
+        *(_int8_rows(info["int8"]) if info["int8"] else ()),
         *(_half_rows(info) if info["half"] else ()),
         ("operators", _counts(info["operators"])),
     ]
@@ -51,15 +53,40 @@ def _onnx_rows(info: Info) -> list[tuple[str, str]]:
 def _half_rows(info: Info) -> list[tuple[str, str]]:
     """How much is half, the first nodes that are not, and what is cast."""
     nodes, weights = info["half"]["nodes"], info["half"]["weight_bytes"]
-    share = f"{_percent(nodes['share'])} of computing nodes ({nodes['half']} of {nodes['all']})"
+    computing, floats = ("other computing", "float weight") if info["int8"] else ("computing", "weight")
+    share = f"{_percent(nodes['share'])} of {computing} nodes ({nodes['half']} of {nodes['all']})"
     if weights["share"] is not None:
-        share += f", {_percent(weights['share'])} of weight bytes"
-    rows = [("half", share)]
-    if kept := info["kept_nodes"]:
-        first = [f"{node['name']} ({node['op_type']})" for node in kept[:_MOST_KEPT]]
-        more = [f"and {len(kept) - len(first)} more"] if len(kept) > len(first) else []
-        rows += _labelled("kept", [f"{plural(len(kept), 'node')} in float32:", *first, *more])
-    return [*rows, ("casts", _counts(info["casts"]))]
+        share += f", {_percent(weights['share'])} of {floats} bytes"
+    kept = info["kept_nodes"]
+    return [
+        ("half", share),
+        *_kept_rows("kept", f"{plural(len(kept), 'node')} in float32:", kept),
+        ("casts", _counts(info["casts"])),
+    ]
+
+
+def _int8_rows(int8: Info) -> list[tuple[str, str]]:
+    """How much is int8, with which scales; the first nodes that could be and are not; and a run of it."""
+    nodes = ", ".join(f"{n['int8']} of {n['all']} {op}" for op, n in int8["nodes"].items())
+    scales, kept = int8["scales"], int8["kept_nodes"]
+    weights = [f"{scales[of]} per {of}" for of in ("channel", "tensor") if scales[of]]
+    types = ", ".join(dict.fromkeys(node["dtype"] for node in kept))
+    return [
+        ("int8", f"{nodes}; {_percent(int8['weights']['share'])} of the weights"),
+        (
+            "scales",
+            f"weights: {', '.join(weights) or 'none'}; activations: {scales['activations']} per tensor",
+        ),
+        *_kept_rows("not int8", f"{plural(len(kept), 'node')} in {types}:", kept),
+        ("here", f"ONNX Runtime: {kernels.told(int8['runtime'])}"),
+    ]
+
+
+def _kept_rows(name: str, told: str, kept: list[Info]) -> list[tuple[str, str]]:
+    """Nodes by name, the first of them; none where there are none."""
+    first = [f"{node['name']} ({node['op_type']})" for node in kept[:_MOST_KEPT]]
+    more = [f"and {len(kept) - len(first)} more"] if len(kept) > len(first) else []
+    return _labelled(name, [told, *first, *more]) if kept else []
 
 
 def _percent(share: float) -> str:

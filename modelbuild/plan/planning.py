@@ -231,9 +231,7 @@ class _Planner:
             half=None if asked.half is None else self._half(asked.half, self._file(precision, sizes)),
             proof=proof,
         )
-        needs = {"model": model, "ranges": calibration}
-        if proof is not None:
-            needs["reference"] = REFERENCE
+        needs = {"model": model, "ranges": calibration, "reference": REFERENCE}
         discovers = proof is not None and proof.function is not None
         self._add_file(precision, Action(made, quantize, needs, discovers=discovers), sizes)
 

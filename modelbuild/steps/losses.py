@@ -96,7 +96,7 @@ def all_rows(model: Model, precision: str, feeds: Iterable[Mapping[str, Array]])
 
 
 def _rows(model: Model, found: Iterable[Range]) -> list[dict[str, Any]]:
-    upstream = _Upstream(model)
+    upstream = Upstream(model)
     return [{**asdict(row), "upstream": upstream.of(row.tensor)} for row in found]
 
 
@@ -148,7 +148,7 @@ def _share(row: Range) -> str:
     return "all values" if row.zeros == row.elements else f"{row.zeros / row.elements:.0%} of the values"
 
 
-class _Upstream:
+class Upstream:
     """Which nodes come before a tensor's own: one that a conversion made has no source line itself."""
 
     def __init__(self, model: Model) -> None:

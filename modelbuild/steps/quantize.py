@@ -42,7 +42,7 @@ class Quantize(Step):
     proof: Verify | None
 
     kind: ClassVar[str] = "quantize"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     packages: ClassVar[tuple[str, ...]] = (*Half.packages, "onnxruntime", "ml_dtypes")
     of_pytorch: ClassVar[tuple[str, ...]] = Verify.of_pytorch
 
@@ -91,16 +91,16 @@ class Quantize(Step):
         if not work.points(()):
             raise ProofError((self._nothing(),), {})
         diagnostics = (*diagnostics, *work.unranged(), *work.unknown(), *work.convert(()))
-        as_asked = {"method": "static", "kept": []}
+        as_asked: dict[str, Any] = {"method": "static", "kept": []}
         if self.proof is None:
-            return Outcome(diagnostics, {"conversion": as_asked})
+            return Outcome(diagnostics, {"conversion": as_asked | work.observed()})
         try:
             proof, beyond = unsearched.proven(self.proof, work.files)
         except ProofError as plain:
             if not is_rounding(plain):
                 raise
             return self._searched(work, self.proof, plain, diagnostics)
-        return unsearched.outcome(as_asked, diagnostics, proof, beyond)
+        return unsearched.outcome(as_asked | work.observed(), diagnostics, proof, beyond)
 
     def _source(self, folder: Path) -> tuple[Model, tuple[Diagnostic, ...]]:
         """The float32 graph, at an opset that has the scales, and what to say about that."""
@@ -158,8 +158,8 @@ class Quantize(Step):
             work.convert(())
             try:
                 outcome, beyond = unsearched.proven(proof, work.files)
-                data = {"method": "static", "kept": [], "kept_fp32": list(work.in_fp32)}
-                return unsearched.outcome(data, diagnostics, outcome, beyond)
+                data: dict[str, Any] = {"method": "static", "kept": [], "kept_fp32": list(work.in_fp32)}
+                return unsearched.outcome(data | work.observed(), diagnostics, outcome, beyond)
             except ProofError as error:
                 if not is_rounding(error):
                     raise
@@ -170,7 +170,7 @@ class Quantize(Step):
         data = conversion(chosen.found, plain, "mixed")
         if work.in_fp32:
             data["kept_fp32"] = list(work.in_fp32)
-        return Outcome((*diagnostics, *fallback), {"conversion": data}, chosen.proof)
+        return Outcome((*diagnostics, *fallback), {"conversion": data | work.observed()}, chosen.proof)
 
     def _based(self, work: QuantizedFile, proof: Verify) -> tuple[Diagnostic, ...]:
         """Find the nodes that the base alone needs in fp32 to hold the tolerance, and keep them there."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modelbuild.base.errors import Diagnostic
-from modelbuild.steps import unsearched
+from modelbuild.steps import observing, unsearched
 from modelbuild.steps.half import Half
+from modelbuild.steps.reference import INDEX
 from modelbuild.steps.searching import Searching, Words
 from modelbuild.steps.verify import Verify
 from modelbuild.wording.phrases import few, plural
@@ -80,6 +81,13 @@ class QuantizedFile:
             prove=lambda: unsearched.proven(proof, self.files)[0],
             explain=lambda error: error if "ranges" in error.data else proof.explained(error, self.files),
         )
+
+    def observed(self) -> dict[str, Any]:
+        """What is told of the file as it is now, for the data of its conversion."""
+        found = {"outside": "fp32" if self.half is None else self.half.dtype}
+        if not (self.reference / INDEX).exists():
+            return found
+        return found | observing.observed(self.model, self.out / self.filename, self.reference)
 
     def operators(self) -> dict[str, str]:
         """The nodes of the graph, each with its operator."""
