@@ -10,13 +10,14 @@ pairs at every optimisation level.
 Inside a node nothing is rounded, whatever a library's kernel does there; but for the states of a
 recurrent one, which are stored after every time step (``recurrence``).
 
-QuantizeLinear and DequantizeLinear compute in float32. A sum of products of dequantized values is then
-that of the whole numbers themselves, as integer hardware has it: int8 products are exact in float32,
-and so are their sums up to 2^24.
+QuantizeLinear is the arithmetic that it stands for, in float32. A sum of products of dequantized values
+is then that of the whole numbers themselves, as integer hardware has it: int8 products are exact in
+float32, and so are their sums up to 2^24.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -27,8 +28,12 @@ from onnx import ModelProto, NodeProto, TensorProto, TypeProto
 from modelbuild.graph.files import Model
 from modelbuild.graph.naming import Names, bodies, graphs, prepared, set_nodes
 from modelbuild.graph.ops import is_exact, is_product
+from modelbuild.graph.quantization.arithmetic import is_whole, rounded
 from modelbuild.graph.recurrence import stepped
 from modelbuild.graph.types import HALF_TYPES, TYPE_ATTRIBUTE, attribute, domain, tensor_types
+
+_CLIP_SINCE = 13  # the opset since which Clip takes its bounds as inputs of any float type
+_FLOATS = frozenset({TensorProto.FLOAT, *HALF_TYPES.values()})
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,7 @@ class _Rewriting:
         self.halves = {n: HALF_TYPES[t] for n, t in self.types.items() if t in HALF_TYPES}
         self.names = Names.of(proto)
         self.multiplied = _multiplied_alone(proto)
+        self.zeros = _zeros(proto)
         # A name that outlives the rewriting with its type: of the model's edges and of weights.
         self.kept = {v.name for v in (*proto.graph.input, *proto.graph.output)}
         for graph in graphs(proto.graph):
@@ -115,6 +121,8 @@ class _Rewriting:
             exact = True
         node.input[:] = [self.after.get(name, name) for name in node.input]
         _make_float(node)
+        if node.output[0] in self.zeros:
+            return self._quantizing(node, *self.zeros[node.output[0]])
         half = next((self.halves[name] for name in node.output if name in self.halves), None)
         behind: list[NodeProto] = []
         for index, name in enumerate(node.output):
@@ -133,6 +141,12 @@ class _Rewriting:
         if half is None or exact or not self.rounding:
             return [node, *behind]
         return [*stepped(node, half, self.names, Model(self.proto).opset), *behind]
+
+    def _quantizing(self, node: NodeProto, zero: int, elem_type: int) -> list[NodeProto]:
+        """QuantizeLinear as arithmetic: ONNX Runtime moves the node itself elsewhere."""
+        whole = self.names.take(f"{node.output[0]}_whole")
+        found = rounded(node.input[0], node.input[1], zero, elem_type, whole, self.names)
+        return [*found, self._cast(whole, node.output[0], elem_type)]
 
     def _rewritten_cast(self, node: NodeProto) -> list[NodeProto]:
         """A Cast to half is the first half of a rounding pair."""
@@ -173,6 +187,29 @@ def _multiplied_alone(proto: ModelProto) -> set[str]:
         for node in graph.node:
             (found if is_product(node) else others).update(node.input)
     return found - others
+
+
+def _zeros(proto: ModelProto) -> dict[str, tuple[int, int]]:
+    """By its output, the zero point of each QuantizeLinear with one scale, and its type; if it is known."""
+    if Model(proto).opset < _CLIP_SINCE:
+        return {}
+    known: dict[str, TensorProto] = {}
+    for graph in graphs(proto.graph):
+        known.update((t.name, t) for t in graph.initializer)
+        values = ((n.output[0], attribute(n, "value")) for n in graph.node if n.op_type == "Constant")
+        known.update((name, value.t) for name, value in values if value is not None)
+    found = {}
+    for graph in graphs(proto.graph):
+        for node in graph.node:
+            if node.op_type != "QuantizeLinear" or domain(node) or len(node.input) < 3:
+                continue
+            scale, zero = known.get(node.input[1]), known.get(node.input[2])
+            if scale is None or zero is None or math.prod((*scale.dims, *zero.dims)) != 1:
+                continue
+            if scale.data_type in _FLOATS and is_whole(zero.data_type):
+                value = int(onnx.numpy_helper.to_array(zero).reshape(-1)[0])
+                found[node.output[0]] = (value, zero.data_type)
+    return found
 
 
 def _make_float(node: NodeProto) -> None:

@@ -218,7 +218,7 @@ class _Planner:
         step = Calibrate(
             sampling=sampling, method=asked.ranges, op_types=asked.op_types, apart=self.recipe.verify.data
         )
-        self._add(Action(calibration, step, {"model": model}), sizes, about)
+        self._add(Action(calibration, step, {"model": model}, discovers=True), sizes, about)
         proof = self._proof(precision, sizes) if precision.method == "auto" else None
         quantize = Quantize(
             filename=self._file(precision, sizes),

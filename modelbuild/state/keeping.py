@@ -21,7 +21,7 @@ from modelbuild import settings
 from modelbuild.base import globs, stat_rows
 from modelbuild.base.errors import RecipeError
 from modelbuild.base.results import GOOD
-from modelbuild.recipe import defaults
+from modelbuild.recipe import defaults, files
 from modelbuild.recipe.loading import load
 from modelbuild.state import format as state
 from modelbuild.state.refreshing import Doubts
@@ -114,7 +114,7 @@ def _as_loaded(recipe: Path, started: int) -> str | None:
 
 
 def _patterns(recipe: Recipe) -> tuple[str, ...]:
-    return (*recipe.model.files, *recipe.verify.data)
+    return tuple(pattern for route, pattern in files.named(recipe) if files.takes_patterns(route))
 
 
 def _projects(base: Path) -> dict[str, str | None]:

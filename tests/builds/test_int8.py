@@ -299,6 +299,32 @@ def test_another_tolerance_that_holds_is_judged_by_the_record(nets: Project) -> 
     assert _ran(answer) == set()
 
 
+def _calibration(project: Project, name: str, scale: float) -> None:
+    x = scale * np.random.default_rng(len(name)).normal(size=(2, 3, 16, 16))
+    np.savez(project.folder / name, x=x.astype(np.float32))
+
+
+def test_a_calibration_file_that_changes_comes_or_goes_calibrates_again(nets: Project) -> None:
+    asked = '{calibration: {data: "own_*.npz"}}'
+    _calibration(nets, "own_a.npz", 1.0)
+    first = _build(nets, asked)
+    assert "int8-unproven" not in _codes(first)
+    key = _made(nets)["calibrate"]
+    assert _ran(nets.build()) == set()
+    _calibration(nets, "own_a.npz", 3.0)
+    second = nets.build()
+    assert "calibrate" in _ran(second)
+    assert _int8(second)["sha256"] != _int8(first)["sha256"]
+    changed = _made(nets)["calibrate"]
+    assert changed != key
+    _calibration(nets, "own_bb.npz", 9.0)
+    assert "calibrate" in _ran(nets.build())
+    assert _made(nets)["calibrate"] not in (key, changed)
+    (nets.folder / "own_bb.npz").unlink()
+    nets.build()
+    assert _made(nets)["calibrate"] == changed
+
+
 def test_the_bytes_are_the_same_in_another_folder(
     nets: Project, built: Project, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -27,6 +27,7 @@ def run(proto: onnx.ModelProto, feeds: Mapping[str, Any], half: int = FLOAT16) -
     known = onnx.shape_inference.infer_shapes(proto)
     halves: set[str] = set()
     _find_halves(known.graph, halves, half)
+    halves -= _multiplied_as_integers(proto.graph)
     domains = list(proto.opset_import)
     return _Oracle(domains, halves, half).graph(proto.graph, dict(feeds))
 
@@ -39,6 +40,16 @@ def _find_halves(graph: onnx.GraphProto, halves: set[str], half: int) -> None:
         for attribute in node.attribute:
             if attribute.HasField("g"):
                 _find_halves(attribute.g, halves, half)
+
+
+def _multiplied_as_integers(graph: onnx.GraphProto) -> set[str]:
+    """What is dequantized for sums of products alone: integer hardware multiplies the whole numbers."""
+    made = {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+    products = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
+    for node in graph.node:
+        if node.op_type not in products:
+            made.difference_update(node.input)
+    return made.difference(value.name for value in graph.output)
 
 
 class _Oracle:

@@ -6,15 +6,14 @@ import math
 from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 
-import numpy as np
-import onnx
-from onnx import ModelProto, NodeProto
+from onnx import ModelProto, NodeProto, TensorProto
 from onnx.helper import make_node
 
 from modelbuild.graph.files import Array, Model
 from modelbuild.graph.mixed.reduction import Rounded, Use, Wire
 from modelbuild.graph.mixed.roundings import with_lifted_constants
 from modelbuild.graph.naming import Names, label, prepared
+from modelbuild.graph.quantization.arithmetic import constant, rounded
 from modelbuild.graph.quantization.points import Candidates, Int8Options, Point
 from modelbuild.graph.quantization.scales import activation_scales, fake_quantized
 from modelbuild.graph.types import tensor_types
@@ -57,10 +56,10 @@ class Quantizations:
 
     def share(self, kept: Collection[str]) -> tuple[float, int, int]:
         """How much is int8: the share of the weights' elements or of the nodes, whichever is larger."""
-        rounded = self.rounded(kept)
-        chosen = {self.uses[i].node for i in rounded}
+        inside = self.rounded(kept)
+        chosen = {self.uses[i].node for i in inside}
         every = frozenset(range(len(self.uses)))
-        sizes = [sum(self._sizes[t] for t in self._weights(uses)) for uses in (rounded, every)]
+        sizes = [sum(self._sizes[t] for t in self._weights(uses)) for uses in (inside, every)]
         counts = (len(chosen & self.work), len(self.work))
         shares = [part / whole for part, whole in (counts, sizes) if whole]
         return max(shares, default=0.0), len(chosen), len(self.nodes)
@@ -75,13 +74,10 @@ class Quantizations:
         return [Wire(nodes[use.node], partial(_read, nodes[use.node], use.port)) for use in self.uses]
 
     def pair(self, use: Use, names: Names) -> Iterator[NodeProto]:
-        scale, zero, whole, back = (
-            names.take(f"{use.tensor}_{part}") for part in ("scale", "zero_point", "int8", "dequantized")
-        )
-        yield _constant(scale, np.asarray(self._scales[use.tensor], np.float32), names)
-        yield _constant(zero, np.zeros((), np.int8), names)
-        yield make_node("QuantizeLinear", [use.tensor, scale, zero], [whole], names.take(whole))
-        yield make_node("DequantizeLinear", [whole, scale, zero], [back], names.take(back))
+        scale, whole, back = (names.take(f"{use.tensor}_{part}") for part in ("scale", "int8", "dequantized"))
+        yield constant(scale, float(self._scales[use.tensor]), names)
+        yield from rounded(use.tensor, scale, 0, TensorProto.INT8, whole, names)
+        yield make_node("Mul", [whole, scale], [back], names.take(back))
 
     def as_rounded(self, use: Use, values: Array) -> Array:
         return fake_quantized(values, use.axis, self.options.base, self.options.reduce_range)
@@ -92,7 +88,3 @@ class Quantizations:
 
 def _read(node: NodeProto, index: int, tensor: str) -> None:
     node.input[index] = tensor
-
-
-def _constant(name: str, values: Array, names: Names) -> NodeProto:
-    return make_node("Constant", [], [name], names.take(name), value=onnx.numpy_helper.from_array(values))
