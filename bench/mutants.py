@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[1]
 # What is mutated, and the tests whose subject it is: functions, not whole commands.
 LEDGER = ("tests/store/test_ledger.py", "tests/store/test_poisoning.py", "tests/store/test_planted.py")
 RECORD = "tests/steps/test_record.py"
-COMPARE = ("tests/steps/test_compare.py", "tests/steps/test_slices.py", "tests/steps/test_proof.py")
+COMPARE = tuple(f"tests/steps/test_{of}.py" for of in ("compare", "figures", "slices", "proof"))
 HALF = ("tests/graph/test_precision.py", "tests/graph/test_precision_any.py")
 MODULES: dict[str, tuple[str, ...]] = {
     "modelbuild/plan/actions.py": ("tests/plan/test_planning.py",),
@@ -56,7 +56,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "modelbuild/graph/opset.py": ("tests/graph/test_opset.py",),
     "modelbuild/graph/precision.py": (*HALF, "tests/graph/mixed/test_switches.py"),
     "modelbuild/graph/rounding.py": (*HALF, "tests/graph/test_ranges.py"),
-    "modelbuild/store/cache.py": LEDGER,
+    "modelbuild/store/cache.py": (*LEDGER, "tests/store/test_sessions.py"),
     "modelbuild/store/checking.py": ("tests/store/test_checking.py",),
     "modelbuild/store/collecting.py": ("tests/store/test_collecting.py",),
     "modelbuild/store/counting.py": ("tests/store/test_counting.py",),

@@ -6,7 +6,7 @@ import re
 
 import onnx
 
-from modelbuild.graph.naming import Names, bodies, graphs, nodes, reads, value_names
+from modelbuild.graph.naming import Names, bodies, graphs, nodes, prepared, reads, set_nodes, value_names
 from tests.docs.pages import ROOT
 
 TEXT = """
@@ -39,6 +39,22 @@ def test_a_node_reads_what_its_bodies_read() -> None:
 def test_a_new_name_is_counted_on_until_it_is_free() -> None:
     names = Names({"w", "w_1"})
     assert [names.take("w"), names.take("w"), names.take("v")] == ["w_2", "w_3", "v"]
+
+
+def test_a_graph_is_given_other_nodes_some_of_them_its_own() -> None:
+    graph = _graph()
+    set_nodes(graph, [onnx.helper.make_node("Abs", ["x"], ["a"]), graph.node[0]])
+    assert [n.op_type for n in graph.node] == ["Abs", "Neg"]
+
+
+def test_bodies_that_use_one_name_for_two_tensors_get_a_name_for_each() -> None:
+    proto = onnx.parser.parse_model(TEXT.replace("(float[n] e) { e =", "(float[n] t) { t ="))
+    made = prepared(proto)
+    (_, branch) = made.graph.node
+    outs = [body.output[0].name for body in bodies(branch)]
+    assert len({*outs}) == 2
+    assert [body.node[-1].output[0] for body in bodies(branch)] == outs
+    assert made.graph.output[0].name == "y"
 
 
 def test_only_naming_looks_for_the_graphs_that_a_node_carries() -> None:

@@ -166,6 +166,34 @@ def test_constants_are_folded_without_simplification_where_no_exporter_does_it(
     assert step.constant_folding == folds
 
 
+def test_a_file_that_nobody_asked_to_simplify_is_not_folded_either() -> None:
+    text = TEXT.replace('import: "net:Net"', "onnx: net.onnx")
+    for lines, folds in (("", True), ("simplify: false\n", False)):
+        (step,) = (a.step for a in _plan(text + lines).actions if a.step.kind == "simplify")
+        assert step.constant_folding == folds
+
+
+def test_a_conversion_needs_the_fp32_file_alone_and_a_search_pytorchs_outputs_too() -> None:
+    for method, kind, needs in (
+        ("convert", "half", {"model": "fp32"}),
+        ("mixed", "mixed", {"model": "fp32", "reference": "reference"}),
+    ):
+        text = TEXT.replace("fp16: {}", f"fp16: {{method: {method}}}")
+        (made,) = (a for a in _plan(text).actions if a.id == "fp16")
+        assert (made.step.kind, made.needs) == (kind, needs)
+
+
+def test_pytorch_alone_at_a_variants_sizes_runs_over_the_axes_that_are_left() -> None:
+    (own,) = _plan().references
+    assert [axis.name for axis in own.step.sampling.axes] == ["sequence"]
+    assert {row["batch"] for row in own.step.sampling.rows} == {1}
+
+
+def test_no_other_way_to_the_variants_is_planned_where_the_recipe_names_one() -> None:
+    assert _plan(TEXT + "static_by: pin\n").exported == ()
+    assert _plan(TEXT).exported != ()
+
+
 def test_the_order_of_targets_is_not_a_fact() -> None:
     def targets(text: str) -> object:
         return next(a.step.knobs()["targets"] for a in _plan(text).actions if a.step.kind == "engine")

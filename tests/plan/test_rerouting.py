@@ -112,6 +112,12 @@ def test_variants_at_whose_sizes_pytorch_runs_are_compared_there_alone() -> None
     assert _in_order(other)
 
 
+def test_pytorch_is_run_for_no_variant_that_was_not_asked_for() -> None:
+    part = _plan().only(lambda a: a.name == "net.fp32.batch1.onnx")
+    other = rerouted(part, "reference", _failing(part, batch=8), {"reference"})
+    assert "reference batch8-sequence32" not in _by_id(other)
+
+
 def test_a_variant_with_free_axes_is_compared_at_several_of_their_sizes() -> None:
     made = _plan()
     other = rerouted(made, "reference", _failing(made, batch=1), {"reference"})

@@ -165,6 +165,10 @@ def test_what_has_no_number_is_null_in_json() -> None:
         pytest.param([[np.nan, np.nan], [np.nan, np.nan]], True, True, id="nan-everywhere"),
         pytest.param([[np.nan, 1], [np.nan, 1]], True, True, id="nan-and-the-same"),
         pytest.param([[np.nan, 1], [np.nan, 2]], True, False, id="nan-and-more"),
+        pytest.param([], True, False, id="no-outputs"),
+        pytest.param([[5]], True, False, id="one-number-once"),
+        pytest.param([[5], [5]], True, True, id="one-number-for-other-inputs"),
+        pytest.param([[5], [5]], False, False, id="one-number-for-constant-inputs"),
     ],
 )
 def test_a_check_that_proves_nothing_is_seen(outputs: list[list[float]], vary: bool, vacuous: bool) -> None:

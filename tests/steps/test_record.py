@@ -95,6 +95,26 @@ def test_a_record_judged_anew_says_exactly_what_a_whole_proof_says(
         assert anew.diagnostics == whole.diagnostics
 
 
+@pytest.mark.parametrize(
+    ("off", "others", "level"),
+    [(0.5, {"z": Tolerance(rtol=1e-3)}, "error"), (0.01, {"z": Tolerance(rtol=1e-3)}, "warning"),
+     (0.01, {}, "error")],
+    ids=["one-is-wrong", "one-is-near", "of-no-output-anything-is-proven"],
+)  # fmt: skip
+def test_a_bound_that_proves_nothing_is_an_error_where_the_output_is_wrong_or_none_is_proven(
+    off: float, others: dict[str, Tolerance], level: str
+) -> None:
+    want = np.linspace(1, 2, 40)
+    tolerance = Tolerance(atol=9.0, outputs=others)
+    proof = Proof(Of(tolerance), ["y", "z"])
+    for factor in (1, 2):
+        outs = [factor * want * (1 + off), factor * want]
+        proof.add(Case(f"{factor}", {}, 0), [factor * want] * 2, lambda _, outs=outs: outs, {})
+    found = proof.record("cpu").vacuous(tolerance, "fp32")
+    assert [d.level for d in found] == [level] * (2 - len(others))
+    assert found[0].message.startswith("atol 9, mismatch 0.001 is no bound for output `y`: zeros would pass")
+
+
 @given(plain, st.integers(0, 10**6), st.sampled_from(KINDS[:-1]))
 def test_the_hull_has_the_tightest_element_of_all(tolerance: Tolerance, seed: int, kind: str) -> None:
     want, have = _arrays(np.random.default_rng(seed), kind, (40, 5))

@@ -19,6 +19,13 @@ def boxes_and_scores(axis: int) -> np.ndarray:
     return np.moveaxis(np.concatenate([boxes, scores], 2), 2, axis).astype(np.float32)
 
 
+def test_a_part_is_judged_by_its_own_size_also_where_the_whole_is_small() -> None:
+    reference = boxes_and_scores(2).astype(np.float64) * 1e-6
+    lost = reference.copy()
+    lost[..., 5] = 0
+    assert not distance(reference, lost, HALF).passed
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_scores_that_are_lost_beside_boxes_fail_and_the_slice_is_named(axis: int) -> None:
     reference = boxes_and_scores(axis)

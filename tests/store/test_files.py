@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from modelbuild.store import hash_file, publish_all, write_atomically
-from modelbuild.store.files import clear_drafts
+from modelbuild.store.files import clear_drafts, remove
 from tests.store.processes import Other, dies, together
 
 NAMES = ("net.onnx.data", "net.onnx")
@@ -190,3 +190,24 @@ def test_readers_of_a_text_see_the_old_or_the_new(tmp_path: Path) -> None:
 def test_a_folder_that_takes_no_file_ends_in_an_error_and_not_in_a_loop() -> None:
     with pytest.raises(FileNotFoundError):
         write_atomically(Path("/proc/modelbuild.txt"), "text")
+
+
+def test_where_the_weights_cannot_be_replaced_no_old_graph_is_beside_them(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    publish_all(_pairs(tmp_path, "old", out))
+    (out / NAMES[0]).unlink()
+    (out / NAMES[0] / "in the way").mkdir(parents=True)
+    with pytest.raises(OSError, match=r"net\.onnx\.data"):
+        publish_all(_pairs(tmp_path, "new", out))
+    assert not (out / NAMES[1]).exists()
+
+
+def test_what_is_in_the_place_of_a_file_is_removed_and_not_what_a_link_leads_to(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    (kept / "inner").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(kept)
+    (tmp_path / "folder" / "inner").mkdir(parents=True)
+    for name in ("link", "folder", "nothing"):
+        remove(tmp_path / name)
+    assert [p.name for p in tmp_path.iterdir()] == ["kept"]
+    assert (kept / "inner").is_dir()

@@ -141,3 +141,12 @@ def test_what_is_remembered_in_a_folder_that_cannot_be_made_is_an_error(tmp_path
     assert store.history("r") == {}
     assert isinstance(store.entries(lookup_key()), list)
     assert Entry.from_json(ENTRY.as_json()) == ENTRY
+
+
+def test_a_folder_in_the_place_of_an_entry_is_damage_that_the_next_one_mends(store: Store) -> None:
+    store.record(lookup_key(), ENTRY)
+    path = _file(store, "ledger")
+    path.unlink()
+    (path / "inner").mkdir(parents=True)
+    store.record(lookup_key(), ENTRY)
+    assert store.entries(lookup_key()) == [ENTRY]
