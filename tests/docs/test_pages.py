@@ -69,7 +69,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Sandbo
         folder = _project(tmp_path_factory.mktemp(page.stem))
         if page.parent != ROOT:  # what lies beside a page is at hand, as examples beside their README
             kept = shutil.ignore_patterns("*.md", "build", "cache", "__pycache__")
-            shutil.copytree(page.parent, folder / page.parent.name, ignore=kept)
+            shutil.copytree(page.parent, folder / page.parent.relative_to(ROOT), ignore=kept)
         return Sandbox(folder)
 
     return of
