@@ -262,6 +262,7 @@ def _anything(name: str) -> list[DraftInput]:
     """What an input is where nothing else ran."""
     return [
         image(name, 3, NO_CLUE), image(name, 1, NO_CLUE), DraftInput(name, ("batch", 16), NO_CLUE),
+        DraftInput(name, ("batch", 3), NO_CLUE), DraftInput(name, ("batch", "sequence", 3), NO_CLUE),
         DraftInput(name, ("batch", "sequence", 16), NO_CLUE), DraftInput(name, ("batch",), NO_CLUE),
         DraftInput(name, ("batch", "sequence"), NO_CLUE, "int64", whole(0, 2)),
         DraftInput(name, ("batch",), NO_CLUE, "int64", whole(0, 2)),

@@ -24,11 +24,13 @@ _SPARE = 3  # times the weights: they are made, moved, and read while activation
 
 @dataclass
 class LoadedModel:
-    """A model in memory. ``pools`` are adaptive poolings to a fixed size that its runs came through."""
+    """A model in memory. ``pools`` are adaptive poolings to a fixed size that its runs came through,
+    ``calls`` how many of PyTorch's functions its last run called."""
 
     live: LiveModel
     make: Callable[[], LiveModel]
     pools: set[str] = field(default_factory=set)
+    calls: int = 0
 
     @property
     def module(self) -> torch.nn.Module:
@@ -47,7 +49,8 @@ class LoadedModel:
             from modelbuild.steps.samples import as_tensors
 
             torch.manual_seed(0)
-            with torch.no_grad(), torch.autocast("cpu", enabled=False), _watching(self.pools):
+            self.calls = 0
+            with torch.no_grad(), torch.autocast("cpu", enabled=False), _watching(self):
                 args, kwargs = bind(self.module, names, as_tensors({n: arrays[n] for n in names}))
                 found = flatten(self.module(*args, **kwargs))
             return [(label, _array(tensor)) for label, tensor in found]
@@ -109,12 +112,12 @@ def _array(tensor: torch.Tensor) -> Any:
     return (tensor.float() if reduced else tensor).detach().cpu().numpy()
 
 
-def _watching(pools: set[str]) -> Any:
-    """Note adaptive poolings to a fixed size of more than 1: exported with free sizes, they would
-    compute something else, or nothing."""
+def _watching(made: LoadedModel) -> Any:
+    """Count calls, and note adaptive poolings to a fixed size of more than 1: exported with free sizes, they
+    would compute something else, or nothing."""
     from torch.overrides import TorchFunctionMode
 
-    class PoolWatching(TorchFunctionMode):
+    class CountedCalls(TorchFunctionMode):
         def __torch_function__(
             self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
         ) -> Any:
@@ -122,7 +125,8 @@ def _watching(pools: set[str]) -> Any:
             if name.startswith("adaptive_") and "_pool" in name:
                 size = args[1] if len(args) > 1 else (kwargs or {}).get("output_size")
                 if any(n not in (1, None) for n in (size if isinstance(size, list | tuple) else (size,))):
-                    pools.add(f"{name.removesuffix('_with_indices')} to {size}")
+                    made.pools.add(f"{name.removesuffix('_with_indices')} to {size}")
+            made.calls += 1
             return func(*args, **(kwargs or {}))
 
-    return PoolWatching()
+    return CountedCalls()

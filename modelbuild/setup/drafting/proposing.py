@@ -25,6 +25,7 @@ from modelbuild.steps.model import import_attribute
 from modelbuild.wording.phrases import listed
 
 _MANY = 4  # inputs at most for forward(*tensors)
+DRAWS = "check: forward() draws random numbers; a build refuses such a model"
 _GRACE = 1.5  # times the patience: a single run that does not end is killed then
 
 
@@ -96,7 +97,8 @@ def _tried(
         return None, f"the model was not tried: {error.diagnostics[0].message}"
     subject = replace(subject, module=made.module)
     _kill_after(patience)
-    trial = Attempt(made.runner(names), patience)
+    trial = Attempt(made.runner(names), patience, reach=lambda: made.calls)
+    drawing: Findings | None = None  # what runs, and no build takes, as it is of random numbers
     for given in _sets(subject, names, others):
         trial = replace(trial, run=made.runner(given))  # the same patience for all of them
         guesses = [candidates(n, subject, i, len(given), asked) for i, n in enumerate(given)]
@@ -107,8 +109,11 @@ def _tried(
         if inputs is None:
             continue
         found = _found(trial, [inputs], _wanted(subject, inputs, asked), made)
-        if found is not None:
+        if found is not None and DRAWS not in found.notes:
             return _exportable(made, found, export), ""
+        drawing = drawing or found  # an input that may be left out may stand for them, as ``noise`` does
+    if drawing is not None:
+        return drawing, ""
     return None, f"forward() fails with them: {trial.said}" if trial.said else "it takes too long"
 
 
@@ -153,7 +158,7 @@ def _found(
             if changed:
                 notes.append("check: calling the model changes it; a build refuses such a model")
             elif made.draws([i.name for i in inputs], arrays):
-                notes.append("check: forward() draws random numbers; a build refuses such a model")
+                notes.append(DRAWS)
         labels = _names([label for label, _ in outputs], {i.name for i in inputs})
         return Findings(freed.inputs, freed.axes, labels, tuple(notes), tried=True)
     return None
