@@ -38,8 +38,14 @@ def row(result: ArtifactResult, folder: Path, tree: Tree) -> Onnx:
         tolerance=parity.get("tolerance"),
         worst=_worst(parity.get("outputs") or {}),
         data=data.sha256 if data else None,
-        kept_fp32=len((result.conversion or {}).get("kept", ())),
+        kept_fp32=_in_fp32(result.conversion or {}),
     )
+
+
+def _in_fp32(conversion: Mapping[str, Any]) -> int:
+    """How many nodes a conversion left in fp32; what stays out of int8 need not be."""
+    kept = conversion.get("kept", ()) if conversion.get("outside", "fp32") == "fp32" else ()
+    return len({*kept, *conversion.get("kept_fp32", ())})
 
 
 def _counted(path: Path) -> tuple[int, dict[str, int]]:

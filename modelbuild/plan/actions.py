@@ -140,7 +140,7 @@ class Plan:
                 {"model": a.action, "reference": REFERENCE},
             )
             for a in self.artifacts
-            if a.kind == "onnx" and a.precision != "fp32" and not a.axes
+            if a.kind == "onnx" and a.precision in ("fp16", "bf16") and not a.axes
         )
         return replace(self, actions=(*self.actions, *more))
 

@@ -93,13 +93,13 @@ def _overview(models: Sequence[ShownModel]) -> Html:
         "model": [tag("a", clipped(m.name, 60), href=f"#model-{i}") for i, m in enumerate(models)],
         "status": [tables.badge(m.status) for m in models],
         "proven": [_count(m) for m in models],
-        **{p: [_size(m, p) for m in models] for p in ("fp32", "fp16", "bf16")},
+        **{p: [_size(m, p) for m in models] for p in ("fp32", "fp16", "bf16", "int8")},
         "engines": [engines(m) for m in models],
         "worst headroom": [_worst(m) for m in models],
         "time": [f"{sum(a.seconds for a in m.actions):.1f} s" if m.actions else "" for m in models],
     }
     head = [name for name, cells in columns.items() if any(cells)]
-    aside = {"fp32", "fp16", "bf16", "worst headroom", "time"}
+    aside = {"fp32", "fp16", "bf16", "int8", "worst headroom", "time"}
     rows = list(zip(*(columns[name] for name in head), strict=True))
     return tables.table(head, rows, [i for i, name in enumerate(head) if name in aside])
 

@@ -18,14 +18,14 @@ Spec = dict[str, Any]
 Row = dict[str, Any]
 
 _SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"  # a name; nothing is fetched
-_PRECISIONS = {"fp32": "var(--blue)", "fp16": "var(--teal)", "bf16": "var(--violet)"}
+_PRECISIONS = {"fp32": "var(--blue)", "fp16": "var(--teal)", "bf16": "var(--violet)", "int8": "var(--pink)"}
 _ENGINE = "var(--amber)"
 _CATEGORIES = ["var(--blue)", "var(--teal)", "var(--amber)", "var(--violet)", "var(--pink)", "var(--slate)"]
 _HEADROOMS = (1e-6, 1e12)  # less is drawn at the left end, more as what is exact, at the right one
 # Names before an axis; of one that is too long both ends are shown, which is where names differ. The page
 # has fewer letters for them on a phone.
 _LETTERS = 36
-_LABELS = {
+LABELS = {
     "labelLimit": 300,
     "labelExpr": "length(datum.label) > letters "
     "? slice(datum.label, 0, letters / 2) + '…' + slice(datum.label, -letters / 2) : datum.label",
@@ -50,7 +50,7 @@ def sizes(model: ShownModel) -> Spec | None:
     kinds = [k for k in (*_PRECISIONS, "engine") if any(r["kind"] == k for r in rows)]
     colours = [_PRECISIONS.get(k, _ENGINE) for k in kinds]
     most = max(r["size"] for r in rows)
-    base = {"y": {"field": "name", "type": "nominal", "sort": None, "title": None, "axis": _LABELS}}
+    base = {"y": {"field": "name", "type": "nominal", "sort": None, "title": None, "axis": LABELS}}
     x = {
         "field": "size",
         "type": "quantitative",
@@ -116,7 +116,7 @@ def errors(model: ShownModel, most: int = 120) -> Spec | None:
         "encoding": {
             "x": _x("headroom", scale, axis),
             "y": {"field": "at", "type": "nominal", "sort": None, "title": None,
-                  "axis": {**_LABELS, "grid": True}},
+                  "axis": {**LABELS, "grid": True}},
             "color": legend("output", outputs),
             "shape": {"field": "verdict", "type": "nominal", "title": None, "legend": None,
                       "scale": {"domain": ["within", "beyond"], "range": ["circle", "cross"]}},
@@ -185,7 +185,7 @@ def costs(actions: Iterable[ShownAction], what: str) -> Spec | None:
         return None
     kinds = [k for k in ("makes", "proves", "runs PyTorch") if any(r["kind"] == k for r in rows)]
     colours = {"makes": "var(--blue)", "proves": "var(--teal)", "runs PyTorch": "var(--slate)"}
-    base = {"y": {"field": "action", "type": "nominal", "sort": None, "title": None, "axis": _LABELS}}
+    base = {"y": {"field": "action", "type": "nominal", "sort": None, "title": None, "axis": LABELS}}
     x = {
         "field": "value", "type": "quantitative", "axis": None,
         "scale": {"domain": [0, max(r["value"] for r in rows) * 1.3]},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from modelbuild.views.reporting import html, pipeline, plots, previous, ranges, tables
+from modelbuild.views.reporting import html, noise, pipeline, plots, previous, ranges, tables
 from modelbuild.views.reporting.html import Content, Html, clipped, prose, tag
 from modelbuild.views.reporting.previous import Carried
 from modelbuild.views.reporting.values import Said, ShownModel, ShownRange, ShownRanges
@@ -52,6 +52,7 @@ def section(
         tables.not_proven(model, room.rows),
         _errors(model, room.rows),
         _ranges(model, room.tensors),
+        _noise(model),
         _costs(model),
         _provenance(model, room.facts),
         id=f"model-{number}", class_=f"model {model.status}", open=opened,
@@ -130,6 +131,21 @@ def _ranges(model: ShownModel, most: int) -> Html | None:
             rows = model.ranges.get(artifact.precision, ShownRanges()).rows
             parts.append(tables.kept(artifact, rows))
     return _titled("Half precision", parts) if any(parts) else None
+
+
+def _noise(model: ShownModel) -> Html | None:
+    parts: list[Content] = []
+    for artifact in model.artifacts:
+        if artifact.conversion is None or artifact.axes:
+            continue
+        told = "At the output of each int8 node, against the fp32 graph; the noisiest first."
+        if left := noise.left_out(artifact.conversion.nodes):
+            told += f" {plural(left, 'node')} more in the JSON."
+        parts.append(_plot("Signal to noise", noise.plot(artifact.conversion.nodes), told))
+        if (here := artifact.conversion.runtime) is not None and here.sqnr is not None:
+            said = f"ONNX Runtime's own int8 kernels, where it was built: {here.sqnr:.1f} dB to the proof."
+            parts.append(tag("p", prose(" ".join((said, here.why or ""))), class_="note"))
+    return _titled("int8", parts) if any(parts) else None
 
 
 def _range(precision: str, found: ShownRanges, most: int) -> Content:

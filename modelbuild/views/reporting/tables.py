@@ -22,7 +22,7 @@ from modelbuild.views.reporting.values import (
     Status,
 )
 from modelbuild.views.reporting.verdict import headroom
-from modelbuild.wording.phrases import size
+from modelbuild.wording.phrases import plural, size
 
 _MOST_ROWS = 200
 _MOST_VALUE = 300  # characters of a fact
@@ -235,7 +235,10 @@ def kept(artifact: ShownArtifact, rows: Sequence[ShownRange]) -> Html | None:
     runs = f" after {artifact.conversion.runs} measured candidates" if artifact.conversion.runs else ""
     told = f"{artifact.name}: method {artifact.conversion.method}{runs}, "
     many = "1 node" if len(names) == 1 else f"{len(names)} nodes"
-    told += f"{many} kept in fp32." if names else "no node had to be kept in fp32."
+    outside = artifact.conversion.outside
+    told += f"{many} kept in {outside}." if names else f"no node had to be kept in {outside}."
+    if more := artifact.conversion.kept_fp32:
+        told += f" {plural(len(more), 'node')} in fp32, as {outside} does not hold what they compute."
     if not names:
         return tag("p", told)
     found = [(n, by_node.get(n)) for n in names]

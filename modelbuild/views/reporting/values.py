@@ -108,10 +108,29 @@ class ShownRange(_Checked):
     kept: bool = False
 
 
+class ShownNoise(_Checked):
+    node: str
+    op_type: str
+    sqnr: float | None = None
+    source: str | None = None
+
+
+class Kernels(_Checked):
+    """What the machine that built a file made of it with its own int8 kernels."""
+
+    sqnr: float | None = None
+    why: str | None = None
+    not_run: str | None = None
+
+
 class Conversion(_Checked):
     method: str
     kept: list[str] = []
     runs: int | None = None
+    outside: str = "fp32"
+    kept_fp32: list[str] = []
+    nodes: list[ShownNoise] = []
+    runtime: Kernels | None = None
 
 
 class Said(_Checked):
