@@ -39,6 +39,7 @@ def test_an_onnx_file_is_told_from_its_structure(model: onnx.ModelProto, tmp_pat
         "nodes": 6,
         "operators": {"Add": 1, "Cast": 1, "If": 1, "MatMul": 1, "Relu": 1, "my.Twist": 1},
         "node_precisions": {"float32": 4, "float16": 2},
+        "int8": None,
         "half": {
             "nodes": {"half": 1, "all": 4, "share": 0.25},
             "weight_bytes": {"half": 128, "all": 16512, "share": 128 / 16512},
