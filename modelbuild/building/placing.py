@@ -17,7 +17,8 @@ from modelbuild.base.catalogue import Code
 from modelbuild.base.errors import Diagnostic, RecipeError
 from modelbuild.building.scheduling.runs import Ended, Run
 from modelbuild.recipe import loading
-from modelbuild.recipe.problems import Route
+from modelbuild.recipe.files import CALIBRATION
+from modelbuild.recipe.problems import Route, dotted
 from modelbuild.recipe.reading import Document, read
 from modelbuild.recipe.schema import Recipe
 
@@ -100,5 +101,7 @@ def _routes(recipe: Recipe, found: Diagnostic, about: Route, data: Mapping[str, 
         yield from (("inputs", name) for name in quoted if name in recipe.inputs)
     if found.code == "recipe-invalid":
         yield from ((*about, name) for name in quoted[:1])  # `node_block_list` names what is not there
+    if found.code == "data-not-finite" and dotted(CALIBRATION) in quoted:
+        yield CALIBRATION
     if found.code in _OF_CODE:
         yield _OF_CODE[found.code]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from modelbuild.base.keys import moved
@@ -19,12 +19,14 @@ _TOP = ("exporter", "opset", "outputs", "constant_folding", "simplify", "keep_in
 _PRECISION = ("method", "op_block_list", "node_block_list", "keep_io_types", "min_positive_val",
               "max_finite_val", "disable_shape_infer", "tolerance")  # fmt: skip
 _SAMPLING = ("samples", "seed", "data")
+_INT8 = ("op_types", "op_block_list", "node_block_list", "per_channel", "reduce_range")
+_CALIBRATION: Route = ("precision", "int8", "calibration")
 _ENGINE = ("backend", "profiles", "targets")
 _BUILDER = ("optimization_level", "workspace", "tf32")
 # Those, the ones that are placed by hand, and what follows from others: told by itself where nothing else is.
 _KNOWN = frozenset(
-    (*_TOP, *_PRECISION, *_ENGINE, *_BUILDER, "enabled", "path", "source", "ranges", "function", "inputs",
-     "sampling", "proof", "model", "traced", "rows", "sizes", "filename")
+    (*_TOP, *_PRECISION, *_INT8, *_ENGINE, *_BUILDER, "half", "apart", "enabled", "path", "source",
+     "ranges", "function", "inputs", "sampling", "proof", "model", "traced", "rows", "sizes", "filename")
 )  # fmt: skip
 
 
@@ -32,12 +34,24 @@ def turned(old: Facts, new: Facts) -> list[str]:
     """What the recipe has decided otherwise, in words: ``opset changed: 17 -> 18`` of a key at its top, and
     ``precision.fp16.node_block_list: + node_a`` of another. What follows from it is not told besides."""
     try:
-        was, now = (_nested(dict(_placed(facts))) for facts in (old, new))
+        was, now = (_nested(dict(_placed(facts))) for facts in _comparable(old, new))
         said = [_told(change) for change in differing(was, now)]
         said += moved(*({k: v for k, v in facts.items() if k not in _KNOWN} for facts in (old, new)))
     except (TypeError, ValueError, LookupError, AttributeError, RecursionError):  # a memory that is damaged
         said = []
     return list(dict.fromkeys(said)) or moved(old, new)
+
+
+def _comparable(old: Facts, new: Facts) -> tuple[Facts, Facts]:
+    """Without the knobs of a conversion that only one side has around its int8: that it has one is told."""
+    if bool(old.get("half")) == bool(new.get("half")):
+        return old, new
+    return _bare(old), _bare(new)
+
+
+def _bare(facts: Facts) -> Facts:
+    half = facts.get("half")
+    return {**facts, "half": {k: half[k] for k in ("dtype", "keep_io_types")}} if half else facts
 
 
 def _told(change: Change) -> str:
@@ -56,8 +70,8 @@ def _placed(facts: Facts) -> Iterator[tuple[Route, Any]]:
     if "path" in facts:
         yield ("model", "onnx"), facts["path"]
     yield from _of_model(facts.get("source"))
-    if step == "engine":
-        yield from _of_engine(facts)
+    if own := _OF_STEP.get(step):
+        yield from own(facts)
         return
     yield from _of_inputs(facts.get("inputs"))
     for axis, (low, high) in (facts.get("ranges") or {}).items():
@@ -107,6 +121,29 @@ def _of_precision(facts: Facts) -> Iterator[tuple[Route, Any]]:
         yield from _of_precision(proof)
 
 
+def _of_calibration(facts: Facts) -> Iterator[tuple[Route, Any]]:
+    sampling = dict(facts.get("sampling") or {})
+    own = [name for name in ("samples", "data") if name in sampling]
+    yield from (((*_CALIBRATION, name), sampling.pop(name)) for name in own)
+    yield from _of_sampling(sampling)
+    yield (*_CALIBRATION, "method"), facts.get("method")
+    yield ("precision", "int8", "op_types"), facts.get("op_types")
+    yield ("verify", "data"), facts.get("apart")
+
+
+def _of_quantization(facts: Facts) -> Iterator[tuple[Route, Any]]:
+    yield from ((("precision", "int8", knob), facts[knob]) for knob in _INT8 if knob in facts)
+    half, proof = facts.get("half"), facts.get("proof")
+    yield ("precision", "int8", "base"), "fp32" if half is None else half["dtype"]
+    yield ("precision", "int8", "method"), "static" if proof is None else "auto"
+    if half is not None:  # whether edges are float32 is int8's own to say
+        yield ("precision", "int8", "keep_io_types"), half["keep_io_types"]
+        yield from _of_precision({k: v for k, v in half.items() if k != "keep_io_types"})
+    if isinstance(proof, dict):
+        yield from _of_inputs(proof.get("inputs"))
+        yield from _of_precision(proof)
+
+
 def _of_engine(facts: Facts) -> Iterator[tuple[Route, Any]]:
     """An engine is called as in its file's name: ``fp16.batch1.tensorrt-rtx``."""
     found = re.search(r"\.((?:fp32|fp16|bf16|int8)\..+)\.engine$", str(facts.get("filename")))
@@ -134,3 +171,11 @@ def _nested(values: Mapping[Route, Any]) -> dict[str, Any]:
             place = place.setdefault(str(part), {})
         place[str(route[-1])] = value
     return found
+
+
+_OF_STEP: Mapping[str, Callable[[Facts], Iterator[tuple[Route, Any]]]] = {
+    "calibrate": _of_calibration,
+    "engine": _of_engine,
+    "quantize": _of_quantization,
+}
+"""Those whose knobs stand in places of their own."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from modelbuild.base.errors import Diagnostic, ProofError, StepError
+from modelbuild.graph.quantization import opsets
 from modelbuild.steps import calibrate, unsearched
 from modelbuild.steps.base import Outcome, Step
 from modelbuild.steps.half import Half
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from modelbuild.graph.quantization.points import Int8Options
 
 _OF_BASE = "name them under `precision.fp16.node_block_list`, or take `base: fp32`"
-# Scales in half precision are of opset 19, and those of channels of 13.
-OPSETS = {"fp16": 19, "fp32": 13}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +114,7 @@ class Quantize(Step):
             model = files.read(path)
             shapes.forget(model.proto.graph)
             interface.set_initializers_as_inputs(model, False)
-        needed = OPSETS[self.base]
+        needed = opsets.NEEDED[self.base]
         if model.opset >= needed:
             return model, diagnostics
         raised, reason = opset.converted(model, prepared(model.proto), needed)
@@ -126,7 +125,7 @@ class Quantize(Step):
                     "opset-mismatch",
                     f"{what}, and ONNX's version converter does not raise this graph from {model.opset}: "
                     f"{reason}",
-                    f"set `opset: {needed}`" + (", or take `base: fp32`" if self.base == "fp16" else ""),
+                    opsets.cure(self.base),
                 )
             )
         said = f"raised from opset {model.opset} to {needed}: {what}"
@@ -179,8 +178,8 @@ class Quantize(Step):
         if self.half is None:
             return ()
         half, every = self.half, tuple(point.node for point in work.points(()))
-        alone = Verify(**{f.name: getattr(proof, f.name) for f in fields(Verify)})
-        alone = replace(alone, precision=half.dtype)
+        knobs = {f.name: getattr(proof, f.name) for f in fields(Verify)}
+        alone = Verify(**{**knobs, "precision": half.dtype})
 
         def convert(kept: tuple[str, ...]) -> tuple[Diagnostic, ...]:
             work.in_fp32 = kept

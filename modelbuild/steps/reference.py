@@ -262,6 +262,13 @@ def load(folder: Path, sizes: Sizes | None = None) -> Iterator[tuple[Case, dict[
         yield case, *load_case(folder, case.file)
 
 
+def beyond(folder: Path, rows: int | None) -> Iterator[Case]:
+    """The inputs at sizes that are not among the first ``rows`` of the sampling: those of variants alone."""
+    for row in json.loads((folder / INDEX).read_text()) if rows is not None else ():
+        if row["row"] is not None and row["row"] >= rows:
+            yield Case(**row)
+
+
 def load_case(folder: Path, name: str) -> tuple[dict[str, Array], list[Array]]:
     """One recorded case by its file's name: the inputs, and PyTorch's outputs."""
     import numpy as np

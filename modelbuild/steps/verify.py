@@ -94,8 +94,16 @@ class Verify(Step):
         except ProofError as error:
             raise self.explained(error, given) from None
 
-    def prove(self, given: Mapping[str, Path], base: Path | None = None, kept: bool = False) -> Outcome:
+    def prove(
+        self,
+        given: Mapping[str, Path],
+        base: Path | None = None,
+        *,
+        kept: bool = False,
+        beyond: bool = False,
+    ) -> Outcome:
         """The verdict alone. With ``kept``, what was measured of a file that fails is in the error, too.
+        With ``beyond`` it is at the rows of the variants that are not the file's own.
 
         Raises:
             StepError, ProofError: as ``run``.
@@ -115,7 +123,7 @@ class Verify(Step):
         claims.check_bounds(self.tolerance, names)
         proof = Proof(self, names, sized, decided_by_floats(model), decided_by_values(model))
         own_data = False
-        for case, arrays, expected in self._cases(given["reference"]):
+        for case, arrays, expected in self._cases(given["reference"], beyond):
             proof.add(case, expected, running.run, arrays)
             own_data = own_data or case.row is None
         narrow = () if own_data else claims.narrow(self.inputs, self.precision, self.sizes)
@@ -221,9 +229,15 @@ class Verify(Step):
             return error
         return ProofError((*found.diagnostics, *error.diagnostics), {**error.data, "ranges": found.rows})
 
-    def _cases(self, folder: Path) -> Iterator[tuple[Case, dict[str, Array], list[Array]]]:
+    def _cases(
+        self, folder: Path, beyond: bool = False
+    ) -> Iterator[tuple[Case, dict[str, Array], list[Array]]]:
         from modelbuild.steps import reference
 
+        if beyond:
+            for case in reference.beyond(folder, self.rows):
+                yield (case, *reference.load_case(folder, case.file))
+            return
         for case, arrays, expected in reference.load(folder, self.sizes):
             if case.row is None or self.rows is None or case.row < self.rows:
                 yield case, arrays, expected

@@ -132,13 +132,24 @@ def test_a_comment_moves_the_place_and_another_recipe_has_none(run: Run) -> None
         ("fp16", "recipe-invalid", "`op_block_list` names the operator 'n'", f"fp16: {HALF}"),
         ("verify fp16", "fp16-underflow", "become zero at `mul`", "tolerance: {relative_l2: 1.0e-2}}"),
         ("verify fp32", "vacuous-check", "no `values` say what `mask` may be", "mask: {shape: [batch]}"),
-        ("reference", "data-not-finite", "`image` in a.npz has 3 NaN", "verify:"),
+        ("reference", "data-not-finite", "`image` in a.npz of `verify.data` has 3 NaN", "verify:"),
     ],
 )
 def test_a_warning_is_placed_as_an_error_is(
     run: Run, action: str, code: Any, message: str, there: str
 ) -> None:
     assert _told(run, action, Diagnostic(code, message, level="warning")) == there
+
+
+def test_a_warning_of_calibration_data_is_placed_there_and_not_at_the_proofs(tmp_path: Path) -> None:
+    text = (
+        "model: {import: net:Net}\ninputs: {x: {shape: [2]}}\nprecision:\n  int8:\n    calibration:\n"
+        '      data: "own/*.npz"\nverify: {data: "held/*.npz"}\n'
+    )
+    said = "`x` in a.npz of `precision.int8.calibration.data` has 3 NaN among its 8 values"
+    found = Diagnostic("data-not-finite", said, level="warning")
+
+    assert _told(_run(tmp_path, text), "calibrate", found) == 'data: "own/*.npz"'
 
 
 def test_a_line_of_the_models_source_is_kept(run: Run) -> None:

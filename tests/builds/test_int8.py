@@ -77,11 +77,16 @@ def nets(project: Project, built: Project) -> Project:
 
 
 def _build(
-    project: Project, int8: str, *more: str, model: str = "Residual", flags: tuple[str, ...] = ()
+    project: Project,
+    int8: str,
+    *more: str,
+    model: str = "Residual",
+    most: int = 4,
+    flags: tuple[str, ...] = (),
 ) -> Answer:
     base = (
         f'model: {{import: "nets:{model}"}}\ninputs: {{x: {{shape: [batch, 3, 16, 16]}}}}\noutputs: [y]\n'
-        "dynamic_axes: {batch: {min: 1, opt: 2, max: 4}}\n"
+        f"dynamic_axes: {{batch: {{min: 1, opt: 2, max: {most}}}}}\n"
     )
     lines = list(more)
     if not any(line.startswith("verify") for line in lines):
@@ -167,6 +172,13 @@ def test_a_variant_is_int8_as_the_dynamic_file_is(nets: Project) -> None:
     dynamic, pinned = _operators(_model(nets)), _operators(_model(nets, "net.int8.batch2.onnx"))
     for op_type in ("Conv", "Gemm", "QuantizeLinear", "DequantizeLinear"):
         assert pinned[op_type] == dynamic[op_type]
+
+
+def test_it_has_to_hold_where_only_a_variant_is_proven(nets: Project) -> None:
+    answer = _build(nets, "", "static: [{batch: 13}]", most=17)
+    assert answer.code == 0, answer.diagnostics
+    assert {"batch": 13} not in _int8(answer)["parity"]["shapes"]
+    assert answer.artifacts["net.int8.batch13.onnx"]["parity"]["shapes"] == [{"batch": 13}]
 
 
 def test_an_engine_is_built_from_it(nets: Project) -> None:

@@ -18,7 +18,10 @@ inputs: {x: {shape: [batch, 8]}, y: {shape: [batch, length]}}
 dynamic_axes: {batch: {min: 1, opt: 4, max: 256}, length: {min: 2, opt: 4, max: 9}}
 opset: 18
 verify: {samples: 20}
-precision: {fp32: , fp16: {method: auto, node_block_list: [node_b], tolerance: {relative_l2: 0.01}}}
+precision:
+  fp32:
+  fp16: {method: auto, node_block_list: [node_b], tolerance: {relative_l2: 0.01}}
+  int8: {base: fp16, reduce_range: false, calibration: {samples: 9, method: minmax}, tolerance: {sqnr: 25}}
 engines: [{precision: fp16, backend: tensorrt-rtx, targets: [sm86], builder: {tf32: true}}]
 """
 
@@ -54,6 +57,13 @@ def _said(action: str, old: str, new: str) -> list[str]:
         ("fp16", "method: auto", "method: mixed", "precision.fp16.method: auto -> mixed"),
         ("fp16", "0.01", "0.02", "precision.fp16.tolerance.relative_l2: 0.01 -> 0.02"),
         ("verify fp16", "0.01", "0.02", "precision.fp16.tolerance.relative_l2: 0.01 -> 0.02"),
+        ("calibrate", "samples: 9", "samples: 7", "precision.int8.calibration.samples: 9 -> 7"),
+        ("calibrate", "minmax", "mse", "precision.int8.calibration.method: minmax -> mse"),
+        ("int8", "reduce_range: false", "reduce_range: true", "precision.int8.reduce_range: false -> true"),
+        ("int8", "base: fp16", "base: fp32", "precision.int8.base: fp16 -> fp32"),
+        ("int8", "sqnr: 25", "sqnr: 30", "precision.int8.tolerance.sqnr: 25 -> 30"),
+        ("int8", "base: fp16", "node_block_list: [node_a]", "precision.int8.node_block_list: + node_a"),
+        ("verify int8", "sqnr: 25", "sqnr: 30", "precision.int8.tolerance.sqnr: 25 -> 30"),
         ("fp16.tensorrt-rtx", "[sm86]", "[sm86, sm89]", "engines.fp16.tensorrt-rtx.targets: + sm89"),
         ("fp16.tensorrt-rtx", "tf32: true", "tf32: false",
          "engines.fp16.tensorrt-rtx.builder.tf32: true -> false"),

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from modelbuild.base import globs, links
 from modelbuild.base.errors import Diagnostic
+from modelbuild.graph.quantization import opsets
 from modelbuild.machine import toolchain
 from modelbuild.recipe import files
 from modelbuild.recipe.problems import Problem, Route, clean
 from modelbuild.recipe.schema import Recipe
 from modelbuild.steps.engine import RTX_KNOWN, RTX_KNOWN_TO
-from modelbuild.steps.quantize import OPSETS
 from modelbuild.wording.phrases import did_you_mean, listed
 
 _MOST_NAMES = 20_000
@@ -73,11 +73,10 @@ def _is_newer() -> bool:
 def raised_opset(recipe: Recipe) -> Iterator[tuple[Route, Diagnostic]]:
     """A word on an opset that is too low for what the recipe asks of int8."""
     int8, asked = recipe.precision.int8, recipe.opset
-    if int8 is None or asked is None or asked >= (needed := OPSETS[int8.base]):
+    if int8 is None or asked is None or asked >= (needed := opsets.NEEDED[int8.base]):
         return
     said = f"int8 with {int8.base} around it needs opset {needed}: its files are raised from {asked}"
-    hint = f"set `opset: {needed}`" + (", or take `base: fp32`" if int8.base == "fp16" else "")
-    yield ("opset",), Diagnostic("opset-mismatch", said, hint, level="info")
+    yield ("opset",), Diagnostic("opset-mismatch", said, opsets.cure(int8.base), level="info")
 
 
 def unwritable(folder: Path) -> str | None:

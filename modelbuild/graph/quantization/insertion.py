@@ -17,13 +17,11 @@ from onnx import ModelProto, NodeProto, TensorProto
 
 from modelbuild.graph.files import ON_DISK_FROM, Array, Model, Weight, empty_initializer
 from modelbuild.graph.naming import Names, graphs, label, prepared, set_nodes
-from modelbuild.graph.quantization.points import Base, Candidates, Input, Int8Options, Point
+from modelbuild.graph.quantization.opsets import NEEDED
+from modelbuild.graph.quantization.points import Candidates, Input, Int8Options, Point
 from modelbuild.graph.quantization.scales import activation_scales, quantized, weight_scales
 from modelbuild.graph.shapes import forget
 from modelbuild.graph.types import attribute, domain
-
-OPSETS: Mapping[Base, int] = {"fp32": 13, "fp16": 19}
-"""Since when a DequantizeLinear has a scale per channel, and scales of the base precision."""
 
 
 def quantize(
@@ -34,10 +32,10 @@ def quantize(
     Every scale is a number that the base precision holds, so that ``precision.convert`` changes none.
 
     Raises:
-        ValueError: the graph's opset is lower than the base precision needs (``OPSETS``).
+        ValueError: the graph's opset is lower than the base precision needs (``opsets.NEEDED``).
     """
-    if model.opset < OPSETS[options.base]:
-        raise ValueError(f"int8 with base {options.base} needs opset {OPSETS[options.base]}")
+    if model.opset < NEEDED[options.base]:
+        raise ValueError(f"int8 with base {options.base} needs opset {NEEDED[options.base]}")
     found = Candidates(model, options).points(kept, thresholds)
     insertion = _Insertion(model, options, activation_scales(found, thresholds, options.base))
     return insertion.run(found), found

@@ -10,6 +10,7 @@ from modelbuild.views.reporting.html import Content, Html, clipped, prose, tag
 from modelbuild.views.reporting.previous import Carried
 from modelbuild.views.reporting.values import Said, ShownModel, ShownRange, ShownRanges
 from modelbuild.views.reporting.verdict import moment, verdict
+from modelbuild.wording import kernels
 from modelbuild.wording.phrases import plural
 
 _MOST_OUTPUTS = 6  # that have a histogram of their own, the worst first
@@ -142,9 +143,9 @@ def _noise(model: ShownModel) -> Html | None:
         if left := noise.left_out(artifact.conversion.nodes):
             told += f" {plural(left, 'node')} more in the JSON."
         parts.append(_plot("Signal to noise", noise.plot(artifact.conversion.nodes), told))
-        if (here := artifact.conversion.runtime) is not None and here.sqnr is not None:
-            said = f"ONNX Runtime's own int8 kernels, where it was built: {here.sqnr:.1f} dB to the proof."
-            parts.append(tag("p", prose(" ".join((said, here.why or ""))), class_="note"))
+        if artifact.conversion.runtime is not None:
+            told = kernels.told(artifact.conversion.runtime.model_dump())
+            parts.append(tag("p", prose(f"ONNX Runtime, where it was built: {told}."), class_="note"))
     return _titled("int8", parts) if any(parts) else None
 
 

@@ -119,6 +119,7 @@ class Kernels(_Checked):
     """What the machine that built a file made of it with its own int8 kernels."""
 
     sqnr: float | None = None
+    instructions: list[str] = []
     why: str | None = None
     not_run: str | None = None
 
