@@ -181,9 +181,13 @@ def _conversion(made: Ended | None, lines: Mapping[str, str]) -> Mapping[str, An
     found = made.data.get("conversion") if made is not None else None
     if found is None:
         return None
+    told = dict(found)
     out = (*found["kept"], *found.get("kept_fp32", ()))
-    told = {**found, "sources": {node: lines[node] for node in out if node in lines}}
-    return {**told, "nodes": sources.located(found["nodes"], lines)} if "nodes" in found else told
+    if known := {node: lines[node] for node in out if node in lines}:
+        told["sources"] = known
+    if "nodes" in found:
+        told["nodes"] = sources.located(found["nodes"], lines)
+    return told
 
 
 class SourceLines:

@@ -159,7 +159,8 @@ def test_what_a_long_memory_loses_is_what_pytorchs_half_module_loses(op, bias):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             torch.onnx.export(module, (x,), buffer, dynamo=False, opset_version=17)
-        wanted = module.half()(x.half())[0].float().numpy()
+        with torch.backends.mkldnn.flags(enabled=False):  # its fused layers keep float32 on newer processors
+            wanted = module.half()(x.half())[0].float().numpy()
     options = HalfOptions(keep_io_types=False, op_block_list=())
     model, _ = convert(Model(onnx.load_from_string(buffer.getvalue())), options)
     feeds = {model.proto.graph.input[0].name: x.numpy().astype(np.float16)}

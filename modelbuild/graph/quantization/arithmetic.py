@@ -27,6 +27,11 @@ def is_whole(elem_type: int) -> bool:
     return elem_type in _BOUNDS
 
 
+def begins(node: NodeProto) -> bool:
+    """Whether a node that stands before a DequantizeLinear is the first of those that round for it."""
+    return node.op_type in ("Div", "QuantizeLinear")
+
+
 def rounded(
     source: str, scale: str, zero: int, elem_type: int, target: str, names: Names
 ) -> Iterator[NodeProto]:

@@ -18,6 +18,7 @@ from onnx.helper import make_node, make_tensor_value_info
 
 from modelbuild.graph.files import Array, Model
 from modelbuild.graph.naming import Names, label, prepared, set_nodes
+from modelbuild.graph.quantization.arithmetic import begins
 from modelbuild.graph.quantization.reading import int8_nodes
 from modelbuild.graph.runtime import session
 from modelbuild.graph.simulate import simulation
@@ -183,11 +184,11 @@ class _Beside:
         yield _copy(whole, inputs, made)
 
     def _chain(self, name: str) -> Sequence[NodeProto] | None:
-        """From the QuantizeLinear that an input of an int8 node begins with to that input."""
+        """From where an input of an int8 node begins to be rounded to that input."""
         found: list[NodeProto] = []
         while (node := self.makers.get(name)) is not None:
             found.insert(0, node)
-            if node.op_type == "QuantizeLinear":
+            if begins(node):
                 return found
             name = node.input[0]
         return None

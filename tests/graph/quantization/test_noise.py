@@ -114,8 +114,8 @@ def test_in_half_precision_what_it_rounds_counts_too() -> None:
 @pytest.mark.parametrize("base", ["fp16", "fp32"])
 def test_a_node_without_a_name_that_makes_the_output_is_found(base: Base) -> None:
     nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
-    plain = model(nodes, {"x": [2, 8]}, {"y": [2, 4]}, {"w": weight(8, 4)})
-    given = {"x": weight(2, 8)}
+    plain = model(nodes, {"x": [16, 64]}, {"y": [16, 32]}, {"w": weight(64, 32)})
+    given = {"x": weight(16, 64)}
 
     (row,) = noise(plain, made(plain, given, Int8Options(base=base))[0], [given])
 
