@@ -73,8 +73,8 @@ class _Compared:
         other = _norm(got, np.abs(got))
         cosine = (
             float(np.vdot(ref / norm, got / other))
-            if max(norm, other) > _LARGE and norm and other
-            else (float(np.vdot(ref, got)) / (norm * other) if norm * other else float(norm == other))
+            if norm and other and not (1 / _LARGE < norm < _LARGE and 1 / _LARGE < other < _LARGE)
+            else (float(np.vdot(ref, got)) / (norm * other) if norm and other else float(norm == other))
         )
         cosine = max(-1.0, min(1.0, cosine))
         # 1 - cosine of nearly equal vectors drowns in rounding; ||a/|a| - b/|b|||^2 / 2 does not.
@@ -151,7 +151,7 @@ def strains(reference: Array, candidate: Array, tolerance: Tolerance) -> list[fl
     return found
 
 
-_LARGE = 1e150  # a norm whose square leaves float64
+_LARGE = 1e150  # a norm whose square leaves float64, as does that of its inverse
 
 
 def _norm(array: Array, size: Array) -> float:

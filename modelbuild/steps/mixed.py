@@ -31,7 +31,7 @@ class Mixed(Half):
     proof: Verify
 
     kind: ClassVar[str] = "mixed"
-    version: ClassVar[int] = 9
+    version: ClassVar[int] = 10
     packages: ClassVar[tuple[str, ...]] = (*Half.packages, "onnxruntime", "ml_dtypes")
     of_pytorch: ClassVar[tuple[str, ...]] = Verify.of_pytorch
 

@@ -41,7 +41,7 @@ class Quantize(Step):
     proof: Verify | None
 
     kind: ClassVar[str] = "quantize"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     packages: ClassVar[tuple[str, ...]] = (*Half.packages, "onnxruntime", "ml_dtypes")
     of_pytorch: ClassVar[tuple[str, ...]] = Verify.of_pytorch
 

@@ -49,7 +49,7 @@ class Verify(Step):
     model: ModelSource | None = None  # asked for its own error where the proof fails
 
     kind: ClassVar[str] = "verify"
-    version: ClassVar[int] = 10
+    version: ClassVar[int] = 11
     packages: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "ml_dtypes", "numpy")
     of_pytorch: ClassVar[tuple[str, ...]] = ("torch", "safetensors")
 

@@ -35,6 +35,15 @@ def test_relative_l2_and_cosine_are_what_their_names_say() -> None:
     assert not found.passed, "a cosine of 1 alone misses a wrong scale"
 
 
+@pytest.mark.parametrize("size", [1e-300, 1e-160, 1e160, 1e300])
+def test_a_cosine_does_not_depend_on_how_large_or_small_the_numbers_are(size: float) -> None:
+    found = distance(np.array([1.0, 0.0]) * size, np.array([1.0, 1.0]) * size, Tolerance(cosine=0.9))
+    assert found.cosine == pytest.approx(1 / 2**0.5)
+    turned = distance(np.array([1.0, 0.0]) * size, np.array([0.0, 1.0]) * size, Tolerance(cosine=0.9))
+    assert turned.cosine == pytest.approx(0.0)
+    assert not turned.passed
+
+
 def test_the_headroom_of_a_cosine_is_what_it_leaves_below_one() -> None:
     found = distance(np.array([1.0, 0.0]), np.array([1.0, 1.0]), Tolerance(cosine=0.9))
     assert found.cosine == pytest.approx(1 / 2**0.5)
