@@ -32,7 +32,7 @@ help:
 	@echo "make docs         write docs/recipe.md and docs/diagnostics.md"
 	@echo "make captures     write what terminals show, for docs/captures/, anew"
 	@echo "make seal         say that the steps' versions are right for the code as it is now"
-	@echo "make bench        measure: cold and null builds, one change, diff, the fp16 simulation, the search (half an hour)"
+	@echo "make bench        measure: cold and null builds, one change, diff, the fp16 simulation, the search, int8 (an hour)"
 	@echo "make browser      fetch a headless browser into build/browser, for the tests of the report"
 	@echo "make clean        remove what was built; make distclean: the environment too"
 
@@ -107,6 +107,8 @@ bench: $(READY)
 	$(BIN)/python bench/diff.py
 	$(BIN)/python bench/fp16_fidelity.py
 	$(BIN)/python bench/fp16_search.py
+	$(BIN)/python bench/int8.py
+	$(BIN)/python bench/calibration.py
 
 # For the tests of the report where there is no chromium: fetches one with npm.
 browser:

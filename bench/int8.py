@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from int8_models import MODELS, SMALL, Arrays, ChildError, last_line, lay_out, run
+from int8_models import MODELS, SMALL, Arrays, ChildError, last_line, lay_out, peak, run
 
 OPERATORS = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 SLACK = 0.05  # dB that are no difference
@@ -151,12 +151,6 @@ def judged(side: Side, name: str, fp32: Path, folder: Path) -> Side:
     except ChildError as error:  # which a parser that crashes is, too
         refused = str(error)
     return replace(side, refused=refused, **told)
-
-
-def peak() -> float:
-    """This process's peak of memory in MiB."""
-    status = Path("/proc/self/status").read_text()
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) / 1024
 
 
 # ---- the sides -----------------------------------------------------------------------------------

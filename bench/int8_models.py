@@ -163,10 +163,10 @@ SMALL = {
 # ---- laid out ------------------------------------------------------------------------------------
 
 
-def lay_out(name: str, folder: Path, samples: int) -> Path:
+def lay_out(name: str, folder: Path, samples: int, subject: Subject | None = None) -> Path:
     """A model's float32 file, built and simplified; beside its folder ``calibration/`` and ``unseen/``, and
-    ``labels.npy`` of the latter where there are some."""
-    subject = (MODELS | SMALL)[name]
+    ``labels.npy`` of the latter where there are some. ``subject`` are other inputs than its own."""
+    subject = subject or (MODELS | SMALL)[name]
     if subject.sample is None:
         model = _trained_digits(folder)
     else:
@@ -196,6 +196,12 @@ def _trained_digits(folder: Path) -> str:
     (folder / "data/held_out.npz").rename(folder / "unseen/held_out.npz")
     (folder / "data/held_out_labels.npy").rename(folder / "labels.npy")
     return "{import: 'digits_net:DigitsNet', weights: data/weights.pt}"
+
+
+def peak() -> float:
+    """This process's peak of memory in MiB."""
+    status = Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) / 1024
 
 
 def run(arguments: list[str], folder: Path) -> str:

@@ -13,7 +13,7 @@ from modelbuild.base.catalogue import EXIT_STEP_FAILED, EXIT_TOOLCHAIN, EXIT_USA
 from modelbuild.base.errors import Diagnostic, RecipeError
 from modelbuild.base.results import BuildResult, RecipeResult
 from modelbuild.building import request as requests
-from modelbuild.building.checks import around, code
+from modelbuild.building.checks import around, code, samples
 from modelbuild.building.checks.modules import Modules
 from modelbuild.building.checks.source import Reader
 from modelbuild.building.request import Loaded, Request
@@ -88,6 +88,7 @@ class _Checker:
         yield from code.missing_code(recipe, self._modules_at(base))
         yield from around.empty_patterns(recipe, base)
         yield from around.pointers(recipe, base)
+        yield from samples.wrong_samples(recipe, base)
         yield from around.unknown_targets(recipe)
 
     def _modules_at(self, base: Path) -> Modules:

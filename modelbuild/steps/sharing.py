@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from modelbuild.base.errors import Diagnostic, StepError
 from modelbuild.base.tensors import Axis, TensorSpec
-from modelbuild.steps.data import OwnInputs
 
 if TYPE_CHECKING:
     from modelbuild.steps.samples import Array
@@ -28,12 +27,16 @@ class FilesAt:
 
 
 def same_file(one: FilesAt, other: FilesAt) -> Diagnostic | None:
-    """What to say of the first file that both name."""
-    places = {os.path.realpath(path) for path in other.files}
+    """What to say of the first file that both name, be it by two names. Nothing is opened."""
+    places = {os.path.realpath(path): path for path in other.files}
     for path in one.files:
-        if os.path.realpath(path) in places:
-            said = f"{path.name} is in both `{one.key}` and `{other.key}`"
-            return Diagnostic("inputs-mismatch", said, _HINT)
+        there = places.get(os.path.realpath(path))
+        if there is None:
+            continue
+        said = f"{path.name} is in both `{one.key}` and `{other.key}`"
+        if there.name != path.name:
+            said = f"{path.name} of `{one.key}` and {there.name} of `{other.key}` are one file"
+        return Diagnostic("inputs-mismatch", said, _HINT)
     return None
 
 
@@ -56,6 +59,8 @@ def same_sample(
 def _samples(path: Path, specs: Sequence[TensorSpec], axes: Sequence[Axis]) -> Iterator[bytes]:
     """The digest of each sample of a file: of all in it, and of each place along the first axis of the
     inputs where that is one and the same. One that is a single value all over is nobody's."""
+    from modelbuild.steps.data import OwnInputs  # whoever asks for files alone needs no numpy
+
     try:
         arrays, _ = OwnInputs(specs, axes).read(path)
     except StepError:

@@ -35,7 +35,8 @@ def test_one_file_under_two_names_is_one_file(tmp_path: Path) -> None:
     other = written(tmp_path / "b.npz", rows(1, 0))
     said = same_file(FilesAt("one.data", [other, a]), FilesAt("other.data", [tmp_path / "link.npz"]))
     assert said is not None
-    assert (said.code, said.message) == ("inputs-mismatch", "a.npz is in both `one.data` and `other.data`")
+    told = "a.npz of `one.data` and link.npz of `other.data` are one file"
+    assert (said.code, said.message) == ("inputs-mismatch", told)
     assert same_file(FilesAt("one.data", [a]), FilesAt("other.data", [other])) is None
 
 
