@@ -13,6 +13,7 @@ from modelbuild.wording.phrases import size
 
 _OPENED = 6  # models up to which all of them are unfolded
 _MOST_BYTES = 4_800_000
+_MEASURED = 40  # models, of more, that say how much the others take
 
 
 def render(models: Sequence[ShownModel], last: Carried | None = None) -> str:
@@ -21,12 +22,26 @@ def render(models: Sequence[ShownModel], last: Carried | None = None) -> str:
     Models are told in this order. ``last`` is what the report that this one replaces has carried.
     """
     carried = previous.following(models, last)
-    room = sections.PageRoom.of(models)
+    room = _guessed(models)
     while True:
         text = _page(models, carried, room)
         if len(text.encode()) <= _MOST_BYTES or room.rows <= 1:
             return text
         room = room.halved()
+
+
+def _guessed(models: Sequence[ShownModel]) -> sections.PageRoom:
+    """The room in which some of many models take no more than their share: a page of a thousand takes
+    seconds to make, and is not made for each size that is too large."""
+    room = sections.PageRoom.of(models)
+    some = models[:: -(-len(models) // _MEASURED)] if len(models) > _MEASURED else ()
+    share = (_MOST_BYTES - len(scripts.vega())) * len(some) // max(1, len(models))
+    while some and room.rows > 1:
+        told = (sections.section(m, i, room, False) for i, m in enumerate(some))
+        if sum(len(text.encode()) for text in told) <= share:
+            break
+        room = room.halved()
+    return room
 
 
 def _page(models: Sequence[ShownModel], carried: Carried, room: sections.PageRoom) -> str:
