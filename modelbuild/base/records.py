@@ -12,6 +12,7 @@ from typing import Any
 from modelbuild.base.shapes import (
     anything,
     count,
+    digest,
     flag,
     mapping,
     maybe,
@@ -73,6 +74,7 @@ def _axis(value: Any) -> bool:  # by its name, or its size where that is fixed
 
 
 FAILED = "failed"  # in the data of what was measured and did not hold: the code of the error
+WEIGHTS = "weights"  # in the data of what ran beside a model: the digest of its weights
 REFUSED = "refused"  # in the data of an entry that is a refusal: its exit code
 
 DATA = record(
@@ -83,6 +85,7 @@ DATA = record(
         "ranges": maybe(RANGES),
         "sources": SOURCES,
         "not_proven": rows(text),
+        WEIGHTS: digest,
         "outlines": mapping(mapping(text)),
         FAILED: slug,
         REFUSED: one_of(1, 2, 3, 4),

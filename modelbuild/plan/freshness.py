@@ -16,6 +16,8 @@ from modelbuild.plan.turned import turned
 from modelbuild.store import Entry
 from modelbuild.trace import kinds
 
+GONE = ("its stored result is gone",)  # nothing moved, and there is none all the same
+NEVER = ("never built",)
 Outline = Mapping[str, str]  # of a Python file: its top-level definitions, each with a digest
 
 
@@ -71,14 +73,14 @@ def judge(
         if all(world.current(name, value) == value for name, value in entry.discovered.items()):
             if world.usable(entry):
                 return Verdict(lookup_key, entry)
-            gone = ("its stored result is gone",)
-    return Verdict(lookup_key, None, gone or changes(known, world, last) or ("its stored result is gone",))
+            gone = GONE
+    return Verdict(lookup_key, None, gone or changes(known, world, last) or GONE)
 
 
 def changes(known: Mapping[str, Any], world: World, last: Mapping[str, Any]) -> tuple[str, ...]:
     """What moved since the last build, in words; the recipe's own knobs first."""
     if not last:
-        return ("never built",)
+        return NEVER
     if unstable := last.get("unstable"):
         return (f"{unstable[0]} was saved while the last build read it",)
     if passing := last.get("passing"):

@@ -56,7 +56,7 @@ class Export(ModelStep):
     initializer_names: tuple[str, ...] = ()  # for the weights, which nothing may fold then
 
     kind: ClassVar[str] = "export"
-    version: ClassVar[int] = 10
+    version: ClassVar[int] = 11
     packages: ClassVar[tuple[str, ...]] = (
         "torch", "onnx", "onnxscript", "onnx_ir", "onnxruntime", "safetensors", "numpy",
     )  # fmt: skip

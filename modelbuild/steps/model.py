@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelbuild.base import archives, passing
 from modelbuild.base.errors import Diagnostic, StepError, about, first_line
-from modelbuild.steps import binding, checkpoints, forms, plain_paths
+from modelbuild.steps import binding, checkpoints, forms, plain_paths, weights
 from modelbuild.steps.checkpoints import Weights
 from modelbuild.steps.origins import place
 from modelbuild.steps.patterns import matching
@@ -64,6 +64,7 @@ class LiveModel:
     """A model in memory, in eval mode.
 
     It runs without gradients, until its forward() turns out to need them (``autograd.grad`` in it).
+    ``weights`` is the digest of what it was made with; it is the same for all that runs beside it.
     """
 
     module: torch.nn.Module
@@ -71,6 +72,7 @@ class LiveModel:
     base: Path
     trace: Trace | None
     gradients: bool = False
+    weights: str | None = None
 
     @classmethod
     def make(cls, source: ModelSource, base: Path, trace: Trace) -> LiveModel:
@@ -86,6 +88,7 @@ class LiveModel:
 
         torch.set_num_threads(1)
         live = cls.untraced(source, base)
+        live.weights = weights.digest(live.module)
         trace.take_in_forks()
         live.trace = trace
         return live

@@ -91,7 +91,7 @@ class Reference(ModelStep):
     sampling: Sampling
 
     kind: ClassVar[str] = "reference"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     packages: ClassVar[tuple[str, ...]] = ("torch", "safetensors", "numpy")
 
     def declared(self, base: Path) -> tuple[Path, ...]:

@@ -10,13 +10,14 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelbuild.base import passing, telling
 from modelbuild.base.catalogue import EXIT_STEP_FAILED
 from modelbuild.base.errors import Diagnostic, ModelbuildError, Refusal, first_line
+from modelbuild.base.records import WEIGHTS
 from modelbuild.machine import cores, environment
 from modelbuild.steps.base import ModelStep, Outcome, Step
 from modelbuild.steps.origins import place
@@ -99,6 +100,7 @@ class RunStep:
             if isinstance(self.step, ModelStep):
                 trace = state.trace
                 outcome = self.step.run_beside(state, self.given, self.work)
+                outcome = replace(outcome, data={**outcome.data, WEIGHTS: state.weights})
             else:
                 if self.traced:
                     os.chdir(self.around.cwd)

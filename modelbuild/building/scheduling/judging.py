@@ -10,9 +10,10 @@ from typing import Any
 
 from modelbuild.base.keys import canonical, digest
 from modelbuild.base.records import DATA, DIAGNOSTIC, FAILED, REFUSED
+from modelbuild.building.scheduling import weights
 from modelbuild.building.scheduling.runs import Ended, Run
 from modelbuild.plan.actions import Action
-from modelbuild.plan.freshness import Outline, Verdict, World, changes, facts, judge
+from modelbuild.plan.freshness import GONE, NEVER, Outline, Verdict, World, changes, facts, judge
 from modelbuild.steps.base import Outcome
 from modelbuild.store import Entry, Store, Tree
 from modelbuild.trace import distributions, kinds
@@ -76,6 +77,8 @@ class Judge:
             again = self.runs_again(action)
             return Verdict(verdict.lookup_key, None, (again,)) if again else verdict
         said = verdict.changes if last else self._failed_before(run, action) or verdict.changes
+        if (other := run.other_weights.pop(action.id, None)) and said in (GONE, NEVER):
+            said = (other,)
         return Verdict(verdict.lookup_key, None, self._in_makers_words(run, action, said))
 
     def _failed_before(self, run: Run, action: Action) -> tuple[str, ...]:
@@ -205,8 +208,10 @@ def _is_sound(outcome: Outcome) -> bool:
 
 
 def _fits(run: Run, action: Action, entry: Entry) -> bool:
-    """Whether the files of an entry are those that the action makes: a refusal has none, and what is
-    published beside others has its own name."""
+    """Whether an entry is of the weights that the run is of, and its files are those that the action makes:
+    a refusal has none, and what is published beside others has its own name."""
+    if not weights.agree(run, action, entry):
+        return False
     files = set(entry.tree.files)
     if REFUSED in entry.data:
         return not files

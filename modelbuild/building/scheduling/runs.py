@@ -145,6 +145,7 @@ class Run:
         self.passing: dict[str, tuple[str, ...]] = {}  # why what an action made is not to be kept
         self.proofs: dict[str, Outcome] = {}  # of what an action made, made by that action
         self.published: set[str] = set()
+        self.other_weights: dict[str, str] = {}  # why an action's stored result is none of these, in words
         self.host: Link | None = None
         self.host_state: Literal["none", "starting", "ready", "failed"] = "none"
         self.host_number = 0  # of the job that became the host

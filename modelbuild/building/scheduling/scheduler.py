@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from modelbuild.base.catalogue import EXIT_STEP_FAILED
-from modelbuild.building.scheduling import words
+from modelbuild.building.scheduling import weights, words
 from modelbuild.building.scheduling.crew import Crew
 from modelbuild.building.scheduling.holding import Holding
 from modelbuild.building.scheduling.judging import Judge
@@ -53,6 +53,8 @@ class Scheduler:
         self._work: dict[tuple[str, str], Path] = {}
         self._whole: set[str] = set()  # objects whose bytes were looked at, or made, by this command
         self._redone: dict[tuple[str, str], str] = {}
+        self._anew: set[tuple[str, str]] = set()  # judged again, for other weights: once each
+        self._void: set[tuple[str, str]] = set()  # run on what is outdated meanwhile
         self._share = cores.available()
 
     def run(self) -> None:
@@ -231,6 +233,24 @@ class Scheduler:
             self._holding.release(run, other)
         run.published -= {a.name for a in run.plan.artifacts if maker in (a.action, a.proof)}
 
+    def _judge_anew(self, run: Run, maker: str) -> None:
+        """Have an action come to another end, and all that came of it: its result is of other weights than
+        what was made here. What runs beside the model reads no files, and those of it that are outdated
+        come here by themselves."""
+        if (run.identity, maker) in self._anew:
+            return  # a model with other weights each time it is made: its proof will tell
+        self._anew.add((run.identity, maker))
+        later = [name for name in run.plan.dependents(maker) if not run.actions[name].beside_model]
+        for name in (maker, *later):
+            run.judged.pop(name, None)
+            if name in run.running:
+                self._void.add((run.identity, name))
+                continue
+            self._holding.release(run, name)
+            if name in run.ended and run.ended[name].good:
+                del run.ended[name]
+        run.published -= {a.name for a in run.plan.artifacts if {maker, *later} & {*a.needed}}
+
     def _set_aside(self, run: Run, action: Action, digest: str) -> None:
         self.store.set_aside(digest)
         run.damaged[action.id] = words.damaged(action.id)
@@ -249,6 +269,11 @@ class Scheduler:
     def _finished(self, run: Run, action: Action, finished: Finished) -> None:
         work = self._work.pop((run.identity, action.id))
         verdict = run.running.pop(action.id)
+        if (run.identity, action.id) in self._void:
+            self._void.remove((run.identity, action.id))
+            self.store.discard(work)
+            self._holding.release(run, action.id)
+            return
         done = finished.result
         if not isinstance(done, Done):
             done = words.crashed(action.id, finished.status or 0, self._log(run, action))
@@ -275,6 +300,8 @@ class Scheduler:
         assert done.tree is not None
         ended = self._clerk.made(run, action, verdict, done, peak)
         self._whole.add(done.tree.digest)
+        for maker in weights.outdated(run, action, ended):
+            self._judge_anew(run, maker)
         self._end(run, action, ended)
 
     def _host_finished(self, run: Run, finished: Finished) -> None:
