@@ -130,7 +130,12 @@ def _simple(data: bytes) -> "dict[str, Any] | None":
     """
     lines = data.split(b"\n")
     tables = [line for line in lines if b"modelbuild" in line and b"tool" in line]
-    known = (_TITLE, b"[tool.modelbuild.precision", b"[tool.modelbuild.tolerance")
+    known = (
+        _TITLE,
+        b"[tool.modelbuild.precision",
+        b"[tool.modelbuild.tolerance",
+        b"[tool.modelbuild.remote]",
+    )
     if tables.count(_TITLE) != 1 or not all(line.startswith(known) for line in tables):
         return None
     if b'"""' in data or b"'''" in data or any(t[26:27] not in (b"", b"]", b".") for t in tables):
@@ -166,7 +171,7 @@ def _sound(found: "dict[str, Any]") -> bool:
         return False
     paths = (found.get("out", "."), found.get("cache", "."), *recipes)
     return (
-        found.keys() <= {"out", "cache", "jobs", "recipes", "precision", "tolerance"}
+        found.keys() <= {"out", "cache", "jobs", "recipes", "precision", "tolerance", "remote"}
         and all(type(path) is str and path for path in paths)
         and type(jobs) is int
         and jobs > 0

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, Strict, ValidationError
 
 from modelbuild import settings
 from modelbuild.base.errors import Diagnostic, RecipeError
@@ -26,6 +26,7 @@ from modelbuild.recipe.schema.precisions import Precisions
 from modelbuild.recipe.schema.proofs import TolerancePart
 from modelbuild.recipe.wording import worded
 from modelbuild.recipe.words import Text, Whole
+from modelbuild.remote import configured
 
 TABLE = "[tool.modelbuild]"
 
@@ -44,6 +45,29 @@ class Tolerances(Part):
     int8: TolerancePart | None = Field(default=None, description="As in a recipe: {relative_l2, cosine}.")
 
 
+class TrustedPart(Part):
+    """A public key whose entries count for some steps alone."""
+
+    key: Text = Field(description="`ed25519:` and its base64, as `modelbuild cache keygen` prints it.")
+    steps: Annotated[tuple[Text, ...], Field(min_length=1)] | None = Field(
+        default=None, description="The kinds of steps that it may sign for; without it, all."
+    )
+
+
+class RemotePart(Part):
+    """A cache that a team shares. What its texts mean is checked where they are used, in ``remote``."""
+
+    url: Text = Field(
+        description="Where it is: s3://bucket/prefix, gs://, az://, https:// or file:///folder."
+    )
+    trust: tuple[Text | TrustedPart, ...] = Field(
+        default=(), description="The public keys whose entries count; only a file:// remote may have none."
+    )
+    salt: Annotated[str, Strict()] = Field(
+        default="", description="Where entries lie depends on it: who does not have it finds none."
+    )
+
+
 class Project(Part):
     """The whole table."""
 
@@ -59,6 +83,7 @@ class Project(Part):
     tolerance: Tolerances | None = Field(
         default=None, description="A table per precision, for those whose recipe names no tolerance."
     )
+    remote: RemotePart | None = Field(default=None, description="A cache that a team shares.")
 
 
 @dataclass(frozen=True)
@@ -176,11 +201,17 @@ def _table(source: bytes, where: str) -> dict[str, Any] | None:
 
 
 def _problems(table: dict[str, Any]) -> list[Problem]:
-    """What is wrong with the table: by itself, and with its precisions as those of a recipe."""
+    """What is wrong with the table: by itself, with its remote, with its precisions as those of a recipe."""
     try:
         project = Project.model_validate(table)
     except ValidationError as error:
         return [worded(e, table, Project) for e in error.errors(include_url=False)[:50]]
+    try:
+        if project.remote is not None:
+            configured.read(table["remote"], "")
+    except RecipeError as error:
+        said = (d.message.removeprefix(f"{configured.TABLE}: ") for d in error.diagnostics)
+        return [Problem(("remote",), f"`remote`: {words}", error.diagnostics[0].hint or "") for words in said]
     if project.precision is None:
         return []
     stand_in = Recipe.model_validate(
