@@ -198,6 +198,7 @@ VARIABLES = {
     "MODELBUILD_FORMAT": "text or json, as --format",
     "MODELBUILD_QUIET": "1: print errors only, as --quiet",
     "MODELBUILD_VERBOSE": "1: print more, as --verbose",
+    "MODELBUILD_SIGNING_KEY": "what `cache push` signs with: a key's file, or its text",
 }
 """Each with its meaning. One that is empty counts as not set."""
 

@@ -164,7 +164,10 @@ def test_what_was_not_used_for_long_goes(built: Project) -> None:
     ("arguments", "said"),
     [
         ((), "the following arguments are required: job"),
-        (("empty",), "argument job: invalid choice: 'empty' (choose from 'stats', 'verify', 'gc')"),
+        (
+            ("empty",),
+            "argument job: invalid choice: 'empty' (choose from 'stats', 'verify', 'gc', 'push', 'keygen')",
+        ),
         (("stats", "--max-size", "3"), "`cache stats` takes no limit"),
         (("verify", "--max-age", "3d"), "`cache verify` takes no limit"),
         (("stats", "--cache-dir", "net.yaml"), "net.yaml is not a folder"),

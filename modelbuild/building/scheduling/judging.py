@@ -84,7 +84,7 @@ class Judge:
     def _failed_before(self, run: Run, action: Action) -> tuple[str, ...]:
         """Of an action that no build remembers, as it has only failed: that is written down."""
         failure = self._noted(run, self.failure_facts(run, action))
-        for entry in (self._measured(run, action), failure):
+        for entry in (self.measured(run, action), failure):
             if entry is not None and FAILED in entry.data:
                 return (f"failed before: {entry.data[FAILED]}",)
         return ()
@@ -97,7 +97,7 @@ class Judge:
 
     def recorded(self, run: Run, action: Action) -> tuple[Entry, Outcome] | None:
         """The outcome of an action by what was measured once for other bounds, and where that is from."""
-        entry = None if self.runs_again(action) else self._measured(run, action)
+        entry = None if self.runs_again(action) else self.measured(run, action)
         if entry is None:
             return None
         try:
@@ -107,7 +107,7 @@ class Judge:
             return None  # damage that no digest shows
         return (entry, outcome) if outcome is not None and sound else None
 
-    def _measured(self, run: Run, action: Action) -> Entry | None:
+    def measured(self, run: Run, action: Action) -> Entry | None:
         """What the ledger has of what an action measured, by whatever bounds that was judged."""
         return self._noted(run, self.record_facts(run, action)) if action.remembered else None
 
