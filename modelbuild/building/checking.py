@@ -15,7 +15,7 @@ from modelbuild.base.results import BuildResult, RecipeResult
 from modelbuild.building import request as requests
 from modelbuild.building.checks import around, code, samples
 from modelbuild.building.checks.modules import Modules
-from modelbuild.building.checks.source import Reader
+from modelbuild.building.checks.source import Sources
 from modelbuild.building.request import Loaded, Request
 from modelbuild.git import Repository
 from modelbuild.lockfile import agreement
@@ -60,7 +60,7 @@ class _Checker:
 
     request: Request
     taken: Mapping[Path, Path]
-    _reader: Reader = field(default_factory=Reader)
+    _reader: Sources = field(default_factory=Sources)
     _modules: dict[Path, Modules] = field(default_factory=dict)
 
     def checked(self, path: Path, recipe: Recipe, told: RecipeResult) -> RecipeResult:

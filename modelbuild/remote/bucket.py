@@ -16,23 +16,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from modelbuild.remote.clouds import Cloud, Limits
+from modelbuild.remote.clouds import Cloud, Patience
 from modelbuild.remote.configured import Remote
 from modelbuild.remote.failing import Damaged, Forbidden, Off, Trouble
 from modelbuild.remote.folders import Folder
-from modelbuild.remote.layout import Held
+from modelbuild.remote.layout import RemoteFile
 from modelbuild.store import File
 
 T = TypeVar("T")
 
-__all__ = ["Bucket", "Damaged", "Held", "Limits", "Off"]
+__all__ = ["Bucket", "Damaged", "Off", "Patience", "RemoteFile"]
 
 _MOST_HELD = 10_000_000  # names in a whole remote: its owner's listing is bounded, too
 _UPLOAD = 64 << 10  # bytes/s: slower than this, and an upload is given up
 
 
-class _Place(Protocol):
-    def held(self, prefix: str) -> Iterator[Held]: ...
+class _Served(Protocol):
+    def held(self, prefix: str) -> Iterator[RemoteFile]: ...
     def chunks(self, name: str) -> Iterator[bytes]: ...
     def exists(self, name: str) -> bool: ...
     def create(self, name: str, content: bytes | Path) -> None: ...
@@ -55,11 +55,11 @@ class Bucket:
     on, at once. Threads may share one.
     """
 
-    def __init__(self, remote: Remote, writes: bool, limits: Limits | None = None) -> None:
+    def __init__(self, remote: Remote, writes: bool, limits: Patience | None = None) -> None:
         self._url = remote.url
         self._writes = writes
-        self._limits = limits or Limits()
-        self._place: _Place | None = None
+        self._limits = limits or Patience()
+        self._place: _Served | None = None
         self._opening = threading.Lock()
         self._off: str | None = None
 
@@ -80,12 +80,12 @@ class Bucket:
         """
         return [held.name for held in self._listed(prefix, most)]
 
-    def held(self, prefix: str) -> list[Held]:
+    def held(self, prefix: str) -> list[RemoteFile]:
         """All that lies below a folder: for owners, who look at the whole."""
         return self._listed(prefix, _MOST_HELD)
 
-    def _listed(self, prefix: str, most: int) -> list[Held]:
-        def do(call: _Call) -> list[Held]:
+    def _listed(self, prefix: str, most: int) -> list[RemoteFile]:
+        def do(call: _Call) -> list[RemoteFile]:
             found = []
             for held in itertools.islice(self._at().held(prefix), most):
                 found.append(held)
@@ -188,7 +188,7 @@ class Bucket:
 
         self._timed(do)
 
-    def _at(self) -> _Place:
+    def _at(self) -> _Served:
         with self._opening:
             if self._place is None:
                 is_folder = self._url.startswith("file:")

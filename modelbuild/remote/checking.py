@@ -9,7 +9,7 @@ from pathlib import Path
 
 from modelbuild.base.keys import digest
 from modelbuild.remote import inventory, layout
-from modelbuild.remote.bucket import Bucket, Damaged, Held
+from modelbuild.remote.bucket import Bucket, Damaged, RemoteFile
 from modelbuild.remote.configured import Remote
 from modelbuild.remote.inventory import Inventory
 from modelbuild.remote.layout import EntryName
@@ -58,7 +58,7 @@ def check(remote: Remote) -> RemoteChecked:
 
 
 def _entry(
-    bucket: Bucket, remote: Remote, found: Inventory, whole: Set[str], name: EntryName, held: Held
+    bucket: Bucket, remote: Remote, found: Inventory, whole: Set[str], name: EntryName, held: RemoteFile
 ) -> str:
     """What is wrong with an entry; nothing of one that is whole, as all its files are."""
     try:
@@ -86,7 +86,7 @@ def _missing(found: Inventory, whole: Set[str], entry: Entry) -> str:
     return ""
 
 
-def _file(bucket: Bucket, folder: Path, sha256: str, held: Held) -> str:
+def _file(bucket: Bucket, folder: Path, sha256: str, held: RemoteFile) -> str:
     target = folder / sha256
     try:
         bucket.fetch(held.name, File(sha256, held.bytes), target)

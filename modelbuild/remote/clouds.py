@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from modelbuild.remote.failing import Forbidden, Trouble
-from modelbuild.remote.layout import Held
+from modelbuild.remote.layout import RemoteFile
 
 _CHUNK = 4 << 20
 _SINGLE = 256 << 20  # bytes; a larger file goes up in parts, which no server creates as one
@@ -39,7 +39,7 @@ _CREDENTIALS = {
 
 
 @dataclass(frozen=True)
-class Limits:
+class Patience:
     """How long a server may take, in seconds; after ``retries`` more tries it is taken for gone.
 
     A transfer has to bring ``slowest`` bytes in each second, over any ``read`` seconds.
@@ -59,7 +59,7 @@ class Limits:
 class Cloud:
     """What ``bucket`` asks of a place, of a server. A name has ``/`` between its parts."""
 
-    def __init__(self, url: str, limits: Limits) -> None:
+    def __init__(self, url: str, limits: Patience) -> None:
         """Nothing is asked of it yet.
 
         Raises:
@@ -69,7 +69,7 @@ class Cloud:
         with _told():
             self._store = _opened(url, limits)
 
-    def held(self, prefix: str) -> Iterator[Held]:
+    def held(self, prefix: str) -> Iterator[RemoteFile]:
         """What lies below a folder; nothing if nothing does.
 
         Raises:
@@ -83,9 +83,9 @@ class Cloud:
         with _told():
             for rows in obstore.list(self._store, prefix.rstrip("/"), chunk_size=100):
                 for row in rows:
-                    yield Held(row["path"], row["size"], row["last_modified"].timestamp())
+                    yield RemoteFile(row["path"], row["size"], row["last_modified"].timestamp())
 
-    def _linked(self, folder: str) -> Iterator[Held]:
+    def _linked(self, folder: str) -> Iterator[RemoteFile]:
         """The entries that the page of a folder names; it says neither size nor time."""
         page = b""
         try:
@@ -96,7 +96,7 @@ class Cloud:
         except FileNotFoundError:
             return
         for name in sorted(set(_NAMES.findall(page[:_PAGE].decode("utf-8", errors="replace")))):
-            yield Held(f"{folder}/{name}", 0, 0.0)
+            yield RemoteFile(f"{folder}/{name}", 0, 0.0)
 
     def chunks(self, name: str) -> Iterator[bytes]:
         """The bytes of a file.
@@ -157,7 +157,7 @@ class Cloud:
             obstore.delete(self._store, name)
 
 
-def _opened(url: str, limits: Limits) -> Any:
+def _opened(url: str, limits: Patience) -> Any:
     from obstore.store import AzureStore, GCSStore, HTTPStore, S3Store
 
     scheme, host, prefix = _parts(url)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from modelbuild.remote import inventory
-from modelbuild.remote.bucket import Bucket, Damaged, Held
+from modelbuild.remote.bucket import Bucket, Damaged, RemoteFile
 from modelbuild.remote.configured import Remote
 from modelbuild.remote.layout import EntryName
 from modelbuild.remote.side_by_side import each
@@ -37,7 +37,7 @@ def collect(remote: Remote, max_age: float, now: float) -> RemoteCollected:
     bucket = Bucket(remote, writes=True)
     before = inventory.taken(bucket)
 
-    def old(held: Held) -> bool:
+    def old(held: RemoteFile) -> bool:
         return now - held.modified > max_age
 
     entries = [held for _, held in before.entries if old(held)]
@@ -57,13 +57,13 @@ def collect(remote: Remote, max_age: float, now: float) -> RemoteCollected:
     return RemoteCollected(len(entries) + len(orphans), len(files), sum(h.bytes for h in gone), left)
 
 
-def _named(bucket: Bucket, entries: Iterable[tuple[EntryName, Held]]) -> set[str]:
+def _named(bucket: Bucket, entries: Iterable[tuple[EntryName, RemoteFile]]) -> set[str]:
     """The SHA-256 of each file that some entry names, whoever has signed it: others may share the bucket."""
     every = each(lambda row: _files(bucket, row[1]), [row for row in entries if not row[0].bare])
     return set().union(*every)
 
 
-def _files(bucket: Bucket, held: Held) -> set[str]:
+def _files(bucket: Bucket, held: RemoteFile) -> set[str]:
     try:
         envelope = bucket.content(held.name, MOST_BYTES)
         return {f.sha256 for f in claimed(envelope).tree.files.values()} if envelope is not None else set()

@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from modelbuild.remote.failing import Damaged, Forbidden, Trouble
-from modelbuild.remote.layout import Held
+from modelbuild.remote.layout import RemoteFile
 from modelbuild.store import inside
 
 _DRAFT = ".draft-"
@@ -30,7 +30,7 @@ class Folder:
     def __init__(self, url: str) -> None:
         self._root = Path(unquote(urlsplit(url).path))
 
-    def held(self, prefix: str) -> Iterator[Held]:
+    def held(self, prefix: str) -> Iterator[RemoteFile]:
         """What lies below a folder; nothing if there is no such folder.
 
         Raises:
@@ -41,7 +41,7 @@ class Folder:
                 raise Trouble(f"there is no folder {self._root}")
             yield from self._below(self._root / prefix)
 
-    def _below(self, folder: Path) -> Iterator[Held]:
+    def _below(self, folder: Path) -> Iterator[RemoteFile]:
         if not inside.is_folder(folder, self._root):
             if os.path.lexists(folder):
                 yield self._seen(folder)  # a link, or a file: who asks for it is told
@@ -57,9 +57,9 @@ class Folder:
                 with contextlib.suppress(FileNotFoundError):
                     yield self._seen(Path(entry.path))
 
-    def _seen(self, path: Path) -> Held:
+    def _seen(self, path: Path) -> RemoteFile:
         row = os.lstat(path)
-        return Held(path.relative_to(self._root).as_posix(), row.st_size, row.st_mtime)
+        return RemoteFile(path.relative_to(self._root).as_posix(), row.st_size, row.st_mtime)
 
     def chunks(self, name: str) -> Iterator[bytes]:
         """The bytes of a file.

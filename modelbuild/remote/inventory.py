@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from modelbuild.remote import layout
-from modelbuild.remote.bucket import Bucket, Held
+from modelbuild.remote.bucket import Bucket, RemoteFile
 from modelbuild.remote.configured import Remote
 from modelbuild.remote.layout import EntryName
 
@@ -16,9 +16,9 @@ from modelbuild.remote.layout import EntryName
 class Inventory:
     """Everything below ``v1/``: entries, blobs by their SHA-256, and what is called like neither."""
 
-    entries: tuple[tuple[EntryName, Held], ...]
-    blobs: Mapping[str, Held]
-    strange: tuple[Held, ...]
+    entries: tuple[tuple[EntryName, RemoteFile], ...]
+    blobs: Mapping[str, RemoteFile]
+    strange: tuple[RemoteFile, ...]
 
 
 def taken(bucket: Bucket) -> Inventory:

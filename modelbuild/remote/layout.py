@@ -25,7 +25,7 @@ _BLOB = re.compile(rf"{BLOBS}(?P<aa>[0-9a-f]{{2}})/(?P<sha256>{_HEX64})", re.ASC
 
 
 @dataclass(frozen=True)
-class Held:
+class RemoteFile:
     """Something in a remote: its name there, its size in bytes, when it came (seconds since 1970)."""
 
     name: str

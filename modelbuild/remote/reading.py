@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from modelbuild.base.errors import Diagnostic
 from modelbuild.remote import layout
-from modelbuild.remote.bucket import Bucket, Damaged, Limits, Off
+from modelbuild.remote.bucket import Bucket, Damaged, Off, Patience
 from modelbuild.remote.configured import Remote
 from modelbuild.remote.layout import EntryName
 from modelbuild.remote.side_by_side import each
@@ -29,7 +29,7 @@ T = TypeVar("T")
 class Reader:
     """The remote of one command. What it is or does raises nothing: that is a miss, and ``said`` tells it."""
 
-    def __init__(self, remote: Remote, store: Store, limits: Limits | None = None) -> None:
+    def __init__(self, remote: Remote, store: Store, limits: Patience | None = None) -> None:
         self._remote = remote
         self._store = store
         self._bucket = Bucket(remote, writes=False, limits=limits)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from importlib.machinery import all_suffixes
 from pathlib import Path
 
-from modelbuild.building.checks.source import Reader, Source
+from modelbuild.building.checks.source import Source, Sources
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Modules:
 
     base: Path
     cwd: Path
-    reader: Reader
+    reader: Sources
     _known: dict[str, FoundModule | None] = field(default_factory=dict)
 
     def find(self, name: str) -> FoundModule | None:

@@ -98,7 +98,7 @@ class Source:
         return tuple(ast.walk(self.tree)) if self.tree is not None else ()
 
 
-class Reader:
+class Sources:
     """Reads each file once, and not more than there is patience for: it may be a stranger's."""
 
     def __init__(self) -> None:
