@@ -19,7 +19,7 @@ TYPE_CHECKING = False  # what typing says, without the 10 ms that importing it t
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
-    from typing import Any
+    from typing import Any, Literal
 
     from modelbuild.base.errors import (
         Diagnostic,
@@ -88,22 +88,26 @@ def build(
     lock: bool = False,
     locked: bool = False,
     changed_since: str | None = None,
+    remote: Literal["off", "read"] = "read",
+    require_remote: bool = False,
 ) -> BuildResult:
     """Build what is not fresh, as ``modelbuild build`` does.
 
     ``recipes`` are files, folders or globs; ``jobs`` 0 is as many as there are cores. ``lock``
     writes the lock files, ``locked`` publishes nothing that differs from them. ``changed_since`` is a
-    git revision: only what a change since then can touch is built. After Ctrl-C the children are gone
-    and the result is marked ``interrupted``.
+    git revision: only what a change since then can touch is built. ``remote`` says whether the remote
+    cache is asked that the project file names; it has to answer with ``require_remote``. After Ctrl-C the
+    children are gone and the result is marked ``interrupted``.
 
     Raises:
         RecipeError: a path or ``only`` names nothing, two recipes have one name, ``lock`` comes
             with ``dry_run`` or ``only``, or a lock file to hold to is missing or damaged.
+        ToolchainError: ``require_remote``, and there is no remote cache that answers.
     """
     request = _request(
         recipes, out, cache_dir, jobs=jobs, keep_going=keep_going, force=force, only=only,
         require_engines=require_engines, write_back=write_back, lock=lock, locked=locked,
-        changed_since=changed_since,
+        changed_since=changed_since, remote=remote, require_remote=require_remote,
     )  # fmt: skip
     from modelbuild.building import builds
     from modelbuild.building.scheduling.runs import Silent
@@ -117,17 +121,24 @@ def status(
     cache_dir: Place | None = None,
     only: str | None = None,
     changed_since: str | None = None,
+    remote: Literal["off", "read"] = "read",
+    require_remote: bool = False,
 ) -> BuildResult:
-    """Each artifact ``fresh`` or ``stale``, and why, as ``modelbuild status`` says; nothing is run.
+    """Each artifact ``fresh``, ``remote`` or ``stale``, and why, as ``modelbuild status`` says; nothing is
+    run. ``remote`` and ``require_remote`` are as for ``build``.
 
     Raises:
         RecipeError: a path or ``only`` names nothing, or two recipes have one name.
+        ToolchainError: ``require_remote``, and there is no remote cache that answers.
     """
     _supported()
     from modelbuild.building import explaining
     from modelbuild.building.scheduling.runs import Silent
 
-    request = _request(recipes, out, cache_dir, only=only, changed_since=changed_since)
+    request = _request(
+        recipes, out, cache_dir, only=only, changed_since=changed_since, remote=remote,
+        require_remote=require_remote,
+    )  # fmt: skip
     return explaining.status(request, Silent())
 
 
@@ -136,17 +147,22 @@ def why(
     recipes: Place | Sequence[Place],
     out: Place | None = None,
     cache_dir: Place | None = None,
+    remote: Literal["off", "read"] = "read",
+    require_remote: bool = False,
 ) -> Why:
     """What moved since an artifact was built, and every fact of the keys behind it; nothing is run.
+    ``remote`` and ``require_remote`` are as for ``build``.
 
     Raises:
         RecipeError: a recipe is wrong, or none of them makes such an artifact.
+        ToolchainError: ``require_remote``, and there is no remote cache that answers.
     """
     _supported()
     from modelbuild.building import explaining
     from modelbuild.building.scheduling.runs import Silent
 
-    return explaining.why(artifact, _request(recipes, out, cache_dir), Silent())
+    request = _request(recipes, out, cache_dir, remote=remote, require_remote=require_remote)
+    return explaining.why(artifact, request, Silent())
 
 
 def verify(
@@ -244,19 +260,24 @@ def report(
     recipes: Place | Sequence[Place] = (),
     out: Place | None = None,
     cache_dir: Place | None = None,
+    remote: Literal["off", "read"] = "read",
+    require_remote: bool = False,
 ) -> Written:
     """Write an HTML file about these recipes, or all in ``out``, as ``modelbuild report`` does.
+    ``remote`` and ``require_remote`` are as for ``build``.
 
     Raises:
         RecipeError: a path names nothing, two recipes have one name, or nothing was built.
-        ToolchainError: the extra ``report`` is not installed.
+        ToolchainError: the extra ``report`` is not installed, or ``require_remote``, and there is no remote
+            cache that answers.
         ModelbuildError: the file cannot be written.
     """
     _supported()
     from modelbuild.building.scheduling.runs import Silent
     from modelbuild.views import reporting
 
-    return reporting.write(_request(recipes, out, cache_dir), _path(path), Silent())
+    request = _request(recipes, out, cache_dir, remote=remote, require_remote=require_remote)
+    return reporting.write(request, _path(path), Silent())
 
 
 def inspect(path: Place, *, nodes: bool = False) -> dict[str, Any]:

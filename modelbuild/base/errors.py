@@ -118,6 +118,10 @@ class ToolchainError(ModelbuildError):
     exit_code = EXIT_TOOLCHAIN
 
 
+class Unreachable(ToolchainError):
+    """The remote cache was asked for, and there is none that answers."""
+
+
 class Elsewhere(Exception):
     """What a child raised that could not be sent as it was; it says which kind that is, and its words."""
 

@@ -9,14 +9,15 @@ from typing import Any, Literal
 from modelbuild.base.catalogue import CATALOGUE, EXIT_INTERRUPTED, EXIT_OK
 from modelbuild.base.errors import Diagnostic
 
-GOOD = ("cached", "built")  # the statuses of what is there and proven
+GOOD = ("cached", "built", "fetched", "remote")  # the statuses of what is proven, and here or to be had
 
 
 @dataclass(frozen=True)
 class ArtifactResult:
     """One file that a recipe asks for.
 
-    ``status`` is built, cached, failed, blocked or skipped; in a dry run stale instead of built.
+    ``status`` is built, cached, fetched (from the remote cache), failed, blocked or skipped; in a dry run
+    stale instead of built, and remote instead of fetched.
     ``bytes`` and ``sha256`` are of the published file; ``seconds`` of the work done now.
     ``conversion`` says how ``auto``, ``mixed`` and int8 converted: ``method`` (convert, static or mixed),
     ``kept`` (the nodes left out of it), and after a search ``before`` (the outputs' errors without them)

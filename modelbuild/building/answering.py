@@ -11,6 +11,7 @@ from modelbuild.base.catalogue import EXIT_STEP_FAILED
 from modelbuild.base.errors import Diagnostic
 from modelbuild.base.results import GOOD, ArtifactResult, RecipeResult
 from modelbuild.building.placing import ErrorPlaces
+from modelbuild.building.scheduling import words
 from modelbuild.building.scheduling.repeats import repeated
 from modelbuild.building.scheduling.runs import Ended, Run
 from modelbuild.graph import sources
@@ -123,6 +124,8 @@ class Answers:
         for status in ("blocked", "skipped", "stale"):
             if status in states:
                 return status
+        if states[0] in ("fetched", "remote") and (run.path, artifact.name) not in self.delivery.moved:
+            return "cached"  # users have the file that the remote cache knows of
         return states[0]
 
     def _reason(self, run: Run, artifact: Artifact, status: str) -> str | None:
@@ -132,6 +135,8 @@ class Answers:
             return made.reason
         if proof is not None and proof.reason:
             return f"{'to prove' if status == 'stale' else 'proven'} again: {proof.reason}"
+        if status in ("fetched", "remote") and made is not None and made.signed is not None:
+            return words.signed(made.signed)
         return self.delivery.moved.get((run.path, artifact.name)) if status in ("cached", "stale") else None
 
     def _file(self, run: Run, artifact: Artifact, status: str) -> File | None:
@@ -147,7 +152,8 @@ class ForeseenAnswers(Answers):
 
     def _status(self, run: Run, artifact: Artifact) -> str:
         status = super()._status(run, artifact)
-        return "stale" if status in GOOD and (run.path, artifact.name) in self.delivery.moved else status
+        moved = (run.path, artifact.name) in self.delivery.moved
+        return "stale" if moved and status in GOOD and status != "remote" else status
 
 
 class MeasuredAnswers(Answers):

@@ -14,7 +14,7 @@ from modelbuild.base import stat_rows
 from modelbuild.base.catalogue import EXIT_USAGE
 from modelbuild.base.errors import Diagnostic, ModelbuildError, RecipeError
 from modelbuild.base.results import BuildResult, RecipeResult
-from modelbuild.building import locking, writing_back
+from modelbuild.building import locking, undisclosed, writing_back
 from modelbuild.building import request as requests
 from modelbuild.building.answering import Answers, MeasuredAnswers
 from modelbuild.building.finishing import count, finished, finishers
@@ -38,9 +38,11 @@ def build(request: Request, reporter: Reporter) -> BuildResult:
 
     Raises:
         RecipeError: a path or ``only`` names nothing, two recipes have one name, or the options do not
-            go together.
+            go together, or the environment has a key to sign with.
         ToolchainError: there is something to do, and no onnxruntime to prove it with.
+        Unreachable: the remote cache is required, and there is none, or it does not answer.
     """
+    undisclosed.must_be()
     started = stat_rows.now()
     texts = writing_back.loaded(find(request.recipes)) if request.write_back else {}
     if request.lock and request.only:
@@ -51,12 +53,13 @@ def build(request: Request, reporter: Reporter) -> BuildResult:
     recipes, locked = _locks(recipes) if request.locked else (recipes, {})
     if recipes.broken and not request.keep_going:
         return BuildResult(tuple(recipes.broken))
-    if recipes.recipes:
-        toolchain.need_runtime()
     store = request.store()
+    remote = request.reader(store)
+    if recipes.recipes and remote is None:  # with one, all of it may be there, and nothing run
+        toolchain.need_runtime()
     runs = requests.runs(request, recipes, store)
     publisher = Publisher(store, request.out, locked)
-    scheduler = Scheduler(runs, store, _options(request), reporter, publisher)
+    scheduler = Scheduler(runs, store, _options(request), reporter, publisher, remote, toolchain.need_runtime)
     interrupted = _is_interrupted(scheduler)
     # What was built is built: a cache that cannot be written costs the next build its reasons.
     with contextlib.suppress(OSError):
@@ -66,7 +69,8 @@ def build(request: Request, reporter: Reporter) -> BuildResult:
     if not interrupted:
         results = finished(runs, results, finishers(request, publisher, texts, started))
         store.close()
-    return BuildResult(recipes.in_order(requests.with_runtime(results)), interrupted)
+    told = requests.with_remote(requests.with_runtime(results), remote)
+    return BuildResult(recipes.in_order(told), interrupted)
 
 
 def foresee(request: Request, reporter: Reporter) -> BuildResult:
@@ -74,6 +78,7 @@ def foresee(request: Request, reporter: Reporter) -> BuildResult:
 
     Raises:
         RecipeError: as ``build``; or an option is about what comes out.
+        Unreachable: as ``build``.
     """
     if request.lock:
         raise locking.refused(_ABOUT_ALL)
@@ -87,7 +92,7 @@ def foresee(request: Request, reporter: Reporter) -> BuildResult:
     store = request.store()
     runs = requests.runs(request, recipes, store)
     stands = judged(runs, request, store, reporter)
-    return BuildResult(recipes.in_order(map(stands.result, runs)))
+    return BuildResult(recipes.in_order(stands.results()))
 
 
 def verify(request: Request, reporter: Reporter) -> BuildResult:
@@ -97,6 +102,7 @@ def verify(request: Request, reporter: Reporter) -> BuildResult:
         RecipeError: a path or ``only`` names nothing, or nothing is published.
         ToolchainError: there is no onnxruntime to measure with.
     """
+    undisclosed.must_be()
     recipes = requests.read(request)
     if recipes.broken:
         return BuildResult(tuple(recipes.broken))
@@ -112,7 +118,13 @@ _ABOUT_ALL = "--lock goes with neither --only nor --dry-run: it is about all tha
 
 
 def _options(request: Request) -> Options:
-    return Options(request.job_count(), request.force, request.require_engines, request.in_process)
+    return Options(
+        request.job_count(),
+        request.force,
+        request.require_engines,
+        request.in_process,
+        request.require_remote,
+    )
 
 
 def _is_interrupted(scheduler: Scheduler) -> bool:

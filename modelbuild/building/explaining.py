@@ -11,7 +11,7 @@ from modelbuild.base.escaping import line
 from modelbuild.base.results import BuildResult
 from modelbuild.building import request as requests
 from modelbuild.building.request import Request
-from modelbuild.building.scheduling.runs import Reporter
+from modelbuild.building.scheduling.runs import Ended, Reporter
 from modelbuild.building.standing import Standing, judged
 from modelbuild.wording.phrases import did_you_mean
 
@@ -22,7 +22,8 @@ class Because:
 
     ``facts`` are what its key is made of: what is known before it runs, and what it discovered
     when it last ran. ``key`` is the key of its result; None if there is none for these facts.
-    ``wrong`` is what was found wrong with the model, if that still stands.
+    ``wrong`` is what was found wrong with the model, if that still stands. ``signed`` are ``by`` and
+    ``when``, the public key and the time, of a result that is in the remote cache and not here.
     """
 
     action: str
@@ -31,6 +32,7 @@ class Because:
     changes: tuple[str, ...]
     facts: Mapping[str, Any]
     wrong: tuple[str, ...] = ()
+    signed: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,11 @@ class Why:
     status: str
     reason: str | None
     actions: tuple[Because, ...]
+    diagnostics: tuple[Diagnostic, ...] = ()  # of the remote cache
 
     def as_json(self) -> dict[str, Any]:
-        return {"schema": 1, "ok": True, **asdict(self)}
+        told = [d.as_json() for d in self.diagnostics]
+        return {"schema": 1, "ok": True, **asdict(self), "diagnostics": told}
 
 
 def status(request: Request, reporter: Reporter) -> BuildResult:
@@ -56,7 +60,7 @@ def status(request: Request, reporter: Reporter) -> BuildResult:
     recipes = requests.loaded(request)
     stands = _judged(request, recipes, reporter)
     done = []
-    for result in recipes.in_order(map(stands.result, stands.runs)):
+    for result in recipes.in_order(stands.results()):
         told = (replace(a, status="fresh") if a.status == "cached" else a for a in result.artifacts)
         done.append(replace(result, artifacts=tuple(told)))
     return BuildResult(tuple(done))
@@ -84,16 +88,26 @@ def why(artifact: str, request: Request, reporter: Reporter) -> Why:
     rows = tuple(
         Because(
             action.id,
-            "fresh" if run.ended[action.id].good else run.ended[action.id].status,
+            _standing(run.ended[action.id]),
             run.ended[action.id].key,
             run.ended[action.id].changes,
             {**found.judge.facts_of(run, action), **last.get(action.id, {}).get("discovered", {})},
             tuple(d.message for d in run.ended[action.id].diagnostics if d.level == "error"),
+            _signed(run.ended[action.id]),
         )
         for action in run.plan.actions
     )
     stands = "fresh" if told.status == "cached" else told.status
-    return Why(run.path, artifact, stands, told.reason, rows)
+    remote = found.judge.remote
+    return Why(run.path, artifact, stands, told.reason, rows, () if remote is None else remote.said())
+
+
+def _standing(ended: Ended) -> str:
+    return ended.status if not ended.good or ended.status == "remote" else "fresh"
+
+
+def _signed(ended: Ended) -> dict[str, str] | None:
+    return None if ended.signed is None else {"by": ended.signed.by, "when": ended.signed.when}
 
 
 def _judged(request: Request, recipes: requests.Loaded, reporter: Reporter) -> Standing:

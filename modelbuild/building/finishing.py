@@ -54,7 +54,8 @@ def finished(
 
 def count(store: Store, runs: Sequence[Run]) -> None:
     """For ``cache stats``: what the store spared this build."""
-    hits = [e.entry for r in runs for e in r.ended.values() if e.status == "cached" and e.entry is not None]
+    spared = [e for r in runs for e in r.ended.values() if e.status in ("cached", "fetched")]
+    hits = [e.entry for e in spared if e.entry is not None]
     misses = sum(e.status == "built" for r in runs for e in r.ended.values())
     if hits or misses:
         size = sum(f.bytes for e in hits for f in e.tree.files.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,8 +23,15 @@ class Publisher:
     locked: Mapping[str, Lock] = field(default_factory=dict)  # by recipe: what may be published
     delivery: Delivery = field(default_factory=Delivery)
 
-    def publish(self, run: Run, artifact: Artifact) -> bool:
-        """Copy the artifact out of the store, if it is proven and not there already.
+    def lacks(self, run: Run, artifact: Artifact) -> bool:
+        """Whether the artifact will be copied in any case, if it is proven: users have no such file yet."""
+        tree = run.tree_of(artifact)
+        if tree is None or not run.is_good(artifact) or self._unlike(run, artifact, tree) is not None:
+            return False
+        return not all((self.out / run.name / name).is_file() for name in _files(artifact, tree))
+
+    def publish(self, run: Run, artifact: Artifact, folder: Callable[[], Path | None]) -> bool:
+        """Copy the artifact out of the store's ``folder``, if it is proven and not there already.
 
         False if the store's bytes are not what was proven: nothing is published.
         """
@@ -39,7 +46,7 @@ class Publisher:
             if why is None:
                 return True
             self.delivery.moved[run.path, artifact.name] = why
-            return self._copied(run, artifact, tree)
+            return self._copied(run, artifact, tree, folder())
         except OSError as error:
             self.delivery.problems[run.path, artifact.name] = _unwritten(artifact, self.out / run.name, error)
         return True
@@ -56,11 +63,8 @@ class Publisher:
             "what moved is told with the lock file; `modelbuild build --lock` writes a new one",
         )  # fmt: skip
 
-    def _copied(self, run: Run, artifact: Artifact, tree: Tree) -> bool:
-        folder = self.store.folder(tree)
-        # What was made just now was hashed just now; what was found may have rotted.
-        made = run.ended[artifact.action].status == "built"
-        if folder is None or not (made or self.store.intact(tree)):
+    def _copied(self, run: Run, artifact: Artifact, tree: Tree, folder: Path | None) -> bool:
+        if folder is None:
             return False
         publish_all([(folder / name, self.out / run.name / name) for name in _files(artifact, tree)])
         return True

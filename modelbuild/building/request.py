@@ -12,7 +12,8 @@ from modelbuild.base.catalogue import EXIT_USAGE
 from modelbuild.base.errors import Diagnostic, RecipeError
 from modelbuild.base.escaping import line
 from modelbuild.base.results import RecipeResult
-from modelbuild.building.scheduling.runs import Run
+from modelbuild.building.scheduling.judging import unreachable
+from modelbuild.building.scheduling.runs import RemoteCache, Run
 from modelbuild.changes import selecting
 from modelbuild.machine import cores, home, toolchain
 from modelbuild.plan.actions import Plan
@@ -20,6 +21,8 @@ from modelbuild.plan.planning import plan
 from modelbuild.recipe.finding import find
 from modelbuild.recipe.loading import load
 from modelbuild.recipe.schema import Recipe
+from modelbuild.remote.configured import configured
+from modelbuild.remote.reading import Reader
 from modelbuild.state.recalling import Recall
 from modelbuild.store import Store
 from modelbuild.wording.phrases import did_you_mean
@@ -43,12 +46,32 @@ class Request:
     locked: bool = False  # publish nothing but what the lock file says
     in_process: str | None = None  # the action that runs in this process, and not in a child
     changed_since: str | None = None  # a git revision: only what a change since then can touch
+    remote: str = "read"  # or off: whether a remote cache that the project file names is asked
+    require_remote: bool = False  # without one that answers, nothing is done
+
+    def __post_init__(self) -> None:
+        if self.remote not in ("off", "read"):
+            raise ValueError(f"remote is 'off' or 'read', not {self.remote!r}")
 
     def job_count(self) -> int:
         return self.jobs or cores.available()
 
     def store(self) -> Store:
         return Store((self.cache_dir or home.default_root()).absolute())
+
+    def reader(self, store: Store) -> Reader | None:
+        """Of the remote cache that the working folder's project file names; None if nothing is to be asked.
+
+        Raises:
+            RecipeError: what it says of one is wrong.
+            Unreachable: it names none, and one is required.
+        """
+        if self.remote == "off":
+            return None
+        found = configured(Path.cwd())
+        if found is None and self.require_remote:
+            raise unreachable("the project file names no remote cache")
+        return None if found is None else Reader(found, store)
 
 
 @dataclass(frozen=True)
@@ -161,6 +184,14 @@ def with_runtime(results: list[RecipeResult]) -> list[RecipeResult]:
     said = Diagnostic("runtime-doubled", doubled, level="warning")
     first, *rest = results
     return [replace(first, diagnostics=(*first.diagnostics, said)), *rest]
+
+
+def with_remote(results: Sequence[RecipeResult], remote: RemoteCache | None) -> list[RecipeResult]:
+    """With what there is to say of the remote cache, once for a command."""
+    if not results or remote is None:
+        return list(results)
+    first, *rest = results
+    return [replace(first, diagnostics=(*first.diagnostics, *remote.said())), *rest]
 
 
 def checked(path: Path) -> tuple[Recipe | None, RecipeResult]:

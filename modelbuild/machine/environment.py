@@ -17,6 +17,9 @@ ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",  # a thread pool that a fork would lose
 }
 
+SECRETS = ("MODELBUILD_SIGNING_KEY",)
+"""What no child is given, as it runs the code of models."""
+
 
 def make_importable(*folders: Path) -> None:
     """Let modules in these folders be imported, those of the first before those of the others."""

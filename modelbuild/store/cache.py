@@ -128,6 +128,10 @@ class Store:
         """What the ledger knows for these facts, newest first; unreadable entries do not count."""
         return self._ledger.entries(lookup_key)
 
+    def has_entries(self, lookup_key: str) -> bool:
+        """Whether there may be any: a look that reads none of them."""
+        return self._ledger.has(lookup_key)
+
     def record(self, lookup_key: str, entry: Entry) -> None:
         self._ledger.record(lookup_key, entry)
 

@@ -38,6 +38,10 @@ class Ledger:
         read = (self.entry(Path(path), lookup_key) for _, path in sorted(paths, reverse=True))
         return [entry for entry in read if entry is not None]
 
+    def has(self, lookup_key: str) -> bool:
+        """Whether there may be something for these facts, without a look at what."""
+        return inside.is_folder(self.layout.entries(lookup_key), self.layout.root)
+
     def record(self, lookup_key: str, entry: Entry) -> None:
         name = entry.key.partition(":")[2] + ".json"
         self._write(self.layout.entries(lookup_key) / name, seal(entry.as_json()))

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 _STATUSES = {
     "built": "32",
     "fresh": "32",
+    "fetched": "32",
+    "remote": "36",
     "cached": "2",
     "skipped": "2",
     "stale": "33",

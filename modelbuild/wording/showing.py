@@ -14,7 +14,7 @@ from modelbuild.base.results import ArtifactResult, RecipeResult
 from modelbuild.wording.fitting import Column, columns, elided
 from modelbuild.wording.phrases import headroom, plural, size
 
-_TELLING = ("built", "cached", "stale")  # a failure has its own words
+_TELLING = ("built", "cached", "fetched", "remote", "stale")  # a failure has its own words
 _RANK = {"error": 0, "warning": 1, "info": 2}
 
 

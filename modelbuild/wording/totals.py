@@ -4,7 +4,7 @@ TYPE_CHECKING = False  # see ``state.format``
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_ORDER = ("cached", "fresh", "built", "stale", "failed", "blocked", "skipped")
+_ORDER = ("cached", "fresh", "fetched", "built", "remote", "stale", "failed", "blocked", "skipped")
 
 
 def line(

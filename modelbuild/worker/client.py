@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from modelbuild.machine import streams
+from modelbuild.machine.environment import SECRETS
 from modelbuild.worker import wire
 
 
@@ -93,7 +94,8 @@ class Workers:
         self._selector = selectors.DefaultSelector()
         streams.complete()  # a socket must not become the server's standard output
         mine, theirs = socket.socketpair()
-        self._process = start_server(theirs, preload, {**os.environ, **environment}, prefix)
+        given = {name: value for name, value in os.environ.items() if name not in SECRETS}
+        self._process = start_server(theirs, preload, {**given, **environment}, prefix)
         theirs.close()
         self.first = Link(mine)
         self._watch(mine, self.first)

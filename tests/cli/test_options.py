@@ -18,7 +18,8 @@ from modelbuild.cli.commands.options import TABLE, Option
 
 _IN_PYTHON = [name for name in commands.ALL if name in modelbuild.__all__]
 _SAMPLES = {
-    "out": ["dist"], "cache_dir": ["/a/store"], "jobs": ["4"], "only": ["*.fp16.*"],
+    "remote": ["off", "read"], "out": ["dist"],
+    "cache_dir": ["/a/store"], "jobs": ["4"], "only": ["*.fp16.*"],
     "format": ["json", "text"], "in_process": ["export"], "changed_since": ["main"],
 }  # fmt: skip
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from modelbuild.base.errors import Diagnostic, ModelbuildError, Unreachable
 from modelbuild.base.keys import canonical, digest
 from modelbuild.base.records import DATA, DIAGNOSTIC, FAILED, REFUSED
 from modelbuild.building.scheduling import weights
-from modelbuild.building.scheduling.runs import Ended, Run
+from modelbuild.building.scheduling.runs import Ended, Origin, RemoteCache, Run
 from modelbuild.plan.actions import Action
 from modelbuild.plan.freshness import GONE, NEVER, Outline, Verdict, World, changes, facts, judge
+from modelbuild.remote.side_by_side import each
 from modelbuild.steps.base import Outcome
 from modelbuild.store import Entry, Store, Tree
 from modelbuild.trace import distributions, kinds
@@ -29,14 +32,21 @@ class Judge:
         find: Callable[[Tree], Path | None],
         force: bool = False,
         in_process: str | None = None,
+        remote: RemoteCache | None = None,
+        required: bool = False,
     ) -> None:
-        """``find`` is ``store.folder``, or ``store.pin`` of a build: a pin holds off the collector."""
+        """``find`` is ``store.folder``, or ``store.pin`` of a build: a pin holds off the collector. With
+        ``required`` a ``remote`` that cannot be asked is an error."""
         self.store = store
+        self.remote = remote
+        self.lost: set[str] = set()  # digests of objects that the remote names and cannot give
+        self._required = required
         self.force = force
         self._find = find
         self._in_process = in_process
         self.memories: dict[str, dict[str, Any]] = {}
         self.damaged: list[Tree] = []  # objects that an entry names and that are not whole
+        self.origins: dict[str, Origin] = {}  # by lookup key: hits that are from the remote
         self._known: dict[tuple[str, str], dict[str, Any]] = {}
         self._versions: dict[str, str | None] = {}
         self._current: dict[tuple[Path, str, str | None], str | None] = {}
@@ -71,11 +81,15 @@ class Judge:
             return Verdict(digest(known), None)
         entries = self.store.entries(digest(known))
         last = self.memory(run).get(action.id, {})
+        again = self.runs_again(action)
         fitting = [entry for entry in entries if _fits(run, action, entry)]
         verdict = judge(known, fitting, self._world(run), last)
         if verdict.entry is not None:
-            again = self.runs_again(action)
             return Verdict(verdict.lookup_key, None, (again,)) if again else verdict
+        if not again and (origin := self._elsewhere(run, action, known)) is not None:
+            self.origins[verdict.lookup_key] = origin
+            run.other_weights.pop(action.id, None)
+            return Verdict(verdict.lookup_key, origin.entry)
         said = verdict.changes if last else self._failed_before(run, action) or verdict.changes
         if (other := run.other_weights.pop(action.id, None)) and said in (GONE, NEVER):
             said = (other,)
@@ -97,7 +111,12 @@ class Judge:
 
     def recorded(self, run: Run, action: Action) -> tuple[Entry, Outcome] | None:
         """The outcome of an action by what was measured once for other bounds, and where that is from."""
-        entry = None if self.runs_again(action) else self.measured(run, action)
+        if self.runs_again(action) or not action.remembered:
+            return None
+        entry = self.measured(run, action)
+        if entry is None and (known := self.record_facts(run, action)) is not None:
+            origin = self._elsewhere(run, action, known)
+            entry = origin.entry if origin is not None else None
         if entry is None:
             return None
         try:
@@ -118,6 +137,43 @@ class Judge:
         verdict = judge(known, self.store.entries(digest(known)), self._world(run), {})
         self.damaged.clear()
         return verdict.entry
+
+    def ask_ahead(self, rows: Iterable[tuple[Run, Action]]) -> None:
+        """Ask the remote for what is not here of these actions, which are ready: of all of them at once, as
+        each answer takes a round trip. What it says is judged when they are."""
+        if self.remote is None or self.remote.off is not None:
+            return
+        asked = []
+        for run, action in rows:
+            if not action.remembered or self.runs_again(action) or action.step.missing():
+                continue
+            try:
+                lookup_key = digest(self.known(run, action))
+            except ModelbuildError:
+                continue  # told when it is judged
+            if not self.store.has_entries(lookup_key):
+                asked.append((lookup_key, action.step.kind))
+        remote = self.remote
+        each(lambda row: remote.entries(*row), dict.fromkeys(asked))
+
+    def _elsewhere(self, run: Run, action: Action, known: Mapping[str, Any]) -> Origin | None:
+        """What the remote has for these facts, if it can stand here as well as a local result.
+
+        Raises:
+            Unreachable: it has to be asked, and cannot be.
+        """
+        if self.remote is None:
+            return None
+        known_there = self.remote.entries(digest(known), action.step.kind)
+        if self._required and self.remote.off is not None:
+            raise unreachable(self.remote.off)
+        found = [
+            origin for origin in known_there
+            if origin.entry.tree.digest not in self.lost and _fits(run, action, origin.entry)
+        ]  # fmt: skip
+        world = replace(self._world(run), usable=lambda entry: True)  # its files are fetched when needed
+        entry = judge(known, [origin.entry for origin in found], world, {}).entry
+        return next((origin for origin in found if origin.entry is entry), None)
 
     def record_facts(self, run: Run, action: Action) -> dict[str, Any] | None:
         """Under which facts the ledger has what an action measured: all but those that only judge it."""
@@ -199,6 +255,17 @@ class Judge:
                 return None
 
         return World(current, usable, outlined)
+
+
+def unreachable(why: str) -> Unreachable:
+    """The error of a remote cache that was asked for with ``--require-remote``."""
+    return Unreachable(
+        Diagnostic(
+            "remote-failed",
+            f"--require-remote: {why}",
+            "leave --require-remote out to build without the remote cache",
+        )
+    )
 
 
 def _is_sound(outcome: Outcome) -> bool:

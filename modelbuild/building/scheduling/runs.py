@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from modelbuild.base.errors import Diagnostic
@@ -17,7 +18,7 @@ from modelbuild.worker.client import Link
 from modelbuild.worker.jobs import Surroundings
 
 HOST = "model"  # the name under which a model's process is reported and logged
-Status = Literal["cached", "built", "stale", "failed", "blocked", "skipped"]
+Status = Literal["cached", "built", "fetched", "remote", "stale", "failed", "blocked", "skipped"]
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,37 @@ class Options:
     force: bool = False
     require_engines: bool = False
     in_process: str | None = None  # the action that runs in this process, fresh or not
+    require_remote: bool = False  # a remote cache that cannot be asked is an error
+
+
+class Origin(Protocol):
+    """An entry of the remote cache, whose signature was found good."""
+
+    @property
+    def entry(self) -> Entry: ...
+    @property
+    def by(self) -> str: ...  # the public key, as text
+    @property
+    def when(self) -> str: ...  # ISO 8601
+
+
+class RemoteCache(Protocol):
+    """The remote cache, as a build reads it: whatever goes wrong there is as if it had nothing."""
+
+    @property
+    def off(self) -> str | None: ...  # why it is not asked any more
+
+    def entries(self, lookup_key: str, step: str) -> Sequence[Origin]: ...
+    def fetch(self, tree: Tree) -> bool: ...
+    def said(self) -> tuple[Diagnostic, ...]: ...
 
 
 @dataclass(frozen=True)
 class Ended:
     """What became of an action. ``entry`` is its result; ``seconds`` were spent now.
 
-    ``changes`` are the facts that moved since it was last built, in words; ``reason`` is the first.
+    ``changes`` are the facts that moved since it was last built, in words; ``reason`` is the first. Of one
+    that is from the remote cache, ``signed`` says by whom, and its files may not be here yet.
     """
 
     status: Status
@@ -43,6 +68,7 @@ class Ended:
     data: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     exit_code: int = 0
+    signed: Origin | None = None
 
     @property
     def tree(self) -> Tree | None:
@@ -115,15 +141,23 @@ class Silent:
 class Publishing(Protocol):
     """Who takes an artifact as soon as its proof is in."""
 
-    def publish(self, run: Run, artifact: Artifact) -> bool:
-        """False if what the store holds of it cannot be used, and has to be made again."""
+    def lacks(self, run: Run, artifact: Artifact) -> bool:
+        """Whether one that is proven will be copied in any case: users have no such file yet."""
+        ...
+
+    def publish(self, run: Run, artifact: Artifact, folder: Callable[[], Path | None]) -> bool:
+        """``folder`` fetches its files, if need be, and says where they are. False if what the store holds
+        of it cannot be used, and has to be made again."""
         ...
 
 
 class Nowhere:
     """Who takes no artifact: nothing is published."""
 
-    def publish(self, run: Run, artifact: Artifact) -> bool:
+    def lacks(self, run: Run, artifact: Artifact) -> bool:
+        return False
+
+    def publish(self, run: Run, artifact: Artifact, folder: Callable[[], Path | None]) -> bool:
         return True
 
 
@@ -140,7 +174,7 @@ class Run:
         self.judged: dict[str, Verdict] = {}  # wait for a free place
         self.running: dict[str, Verdict] = {}
         self.locks: dict[str, list[HeldLock]] = {}
-        self.damaged: dict[str, Diagnostic] = {}  # actions whose stored result was set aside
+        self.damaged: set[str] = set()  # actions whose stored result was set aside
         self.unstable: dict[str, tuple[str, ...]] = {}  # files that moved while an action read them
         self.passing: dict[str, tuple[str, ...]] = {}  # why what an action made is not to be kept
         self.proofs: dict[str, Outcome] = {}  # of what an action made, made by that action

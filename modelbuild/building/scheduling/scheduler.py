@@ -3,29 +3,43 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from modelbuild.base.catalogue import EXIT_STEP_FAILED
 from modelbuild.building.scheduling import weights, words
 from modelbuild.building.scheduling.crew import Crew
+from modelbuild.building.scheduling.fetching import Fetcher
 from modelbuild.building.scheduling.holding import Holding
 from modelbuild.building.scheduling.judging import Judge
 from modelbuild.building.scheduling.noting import Clerk
 from modelbuild.building.scheduling.remaining import Remaining
 from modelbuild.building.scheduling.room import Room, on_gpu
-from modelbuild.building.scheduling.runs import HOST, Ended, Options, Publishing, Reporter, Run
+from modelbuild.building.scheduling.runs import (
+    HOST,
+    Ended,
+    Options,
+    Publishing,
+    RemoteCache,
+    Reporter,
+    Run,
+)
 from modelbuild.building.scheduling.walking import around, looked_up, without_looking
 from modelbuild.machine import cores
-from modelbuild.plan.actions import Action
+from modelbuild.plan.actions import Action, Artifact
 from modelbuild.plan.freshness import Verdict
 from modelbuild.steps.base import Outcome
-from modelbuild.store import Store
+from modelbuild.store import Store, Tree
 from modelbuild.worker.client import Finished, Told
 from modelbuild.worker.jobs import Done, RunStep
 
 _TICK = 0.1  # seconds between two looks at other builds' locks and at the clock
+
+
+def _nothing() -> None:
+    """There is nothing to be got ready."""
 
 
 class Scheduler:
@@ -38,13 +52,20 @@ class Scheduler:
         options: Options,
         reporter: Reporter,
         publisher: Publishing,
+        remote: RemoteCache | None = None,
+        ready: Callable[[], None] = _nothing,
     ) -> None:
+        """``ready`` is called before the first action runs; what it raises, ``run`` does."""
         self.runs = runs
         self.store = store
         self.options = options
         self.reporter = reporter
         self.publisher = publisher
-        self.judge = Judge(store, store.pin, options.force, options.in_process)
+        self.judge = Judge(
+            store, store.pin, options.force, options.in_process, remote, options.require_remote
+        )
+        self.fetcher = Fetcher(store, self.judge)
+        self._ready = ready
         self._clerk = Clerk(store, self.judge)
         self._crew = Crew(runs, store, reporter, options.in_process)
         self._holding = Holding(store, reporter)
@@ -56,12 +77,14 @@ class Scheduler:
         self._anew: set[tuple[str, str]] = set()  # judged again, for other weights: once each
         self._void: set[tuple[str, str]] = set()  # run on what is outdated meanwhile
         self._share = cores.available()
+        self._due: list[tuple[Run, Artifact]] = []  # from the remote, proven and not handed over yet
 
     def run(self) -> None:
         """Bring every action to an end.
 
         Raises:
             KeyboardInterrupt: after every child is gone.
+            Unreachable: the remote cache is required, and cannot be asked.
         """
         self.reporter.begun(self._remaining)
         try:
@@ -79,6 +102,7 @@ class Scheduler:
             self._crew.end()
             for folder in self._work.values():
                 self.store.discard(folder)
+            self.fetcher.record(self.runs)
             self._holding.release_all(self.runs)
 
     def remember(self) -> None:
@@ -94,12 +118,18 @@ class Scheduler:
 
     def _advance(self) -> None:
         """Settle everything that needs no work, then fill the free places."""
-        for run in self.runs:
+        # One recipe after the other; where a remote is asked, all of them, in as few round trips as it takes.
+        together = [self.runs] if self.judge.remote is not None else [[run] for run in self.runs]
+        for runs in together:
             progress = True
             while progress:
+                self.judge.ask_ahead(self._unjudged(runs))
                 progress = False
-                for action in run.waiting():  # which may have another way meanwhile
-                    progress |= self._settle(run, run.actions[action.id])
+                for run in runs:
+                    for action in run.waiting():  # which may have another way meanwhile
+                        progress |= self._settle(run, run.actions[action.id])
+                progress |= self._publish_due()
+        for run in self.runs:
             self._let_go(run)
         ready = [(run, a) for run in self.runs for a in run.waiting() if a.id in run.judged]
         self._share = self._room.share(cores.available(), len(ready))
@@ -109,6 +139,11 @@ class Scheduler:
                 return
             if action.id in run.judged:  # an earlier one in this list may have sent it back
                 self._start(run, action)
+
+    def _unjudged(self, runs: Iterable[Run]) -> Iterator[tuple[Run, Action]]:
+        """What can be judged now, and was not."""
+        for run in runs:
+            yield from ((run, a) for a in run.waiting() if a.id not in run.judged and run.is_ready(a))
 
     def _settle(self, run: Run, action: Action) -> bool:
         """Judge an action whose inputs are there. True if it has come to its end."""
@@ -143,6 +178,8 @@ class Scheduler:
         if (known := self.judge.recorded(run, action)) is None:
             return None
         entry, outcome = known
+        if not self.fetcher.has(entry.tree):
+            return None
         if outcome.proof is not None:
             run.proofs[action.id] = outcome.proof
         outlines = entry.data.get("outlines", {})
@@ -158,6 +195,7 @@ class Scheduler:
             return  # an input is damaged and is made again first
         if not self._room.admits(run, action) or not self._locked(run, action):
             return
+        self._ready()
         in_process = self._is_here(action)
         if action.beside_model and not in_process and not self._crew.has_host(run):
             return
@@ -215,19 +253,33 @@ class Scheduler:
         tree = run.ended[maker].tree if maker in run.ended else None
         if tree is None:
             return None
-        folder = self.store.folder(tree)
-        if folder is not None and (tree.digest in self._whole or self.store.intact(tree)):
+        folder = self.fetcher.folder(run, maker)
+        if folder is not None and (self._is_whole(tree) or self.store.intact(tree)):
             self._whole.add(tree.digest)
             return folder
         self._redo(run, maker)
         return None
 
+    def _whole_folder(self, run: Run, maker: str) -> Path | None:
+        """Where a result's files lie, fetched if they have to be; None if they are not what they were."""
+        folder, ended = self.fetcher.folder(run, maker), run.ended[maker]
+        if folder is None or ended.tree is None:
+            return None
+        # What was made just now was hashed just now; what was found may have rotted.
+        made = ended.status == "built" or ended.tree.digest in self.fetcher.whole
+        return folder if made or self.store.intact(ended.tree) else None
+
+    def _is_whole(self, tree: Tree) -> bool:
+        """Whether every byte of an object was looked at by this command."""
+        return tree.digest in self._whole or tree.digest in self.fetcher.whole
+
     def _redo(self, run: Run, maker: str) -> None:
-        """Make an action's result again: what the store has of it is damaged."""
+        """Make an action's result again: what the store has of it is damaged, or it cannot be fetched."""
         tree = run.ended.pop(maker).tree
         assert tree is not None
         self._redone[run.identity, maker] = tree.digest
-        self._set_aside(run, run.actions[maker], tree.digest)
+        if tree.digest not in self.judge.lost:
+            self._set_aside(run, run.actions[maker], tree.digest)
         for other in run.plan.dependents(maker):
             run.judged.pop(other, None)
             self._holding.release(run, other)
@@ -253,7 +305,7 @@ class Scheduler:
 
     def _set_aside(self, run: Run, action: Action, digest: str) -> None:
         self.store.set_aside(digest)
-        run.damaged[action.id] = words.damaged(action.id)
+        run.damaged.add(action.id)
 
     # ---- ending ----
 
@@ -317,8 +369,10 @@ class Scheduler:
                 self._end(run, action, Ended("blocked"))
 
     def _end(self, run: Run, action: Action, ended: Ended) -> None:
-        if action.id in run.damaged and ended.status == "built":
-            ended = replace(ended, diagnostics=(*ended.diagnostics, run.damaged.pop(action.id)))
+        if action.id in run.damaged and ended.status in ("built", "fetched"):
+            run.damaged.remove(action.id)
+            said = words.damaged(action.id, "made again" if ended.status == "built" else "fetched again")
+            ended = replace(ended, diagnostics=(*ended.diagnostics, said))
         run.ended[action.id] = ended
         self._holding.release(run, action.id)
         self.reporter.ended(run.path, action.id, ended)
@@ -330,12 +384,30 @@ class Scheduler:
             self.judge.remember(run, action, ended)
         self._publish(run, action)
 
+    def _publish_due(self) -> bool:
+        """Hand over what others have made, fetched side by side. True if some of that has to be made here."""
+        due, self._due = self._due, []
+        lacking = [(run, a.action) for run, a in due if self.publisher.lacks(run, a)]
+        self.fetcher.ahead(lacking)
+        again = False
+        for run, artifact in due:
+            if not all(i in run.ended for i in artifact.needed):  # what it needs is made again
+                run.published.discard(artifact.name)
+            elif not self.publisher.publish(run, artifact, partial(self._whole_folder, run, artifact.action)):
+                self._redo(run, artifact.action)
+                again = True
+        return again
+
     def _publish(self, run: Run, action: Action) -> None:
         """Hand over what is proven with this action, and make again what turns out to be damaged."""
         for artifact in run.plan.of_action.get(action.id, ()):
             if artifact.name not in run.published and all(i in run.ended for i in artifact.needed):
                 run.published.add(artifact.name)
-                if not self.publisher.publish(run, artifact):
+                if run.ended[artifact.action].signed is not None:
+                    self._due.append((run, artifact))
+                elif not self.publisher.publish(
+                    run, artifact, partial(self._whole_folder, run, artifact.action)
+                ):
                     self._redo(run, artifact.action)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from modelbuild.base.errors import Diagnostic, ModelbuildError
+from modelbuild.base.errors import Diagnostic, ModelbuildError, Unreachable
 from modelbuild.base.records import REFUSED
 from modelbuild.base.results import GOOD
 from modelbuild.building.scheduling import words
@@ -38,7 +38,7 @@ def _stands(run: Run, action: Action, judge: Judge, engines_required: bool) -> E
     judge.damaged.clear()  # a build sets it aside
     if isinstance(known, Verdict):
         return Ended("stale", reason=known.reason, changes=known.changes)
-    return known
+    return replace(known, status="remote") if known.status == "fetched" else known
 
 
 def without_looking(run: Run, action: Action, engines_required: bool) -> Ended | None:
@@ -54,9 +54,16 @@ def without_looking(run: Run, action: Action, engines_required: bool) -> Ended |
 
 
 def looked_up(run: Run, action: Action, judge: Judge) -> Ended | Verdict:
-    """How an action ends by what the ledger has of it; a verdict where it has to run."""
+    """How an action ends by what the ledger has of it, here or in the remote cache; a verdict where it has
+    to run.
+
+    Raises:
+        Unreachable: the remote cache is required, and cannot be asked.
+    """
     try:
         verdict = judge.verdict(run, action)
+    except Unreachable:
+        raise
     except ModelbuildError as error:
         return Ended("failed", diagnostics=error.diagnostics, data=error.data, exit_code=error.exit_code)
     if verdict.entry is None:
@@ -64,6 +71,9 @@ def looked_up(run: Run, action: Action, judge: Judge) -> Ended | Verdict:
     if REFUSED in verdict.entry.data:
         log = judge.store.log_path(run.around.base, run.name, action.id)
         return around(run, action, words.refused(verdict.entry, log))
+    origin = judge.origins.get(verdict.lookup_key)
+    if origin is not None and origin.entry is verdict.entry:
+        return replace(ended_with("fetched", verdict.entry), signed=origin)
     return ended_with("cached", verdict.entry)
 
 

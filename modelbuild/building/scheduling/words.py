@@ -11,7 +11,7 @@ from pathlib import Path
 from modelbuild.base.catalogue import EXIT_STEP_FAILED, EXIT_TOOLCHAIN
 from modelbuild.base.errors import Diagnostic
 from modelbuild.base.records import REFUSED
-from modelbuild.building.scheduling.runs import Ended
+from modelbuild.building.scheduling.runs import Ended, Origin
 from modelbuild.machine.isolate import describe
 from modelbuild.steps.origins import DUMP, of_dump
 from modelbuild.store import Entry
@@ -21,6 +21,7 @@ from modelbuild.worker.here import DEBUGGED
 from modelbuild.worker.jobs import Done
 
 _TAIL = 1 << 16  # bytes of a log
+_SHORT = len("ed25519:") + 8  # characters of a public key that tell it from others
 
 
 def crashed(what: str, status: int, log: Path | None) -> Done:
@@ -57,14 +58,20 @@ def without(missing: str, required: bool) -> Ended:
     return Ended("skipped", diagnostics=(said,))
 
 
-def damaged(action: str) -> Diagnostic:
+def damaged(action: str, instead: str = "made again") -> Diagnostic:
     return Diagnostic(
         "cache-corrupt",
         f"what the cache had as the result of `{action}` is not what was stored; "
-        "it was set aside and made again",
+        f"it was set aside and {instead}",
         "look at the disk if this comes back; `modelbuild cache verify` looks at the rest",
         level="warning",
     )
+
+
+def signed(origin: Origin) -> str:
+    """Who signed an entry of the remote cache, and on which day."""
+    by = origin.by if len(origin.by) <= _SHORT else f"{origin.by[:_SHORT]}…"
+    return f"signed by {by} on {origin.when[:10]}"
 
 
 def refused(entry: Entry, log: Path) -> Ended:

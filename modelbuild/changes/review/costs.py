@@ -77,7 +77,7 @@ def _proven(manifest: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, int]]
     sizes: dict[str, list[int]] = {}
     for artifact in manifest.get("artifacts", ()):
         parity = artifact.get("parity")
-        if artifact.get("status") not in ("built", "cached") or not parity:
+        if artifact.get("status") not in ("built", "cached", "fetched") or not parity:
             continue
         pinned = artifact.get("axes")
         for shape in _rows(parity.get("shapes")):

@@ -109,6 +109,7 @@ _TOLD = ("build", "status", "report", "check", "verify")  # in as many words as 
 _EITHER = ("build", "status", "why", "check", "verify", "audit", "cache", "inspect")  # text or JSON
 _FORMAT = ("--format",)
 _CHANGED = ("build", "status", "check")
+_REMOTE = ("build", "status", "why", "graph", "report")  # whose results may be elsewhere
 _REQUIRED_GROUPS = {"what"}
 
 TABLE: tuple[Option, ...] = (
@@ -137,6 +138,9 @@ TABLE: tuple[Option, ...] = (
     _flag("force", ("build",), "build even what is fresh"),
     _flag("require_engines", ("build",), fast=True,
           help="a missing engine backend is an error (exit code 4), not a skip"),
+    Option(name="remote", commands=_REMOTE, flags=("--remote",), choices=("off", "read"), default="read",
+           help="whether the remote cache is asked that the project file names (read)"),
+    _flag("require_remote", _REMOTE, "a remote cache that does not answer is an error (exit code 4)"),
     _flag("write_back", ("build",), "put the nodes that a search kept in fp32 into the recipe"),
     Option(name="in_process", commands=("build",), flags=("--in-process",), metavar="ACTION", python=(),
            help="run this one here, for pdb or a profiler (graph lists them)"),

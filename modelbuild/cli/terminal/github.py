@@ -147,7 +147,7 @@ def _table(result: BuildResult) -> Iterator[str]:
         yield "| recipe | artifact | status | size | headroom |"
         yield "|---|---|---|--:|--:|"
     # What failed is never below the cut.
-    rows.sort(key=lambda row: row[1].status in ("cached", "built", "skipped"))
+    rows.sort(key=lambda row: row[1].status in ("cached", "built", "fetched", "skipped"))
     for name, artifact in rows[:_MOST_ROWS]:
         yield "| " + " | ".join(map(_markdown, (name, *_cells(artifact)))) + " |"
     if len(rows) > _MOST_ROWS:

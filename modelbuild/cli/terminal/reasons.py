@@ -20,8 +20,11 @@ def render(why: Why, facts: bool = False) -> str:
     waiting = [a.action for a in why.actions if a.status == "stale" and not a.changes]
     if waiting:
         lines.append(f"  then, unless the same bytes come out: {', '.join(waiting)}")
+    signed = {f"{a.signed['by']} on {a.signed['when']}": a for a in why.actions if a.signed is not None}
+    lines += [f"  signed by {line(who)}" for who in signed]
     if facts:
         lines += [row for action in why.actions for row in _facts(action)]
+    lines += [d.render() for d in why.diagnostics]
     return "\n".join(lines)
 
 
@@ -45,6 +48,8 @@ def standing(result: BuildResult, verbose: bool = False) -> str:
 
 
 def _headline(why: Why) -> str:
+    if why.status == "remote":
+        return f"{why.artifact} is in the remote cache: {line(why.reason or '')}; a build fetches it"
     if why.status == "fresh":
         return f"{why.artifact} is fresh: nothing moved since it was built"
     own = any(a.changes for a in why.actions)

@@ -18,6 +18,7 @@ from typing import Any
 from modelbuild.base.catalogue import EXIT_STEP_FAILED, EXIT_USAGE
 from modelbuild.base.errors import Diagnostic, RecipeError
 from modelbuild.base.results import BuildResult, RecipeResult
+from modelbuild.building import undisclosed
 from modelbuild.building.scheduling.crew import WITH_TORCH
 from modelbuild.machine import cores, toolchain
 from modelbuild.machine.environment import ENVIRONMENT
@@ -53,10 +54,11 @@ def audit(arguments: Sequence[str]) -> BuildResult:
     """Trace every recipe's model, and tell each read that its keys do not see.
 
     Raises:
-        RecipeError: an argument names nothing.
+        RecipeError: an argument names nothing, or the environment has a key to sign with.
         ToolchainError: ``tracer-missing``: there is no tracer, or it may not trace here; ``backend-missing``:
             there is no onnxruntime, which the export needs.
     """
+    undisclosed.must_be()
     paths = find(arguments)
     toolchain.need_runtime()
     strace.command(Path(os.devnull))

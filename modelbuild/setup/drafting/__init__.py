@@ -18,6 +18,7 @@ from pathlib import Path
 
 from modelbuild.base.errors import Diagnostic, ModelbuildError, RecipeError, StepError, first_line
 from modelbuild.base.escaping import line
+from modelbuild.building import undisclosed
 from modelbuild.machine import isolate
 from modelbuild.recipe.words import IMPORT
 from modelbuild.setup.drafting import going_on, proposing
@@ -67,6 +68,7 @@ def draft_from(recipe: Path, place: Path | None, patience: float = PATIENCE) -> 
 
 
 def _draft(model: str, patience: float, asked: Asked, exports: float) -> Draft:
+    undisclosed.must_be()
     import onnxscript  # noqa: F401
     import torch  # noqa: F401 - once, for all the children
 

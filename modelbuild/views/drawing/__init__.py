@@ -28,7 +28,8 @@ def draw(request: Request, reporter: Reporter) -> Drawing:
     recipes = requests.read(request)
     store = request.store()
     stands = judged(requests.runs(request, recipes, store), request, store, reporter)
-    graphs = {run.path: _graph(run, stands.result(run)) for run in stands.runs}
+    results = stands.results()
+    graphs = {run.path: _graph(run, result) for run, result in zip(stands.runs, results, strict=True)}
     graphs |= {r.recipe: Graph(r.recipe, r.name, diagnostics=r.diagnostics, exit_code=r.exit_code)
                for r in recipes.broken}  # fmt: skip
     return Drawing(tuple(graphs[str(path)] for path in recipes.paths))
@@ -38,11 +39,11 @@ def _graph(run: Run, result: RecipeResult) -> Graph:
     nodes: dict[str, DrawnNode] = {}
     for action in run.plan.actions:
         ended = run.ended[action.id]
-        status = "fresh" if ended.good else ended.status
+        status = "fresh" if ended.good and ended.status != "remote" else ended.status
         told = ended.changes or tuple(d.message for d in ended.diagnostics)
-        waits = tuple(i for i in dict.fromkeys(action.before) if nodes[i].status != "fresh")
+        waits = tuple(i for i in dict.fromkeys(action.before) if nodes[i].status not in ("fresh", "remote"))
         nodes[action.id] = DrawnNode(
-            action.id, action.step.kind, status, told if status != "fresh" else (),
+            action.id, action.step.kind, status, told if status not in ("fresh", "remote") else (),
             dict(action.needs), action.gates, waits,
         )  # fmt: skip
     files = []

@@ -8,6 +8,7 @@ from modelbuild.views.drawing.values import Arrow, Box, Drawing
 # Line and fill both, so that it can be read without colours.
 _STYLES = {
     "fresh": 'style="filled", fillcolor="#dff3e4", color="#2b7a3d"',
+    "remote": 'style="filled", fillcolor="#dbeaf7", color="#1f5f99"',
     "stale": 'style="filled,dashed", fillcolor="#fde8c8", color="#a85b00", penwidth=2',
     "skipped": 'style="dotted", color="#777777"',
     "blocked": 'style="filled,dotted", fillcolor="#f6d5d5", color="#a11212"',

@@ -8,6 +8,7 @@ from modelbuild.views.drawing.values import Arrow, Box, Drawing
 # Line and fill both, so that it can be read without colours; legible on a light and a dark page.
 _CLASSES = {
     "fresh": "fill:#dff3e4,stroke:#2b7a3d,color:#111",
+    "remote": "fill:#dbeaf7,stroke:#1f5f99,color:#111",
     "stale": "fill:#fde8c8,stroke:#a85b00,color:#111,stroke-width:3px,stroke-dasharray:6 3",
     "skipped": "fill:#eeeeee,stroke:#777777,color:#111,stroke-dasharray:2 2",
     "blocked": "fill:#f6d5d5,stroke:#a11212,color:#111,stroke-dasharray:2 2",

@@ -14,7 +14,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 WIDTH = 80
-_MARKS = {"fresh": "✓", "stale": "✗", "skipped": "-", "blocked": "!", "failed": "!"}
+_MARKS = {"fresh": "✓", "remote": "↓", "stale": "✗", "skipped": "-", "blocked": "!", "failed": "!"}
 
 
 def tree(drawing: Drawing, width: int = WIDTH) -> str:
@@ -81,7 +81,7 @@ def _branch(
 
 def _standing(file: DrawnFile, maker: DrawnNode) -> str:
     """How a file stands; why, where its action does not say it already."""
-    own = file.reason and file.status != "fresh" and maker.status == "fresh"
+    own = file.reason and file.status != "fresh" and maker.status in ("fresh", "remote")
     standing = f"{file.status}: {file.reason}" if own else file.status
     if file.status == "skipped":
         return standing

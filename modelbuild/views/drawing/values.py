@@ -18,7 +18,7 @@ class DrawnNode:
 
     id: str
     kind: str
-    status: str  # fresh | stale | skipped | blocked | failed
+    status: str  # fresh | remote | stale | skipped | blocked | failed
     changes: tuple[str, ...] = ()
     needs: Mapping[str, str] = field(default_factory=dict)
     gates: tuple[str, ...] = ()

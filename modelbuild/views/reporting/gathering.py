@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from modelbuild.base.errors import Diagnostic, RecipeError, first_line
-from modelbuild.base.results import ArtifactResult, RecipeResult
+from modelbuild.base.results import GOOD, ArtifactResult, RecipeResult
 from modelbuild.building import request as requests
 from modelbuild.building.manifest import MANIFEST
 from modelbuild.building.request import Request
@@ -137,7 +137,7 @@ def _artifact(result: ArtifactResult, was: ShownArtifact | None) -> ShownArtifac
     now = ShownArtifact.model_validate(result.as_json())
     if was is None:
         return now
-    if was.status in _BAD and now.status not in ("built", "cached"):
+    if was.status in _BAD and now.status not in GOOD:
         return was
     return was.model_copy(
         update={"status": _status(was.status, now.status), "reason": now.reason or was.reason}
@@ -163,8 +163,8 @@ def _action(run: Run, action: str, was: ShownAction | None) -> ShownAction:
 
 def _status(was: Status, now: Status) -> Status:
     """What to show of something whose last build ended as ``was``, and that would now end as ``now``."""
-    if now in ("built", "cached"):
-        return was if was in ("built", "cached") else "cached"
+    if now in GOOD and now != "remote":
+        return was if was in ("built", "cached", "fetched") else "cached"
     return now
 
 

@@ -13,7 +13,8 @@ from modelbuild.views.reporting.html import Html, clipped, joined, tag
 from modelbuild.views.reporting.values import ShownAction, Status
 
 MARKS: dict[Status, str] = {
-    "built": "●", "cached": "○", "failed": "✕", "blocked": "⊘", "skipped": "–", "stale": "↻",
+    "built": "●", "cached": "○", "fetched": "↓", "remote": "↓",
+    "failed": "✕", "blocked": "⊘", "skipped": "–", "stale": "↻",
 }  # fmt: skip
 _MODEL = "model"  # the root: no action by itself, but where all of them begin
 _WIDTH, _HEIGHT, _PROOF = 152, 46, 22  # px, of a box and of the proof below it
@@ -145,7 +146,8 @@ def _box(place: PipelineBox, x: int, y: int) -> Html:
 
 
 def _proof(proof: ShownAction, x: int, y: int) -> Html:
-    words = {"built": "proven", "cached": "proven, cached"}.get(proof.status, f"proof {proof.status}")
+    good = {"built": "proven", **{s: f"proven, {s}" for s in ("cached", "fetched", "remote")}}
+    words = good.get(proof.status, f"proof {proof.status}")
     return tag(
         "g", tag("title", _hover(proof)), tag("rect", width=_WIDTH - 24, height=_PROOF, rx=6),
         tag("text", f"{MARKS[proof.status]} {words}", x=10, y=15, class_="told"),

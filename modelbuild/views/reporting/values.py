@@ -14,7 +14,7 @@ from modelbuild.base.results import GOOD
 from modelbuild.base.tensors import Axis
 from modelbuild.wording import phrases, showing
 
-Status = Literal["built", "cached", "failed", "blocked", "skipped", "stale"]
+Status = Literal["built", "cached", "fetched", "remote", "failed", "blocked", "skipped", "stale"]
 Standing = Literal["failed", "stale", "ok"]
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 Seconds = Annotated[float, Field(ge=0, le=1e9)]
