@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -27,8 +28,13 @@ KINDS = {
 }
 
 
-def _calls() -> Iterator[tuple[str, dict[str, str], ast.Call]]:
+@functools.cache
+def _calls() -> Sequence[tuple[str, dict[str, str], ast.Call]]:
     """Every call in the program, with its place and the texts that its module gives names to."""
+    return tuple(_read())
+
+
+def _read() -> Iterator[tuple[str, dict[str, str], ast.Call]]:
     for path in sorted((ROOT / "modelbuild").rglob("*.py")):
         tree = ast.parse(path.read_text())
         named = {

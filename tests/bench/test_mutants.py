@@ -49,5 +49,5 @@ def test_a_mutant_of_the_real_code_is_other_code_that_compiles() -> None:
 
 
 def test_the_seed_alone_decides_which_are_drawn() -> None:
-    modules = list(mutants.MODULES)
+    modules = list(mutants.MODULES)[:3]
     assert mutants.drawn(modules, 20, 1) == mutants.drawn(modules, 20, 1) != mutants.drawn(modules, 20, 2)

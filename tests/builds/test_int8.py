@@ -61,12 +61,19 @@ def agree(reference, candidate):
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project whose int8 file is built; the others begin with its cache, and export nothing."""
+def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Answer]:
+    """A project whose int8 file is built, and what its build said."""
     made = Project(tmp_path_factory.mktemp("built"))
     made.write("nets.py", NET)
-    assert _build(made, "").code == 0
-    return made
+    answer = _build(made, "")
+    assert answer.code == 0
+    return made, answer
+
+
+@pytest.fixture
+def built(first: tuple[Project, Answer]) -> Project:
+    """The others begin with its cache, and export nothing."""
+    return first[0]
 
 
 @pytest.fixture
@@ -143,9 +150,8 @@ def test_a_name_with_nothing_after_it_gives_a_file_whose_products_are_int8(built
     assert _floats_of_scales(model) == {onnx.TensorProto.FLOAT16}
 
 
-def test_what_a_build_did_for_int8_is_told(project: Project) -> None:
-    project.write("nets.py", NET)
-    said = _codes(_build(project, ""))
+def test_what_a_build_did_for_int8_is_told(first: tuple[Project, Answer]) -> None:
+    said = _codes(first[1])
     assert said["opset-mismatch"] == ("raised from opset 18 to 19: int8 with fp16 around it needs opset 19")
     assert "random inputs" in said["int8-unproven"]
 
@@ -337,13 +343,10 @@ def test_a_calibration_file_that_changes_comes_or_goes_calibrates_again(nets: Pr
     assert _made(nets)["calibrate"] == changed
 
 
-def test_the_bytes_are_the_same_in_another_folder(
-    nets: Project, built: Project, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    other = Project(tmp_path_factory.mktemp("other"))
-    other.write("nets.py", NET)
-    assert _build(other, "").code == 0
-    assert other.output("net.int8.onnx").read_bytes() == built.output("net.int8.onnx").read_bytes()
+def test_the_bytes_are_the_same_in_another_folder(project: Project, built: Project) -> None:
+    project.write("nets.py", NET)
+    assert _build(project, "").code == 0
+    assert project.output("net.int8.onnx").read_bytes() == built.output("net.int8.onnx").read_bytes()
 
 
 def test_the_file_computes_what_its_proof_says(built: Project) -> None:
