@@ -202,16 +202,17 @@ def _table(source: bytes, where: str) -> dict[str, Any] | None:
 
 def _problems(table: dict[str, Any]) -> list[Problem]:
     """What is wrong with the table: by itself, with its remote, with its precisions as those of a recipe."""
+    shared = _remote_problems(table["remote"]) if table.get("remote") is not None else []
     try:
         project = Project.model_validate(table)
     except ValidationError as error:
-        return [worded(e, table, Project) for e in error.errors(include_url=False)[:50]]
-    try:
-        if project.remote is not None:
-            configured.read(table["remote"], "")
-    except RecipeError as error:
-        said = (d.message.removeprefix(f"{configured.TABLE}: ") for d in error.diagnostics)
-        return [Problem(("remote",), f"`remote`: {words}", error.diagnostics[0].hint or "") for words in said]
+        # What is wrong in a remote is told by the one reader of it, in its words.
+        others = [
+            e for e in error.errors(include_url=False)[:50] if e["loc"][:1] != ("remote",) or not shared
+        ]
+        return [*shared, *(worded(e, table, Project) for e in others)]
+    if shared:
+        return shared
     if project.precision is None:
         return []
     stand_in = Recipe.model_validate(
@@ -219,6 +220,16 @@ def _problems(table: dict[str, Any]) -> list[Problem]:
          "precision": table["precision"]}
     )  # fmt: skip
     return list(model_checks.precisions(stand_in))
+
+
+def _remote_problems(table: Any) -> list[Problem]:
+    try:
+        configured.read(table, "")
+    except RecipeError as error:
+        found = error.diagnostics[0]
+        said = found.message.removeprefix(f"{configured.TABLE}: ")
+        return [Problem(("remote",), f"`remote`: {said}", found.hint or "")]
+    return []
 
 
 def _refused(message: str, hint: str, where: str) -> RecipeError:

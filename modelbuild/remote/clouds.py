@@ -202,7 +202,8 @@ def _told() -> Iterator[None]:
     except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError, PermissionError) as error:
         raise Forbidden(_words(error)) from error
     except (exceptions.BaseError, ValueError, NotImplementedError) as error:
-        raise Trouble(_words(error)) from error
+        # A refused deletion is an answer with its own words inside, and no error of its own.
+        raise (Forbidden if "AccessDenied" in str(error) else Trouble)(_words(error)) from error
 
 
 def _words(error: BaseException) -> str:
