@@ -260,7 +260,7 @@ def server(folder: Path) -> Iterator[str]:
     ports = dict(zip(("master", "volume", "filer", "s3"), free_ports(4), strict=True))
     argv = [
         str(program), "server", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
-        "-filer", "-s3",
+        "-filer", "-s3", "-s3.port.iceberg=0", "-s3.port.lance=0",  # which have one port for all servers
         f"-s3.config={folder / 'identities.json'}", *(f"-{name}.port={port}" for name, port in ports.items()),
     ]  # fmt: skip
     with (folder / "log").open("wb") as log:
