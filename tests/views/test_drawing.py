@@ -85,10 +85,10 @@ MERMAID = [
     r"flowchart LR",
     r'  subgraph r\d+\["[^"\n]*"\]',
     r"  end",
-    r'    r\d+a\d+\["[^"\n]*"\]:::(fresh|stale|skipped|blocked|failed)',
-    r'    r\d+f\d+\(\["[^"\n]*"\]\):::(fresh|stale|skipped|blocked|failed)',
+    r'    r\d+a\d+\["[^"\n]*"\]:::(fresh|remote|stale|skipped|blocked|failed)',
+    r'    r\d+f\d+\(\["[^"\n]*"\]\):::(fresh|remote|stale|skipped|blocked|failed)',
     r'    r\d+a\d+ (-->|-->\|"[^"\n]*"\||-\.->\|"[^"\n]*"\|) r\d+[af]\d+',
-    r"  classDef (fresh|stale|skipped|blocked|failed) [a-z0-9#:, -]+",
+    r"  classDef (fresh|remote|stale|skipped|blocked|failed) [a-z0-9#:, -]+",
 ]
 
 
@@ -96,7 +96,7 @@ def test_mermaid_has_only_lines_that_it_means_whatever_the_names_are() -> None:
     text = mermaid(small(HOSTILE, HOSTILE))
     for line in text.splitlines():
         assert any(re.fullmatch(form, line) for form in MERMAID), line
-    assert text.count("classDef") == 5
+    assert text.count("classDef") == 6
     labels = "".join(re.findall(r'"([^"]*)"', text)).replace("<br/>", "")
     assert not set(labels) & set('`<>[]{}%&*"\\\x1b'), labels
 
