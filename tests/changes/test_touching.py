@@ -35,6 +35,10 @@ def verify(more: str) -> str:
     return RECIPE.replace("samples: 2", f"samples: 2, {more}")
 
 
+def calibrated(pattern: str) -> str:
+    return RECIPE + f"precision: {{int8: {{calibration: {{data: '{pattern}'}}}}}}\n"
+
+
 def saved(arguments: str) -> str:
     return RECIPE.replace('import: "net:Net"', f'import: "torch.jit:load", {arguments}')
 
@@ -78,6 +82,9 @@ def answers(repo: Repo) -> tuple[bool, bool]:
         pytest.param(model("files: [cfg.yaml]"), {"models/cfg.yaml": "a: 1"}, "models/cfg.yaml",
                      id="yaml-that-is-no-recipe"),
         pytest.param(verify("data: 's/*.npz'"), {"models/s/a.npz": "s"}, "models/s/a.npz", id="real-inputs"),
+        pytest.param(calibrated("c/*.npz"), {"models/c/a.npz": "c"}, "models/c/a.npz", id="calibration-data"),
+        pytest.param(calibrated("c/*.npz"), {"models/c/a.npz": "c"}, "models/c/b.npz",
+                     id="a-match-of-calibration-data"),
         pytest.param(verify('function: "checks.near:close"'), {"models/checks/near.py": "a = 1"},
                      "models/checks/near.py", id="the-users-check"),
         pytest.param(RECIPE, {"models/net.py": "a = 1"}, "models/net.py", id="a-module-beside-the-recipe"),
