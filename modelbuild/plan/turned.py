@@ -10,6 +10,7 @@ from modelbuild.base.keys import moved
 from modelbuild.recipe.differing import Change
 from modelbuild.recipe.differing import moved as differing
 from modelbuild.recipe.problems import Route
+from modelbuild.wording.phrases import few
 
 Facts = Mapping[str, Any]
 
@@ -23,10 +24,13 @@ _INT8 = ("op_types", "op_block_list", "node_block_list", "per_channel", "reduce_
 _CALIBRATION: Route = ("precision", "int8", "calibration")
 _ENGINE = ("backend", "profiles", "targets")
 _BUILDER = ("optimization_level", "workspace", "tf32")
+_FILES = "declared files"
+_NAMED = 3  # files that a sentence names
 # Those, the ones that are placed by hand, and what follows from others: told by itself where nothing else is.
 _KNOWN = frozenset(
     (*_TOP, *_PRECISION, *_INT8, *_ENGINE, *_BUILDER, "half", "apart", "enabled", "path", "source",
-     "ranges", "function", "inputs", "sampling", "proof", "model", "traced", "rows", "sizes", "filename")
+     "ranges", "function", "inputs", "sampling", "proof", "model", "traced", "rows", "sizes", "filename",
+     _FILES)
 )  # fmt: skip
 
 
@@ -36,10 +40,22 @@ def turned(old: Facts, new: Facts) -> list[str]:
     try:
         was, now = (_nested(dict(_placed(facts))) for facts in _comparable(old, new))
         said = [_told(change) for change in differing(was, now)]
+        said += _of_files(old, new)
         said += moved(*({k: v for k, v in facts.items() if k not in _KNOWN} for facts in (old, new)))
     except (TypeError, ValueError, LookupError, AttributeError, RecursionError):  # a memory that is damaged
         said = []
     return list(dict.fromkeys(said)) or moved(old, new)
+
+
+def _of_files(old: Facts, new: Facts) -> list[str]:
+    """Which files a pattern of the recipe matches now, and did not, or no more."""
+    was, now = old.get(_FILES), new.get(_FILES)
+    if not was or not now or was == now:
+        return []
+    lists = (("new", [n for n in now if n not in was]), ("gone", [n for n in was if n not in now]))
+    return [
+        f"{few(names, _NAMED)} {'is' if len(names) == 1 else 'are'} {what}" for what, names in lists if names
+    ]
 
 
 def _comparable(old: Facts, new: Facts) -> tuple[Facts, Facts]:

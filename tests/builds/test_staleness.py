@@ -153,7 +153,7 @@ def test_an_edit_that_changes_the_model_rebuilds_everything_and_says_why(
     ("module-on-another-search-path", shadows_from_outside, "the module `wobble` installed -> "),
     ("new-file-in-a-listed-folder", writes("lists/b.txt", "b"), "the files in lists changed"),
     ("deleted-file-in-a-listed-folder", deletes("lists/a.txt"), "the files in lists changed"),
-    ("new-file-that-a-pattern-matches", writes("tables/b.txt", "b"), "declared files changed"),
+    ("new-file-that-a-pattern-matches", writes("tables/b.txt", "b"), "tables/b.txt is new"),
     ("declared-file", writes("tables/a.txt", "other"), "tables/a.txt changed"),
     ("package-of-another-name", upgrades_to_1_7("squeak-gpu", "squeak/__init__.py"), "squeak-gpu 1.6 -> 1.7"),
     ("distribution-that-was-asked-for", installs("optional"), "optional not installed -> 1.0"),

@@ -92,3 +92,12 @@ def test_what_only_follows_is_told_where_nothing_else_is() -> None:
 def test_a_memory_that_no_build_wrote_is_told_in_plain_words(knob: str, damage: Any) -> None:
     for action in _facts(RECIPE).values():
         assert turned({**action, knob: damage}, {**action, knob: "now"})
+
+
+def test_files_that_a_pattern_matches_now_or_no_more_are_named() -> None:
+    old = {**_facts(RECIPE)["calibrate"], "declared files": ["c/1.npz", "c/2.npz"]}
+    new = {**old, "declared files": ["c/2.npz", *(f"d/{number}.npz" for number in range(5))]}
+
+    assert turned(old, new) == ["d/0.npz, d/1.npz, d/2.npz and 2 more are new", "c/1.npz is gone"]
+    (said,) = turned(old, {**old, "declared files": ["c/2.npz", "c/1.npz"]})
+    assert said.startswith("declared files changed: ")
