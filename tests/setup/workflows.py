@@ -14,7 +14,7 @@ GIT = ("git", "-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "comm
 
 VALUES = {"NAME": "models", "BRANCH": '"main"', "PYTHON": "3.11", "RECIPES": "configs",
           "FILES": "'^configs/'", "LOCK": "", "EXTRAS": "cpu,rtx,report",
-          "ENGINES": " --require-engines", "GPU": ""}  # fmt: skip
+          "ENGINES": " --require-engines", "GPU": "", "READS": "", "PACK": "", "PUSH": ""}  # fmt: skip
 
 
 class _Loader(yaml.SafeLoader):

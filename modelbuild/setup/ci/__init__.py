@@ -1,7 +1,7 @@
 """Files that put a repository's recipes under continuous integration: workflows and commit hooks.
 
 They are written once and are the user's then: ``templates/`` has them, with the places where a repository
-differs from another as ``@NAME@``.
+differs from another as ``@NAME@``. Where a project has a remote, ``shared-*.yml`` go into the workflow.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path
 
 from modelbuild.base.errors import Diagnostic, RecipeError
@@ -19,6 +18,10 @@ from modelbuild.git import Repository
 from modelbuild.recipe.finding import LOCKS, is_recipe
 from modelbuild.recipe.loading import load
 from modelbuild.recipe.schema import Recipe
+from modelbuild.setup.ci.rendering import rendered
+from modelbuild.setup.ci.sharing import is_shared, shared, unshared
+
+__all__ = ["HOOKS", "WORKFLOWS", "rendered", "write"]
 
 WORKFLOWS = Path(".github/workflows")
 HOOKS = Path(".pre-commit-config.yaml")
@@ -36,20 +39,22 @@ def write(folder: Path) -> list[Path]:
     """Write the workflows, and the configuration of pre-commit if there is none; returns what was written.
 
     Raises:
-        RecipeError: there is such a workflow already, the folder is not the root of its repository, or
-            a file cannot be written. Nothing is written then.
+        RecipeError: there is such a workflow already, the folder is not the root of its repository, what its
+            project file says of a remote is wrong, or a file cannot be written. Nothing is written then.
     """
     _at_the_root(folder)
     recipes = next((name for name in _FOLDERS if _has_recipes(folder / name)), _FOLDERS[0])
+    branch = _branch(folder)
     values = {
         "NAME": "models",
-        "BRANCH": json.dumps(_branch(folder)),
+        "BRANCH": json.dumps(branch),
         "PYTHON": f"{sys.version_info.major}.{sys.version_info.minor}",
         "RECIPES": recipes,
         **_needs(folder / recipes),
         "FILES": "'^[^/]*\\.ya?ml$'" if recipes == "." else f"'^{recipes}/[^/]*\\.ya?ml$'",
         "LOCK": "" if _has_locks(folder / recipes) else "#",
     }
+    values = shared(values, branch) if is_shared(folder) else unshared(values)
     texts = {
         WORKFLOWS / "modelbuild.yml": rendered("modelbuild.yml", values),
         WORKFLOWS / "modelbuild-comment.yml": rendered("modelbuild-comment.yml", values),
@@ -92,12 +97,6 @@ def _readable(folder: Path) -> Iterator[Recipe]:
             if is_recipe(path):
                 with contextlib.suppress(RecipeError):
                     yield load(path)
-
-
-def rendered(template: str, values: dict[str, str]) -> str:
-    """A template with these values in it."""
-    text = files("modelbuild.setup.ci").joinpath("templates", template).read_text(encoding="utf-8")
-    return re.sub(r"@([A-Z]+)@", lambda match: values[match[1]], text)
 
 
 def _at_the_root(folder: Path) -> None:
