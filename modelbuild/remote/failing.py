@@ -17,7 +17,11 @@ class Off(ModelbuildError):
     """The remote failed, and is not asked again by this command; ``why`` in words, without the URL."""
 
     def __init__(self, url: str, why: str) -> None:
-        hint = "look at `url` in [tool.modelbuild.remote], and at the credentials in the environment"
+        hint = (
+            "look at `url` in [tool.modelbuild.remote]; a folder is made, or mounted, by who shares it"
+            if url.startswith("file:")
+            else "look at `url` in [tool.modelbuild.remote], and at the credentials in the environment"
+        )
         super().__init__(Diagnostic("remote-failed", f"{url}: {why}", hint))
         self.url = url
         self.why = why
