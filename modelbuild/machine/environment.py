@@ -17,7 +17,8 @@ ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",  # a thread pool that a fork would lose
 }
 
-SECRETS = ("MODELBUILD_SIGNING_KEY",)
+SIGNING_KEY = "MODELBUILD_SIGNING_KEY"
+SECRETS = (SIGNING_KEY,)
 """What no child is given, as it runs the code of models."""
 
 

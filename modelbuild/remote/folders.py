@@ -106,9 +106,8 @@ class Folder:
                     else:
                         with open(content, "rb") as source:
                             shutil.copyfileobj(source, file, _CHUNK)
-                os.link(
-                    draft, path, follow_symlinks=False
-                )  # fails where the name is taken, as no rename does
+                # Fails where the name is taken, as no rename does.
+                os.link(draft, path, follow_symlinks=False)
             finally:
                 draft.unlink(missing_ok=True)
 

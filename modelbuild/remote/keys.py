@@ -6,10 +6,9 @@ import os
 from pathlib import Path
 
 from modelbuild.base.errors import Diagnostic, RecipeError, ToolchainError
+from modelbuild.machine.environment import SIGNING_KEY
 from modelbuild.remote.configured import Remote
 from modelbuild.remote.signing import Signer, generate
-
-VARIABLE = "MODELBUILD_SIGNING_KEY"
 
 
 def written(path: Path) -> str:
@@ -40,19 +39,19 @@ def signer(remote: Remote) -> Signer:
         ToolchainError: ``extra-missing``: the extra ``remote`` is not installed.
     """
     need_extra()
-    named = os.environ.get(VARIABLE)
+    named = os.environ.get(SIGNING_KEY)
     if not named:
         raise RecipeError(
             Diagnostic(
                 "recipe-invalid",
-                f"a push signs what it sends, and {VARIABLE} does not say with which key",
+                f"a push signs what it sends, and {SIGNING_KEY} does not say with which key",
                 "set it to the key's file or its text; `modelbuild cache keygen` makes one",
             )
         )
     try:
         found = Signer.read(named)
     except (OSError, ValueError) as error:
-        said = f"{VARIABLE} is no key to sign with: {_reason(error)}"
+        said = f"{SIGNING_KEY} is no key to sign with: {_reason(error)}"
         hint = "it is the path of a PKCS8 PEM with an Ed25519 key, or that text"
         raise RecipeError(Diagnostic("recipe-invalid", said, hint)) from None
     if remote.trust and not any(trusted.key == found.raw for trusted in remote.trust):

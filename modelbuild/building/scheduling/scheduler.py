@@ -31,7 +31,7 @@ from modelbuild.machine import cores
 from modelbuild.plan.actions import Action, Artifact
 from modelbuild.plan.freshness import Verdict
 from modelbuild.steps.base import Outcome
-from modelbuild.store import Store, Tree
+from modelbuild.store import Store
 from modelbuild.worker.client import Finished, Told
 from modelbuild.worker.jobs import Done, RunStep
 
@@ -253,25 +253,22 @@ class Scheduler:
         tree = run.ended[maker].tree if maker in run.ended else None
         if tree is None:
             return None
-        folder = self.fetcher.folder(run, maker)
-        if folder is not None and (self._is_whole(tree) or self.store.intact(tree)):
-            self._whole.add(tree.digest)
-            return folder
-        self._redo(run, maker)
-        return None
+        folder = self._whole_folder(run, maker)
+        if folder is None:
+            self._redo(run, maker)
+        return folder
 
     def _whole_folder(self, run: Run, maker: str) -> Path | None:
         """Where a result's files lie, fetched if they have to be; None if they are not what they were."""
-        folder, ended = self.fetcher.folder(run, maker), run.ended[maker]
-        if folder is None or ended.tree is None:
+        folder, tree = self.fetcher.folder(run, maker), run.ended[maker].tree
+        if folder is None or tree is None:
             return None
-        # What was made just now was hashed just now; what was found may have rotted.
-        made = ended.status == "built" or ended.tree.digest in self.fetcher.whole
-        return folder if made or self.store.intact(ended.tree) else None
-
-    def _is_whole(self, tree: Tree) -> bool:
-        """Whether every byte of an object was looked at by this command."""
-        return tree.digest in self._whole or tree.digest in self.fetcher.whole
+        # What was made or fetched just now was hashed just now; what was found may have rotted.
+        hashed = tree.digest in self._whole or tree.digest in self.fetcher.whole
+        if not (hashed or self.store.intact(tree)):
+            return None
+        self._whole.add(tree.digest)
+        return folder
 
     def _redo(self, run: Run, maker: str) -> None:
         """Make an action's result again: what the store has of it is damaged, or it cannot be fetched."""
